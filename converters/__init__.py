@@ -1,0 +1,1 @@
+"""Converters: one file or folder per format, found by its name (see `edgecomp.converter`)."""

@@ -1,0 +1,55 @@
+"""The MNN converter: `.mnn` files, written by MNN's own converter with edgecomp's scales.
+
+MNN itself is imported by the functions that need it, most of them in a process of their own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecomp.converter import Conversion, ConversionOptions, Inspection, Predictor, Unsupported
+from edgecomp.model import CompressedModel
+
+
+class MnnConverter:
+    """Everything that edgecomp knows about MNN's format (see `edgecomp.converter.Converter`)."""
+
+    name = "mnn"
+    suffixes = (".mnn",)
+
+    @property
+    def runtime(self) -> str:
+        """The runtime with its version."""
+        import importlib.metadata
+
+        try:
+            return f"MNN {importlib.metadata.version('MNN')}"
+        except importlib.metadata.PackageNotFoundError:
+            return "MNN"
+
+    def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
+        """The nodes that MNN cannot express; empty when `convert` will succeed."""
+        from edgecomp.converters.mnn.operators import unsupported_nodes
+
+        return unsupported_nodes(model, options)
+
+    def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
+        """Writes `model` to `path` (see `convert.convert`)."""
+        from edgecomp.converters.mnn.convert import convert
+
+        return convert(model, path, options)
+
+    def open(self, path: Path, threads: int = 1) -> Predictor:
+        """Loads a `.mnn` file for running (see `runtime.MnnPredictor`)."""
+        from edgecomp.converters.mnn.runtime import MnnPredictor
+
+        return MnnPredictor(path, threads)
+
+    def inspect(self, path: Path) -> Inspection:
+        """Reads what is inside a `.mnn` file (see `inspection.inspect`)."""
+        from edgecomp.converters.mnn.inspection import inspect
+
+        return inspect(path)
+
+
+CONVERTER = MnnConverter()

@@ -1,0 +1,38 @@
+"""Reads what is inside a `.mnn` file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from edgecomp.converter import Inspection, OperatorCount
+from edgecomp.converters.mnn.net import Net, Op, blob_bytes, convolution, read_net
+from edgecomp.converters.mnn.precision import is_plumbing, op_precision
+from edgecomp.converters.mnn.runtime import interfaces
+
+
+def inspect(path: Path) -> Inspection:
+    """Reads what is inside a `.mnn` file, without loading it into the runtime.
+
+    Raises:
+        SourceError: The file is not a readable MNN model.
+    """
+    net = read_net(path)
+    inputs, outputs = interfaces(net)
+    counts = Counter((op.type, op_precision(net, op)) for op in net.ops if not is_plumbing(op))
+    return Inspection(
+        format="mnn",
+        size=len(net.buffer),
+        inputs=inputs,
+        outputs=outputs,
+        operators=tuple(OperatorCount(*key, count) for key, count in counts.most_common()),
+        weight_bytes=sum(_constant_bytes(net, op) for op in net.ops),
+        metadata={"mnn": net.version, "code": net.code},
+    )
+
+
+def _constant_bytes(net: Net, op: Op) -> int:
+    if op.type in {"Convolution", "ConvolutionDepthwise", "Deconvolution", "DeconvolutionDepthwise"} and op.parameter:
+        settings = convolution(op)
+        return settings.weight.nbytes + settings.stored.nbytes + settings.scales.nbytes + settings.bias.nbytes
+    return blob_bytes(op)

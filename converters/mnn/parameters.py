@@ -1,0 +1,122 @@
+"""Finds the quantization of each tensor of an MNN net, and writes it as MNN's compression parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
+from edgecomp.quantization.parameters import QuantizationParameters
+
+#: Ops that MNN turns into copies of regions, which keep the integers as they are.
+MOVERS = frozenset(
+    {
+        "ConvertTensor", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "ExpandDims", "Permute", "Transpose", "Slice",
+        "SliceTf", "StridedSlice", "Crop", "Concat", "Pack", "Unpack", "Tile", "BroadcastTo", "DepthToSpace",
+        "SpaceToDepth", "Padding", "Gather", "GatherV2", "GatherND", "Reverse", "Identity",
+    }
+)  # fmt: skip
+
+
+def tensor_quantization(net: Net, quantization: Mapping[str, QuantizationParameters]) -> dict[int, TensorQuantization]:
+    """The parameters of each tensor of a net that is to hold int8.
+
+    MNN keeps ONNX's names for what it takes over. Tensors of its own lie next to those, behind or in front of an op that
+    only moves data, and have the same parameters.
+    """
+    known: dict[int, TensorQuantization] = {}
+    for index, name in enumerate(net.tensors):
+        parameters = quantization.get(name)
+        if parameters is not None and parameters.dtype == "int8" and not parameters.per_channel:
+            known[index] = TensorQuantization(float(parameters.scale), int(parameters.zero_point))
+    # A softmax in MNN's int8 has a scale of 1/256 and zero point 0, which saturates above one half: it stays in float.
+    for op in net.ops:
+        if op.type == "Softmax":
+            known.pop(op.outputs[0], None)
+    movers = [op for op in net.ops if op.type in MOVERS]
+    for op in movers:
+        if op.inputs and op.inputs[0] in known:
+            for output in op.outputs:
+                known.setdefault(output, known[op.inputs[0]])
+    for op in reversed(movers):
+        if op.outputs[0] in known:
+            for index in op.inputs if op.type == "Concat" else op.inputs[:1]:
+                known.setdefault(index, known[op.outputs[0]])
+    return known
+
+
+def compression_parameters(
+    net: Net,
+    tensors: Mapping[int, TensorQuantization],
+    graph: ir.Graph,
+    quantization: Mapping[str, QuantizationParameters],
+) -> dict[str, Any]:
+    """MNN's compression parameters for the convolutions of a float net.
+
+    Args:
+        net: What MNN made of `graph`, in float.
+        tensors: From `tensor_quantization`.
+        graph: The graph that MNN read.
+        quantization: By name of `graph`.
+
+    Returns:
+        A `MNN.Compression.Pipeline`, as JSON data.
+    """
+    makers = {value.name: node for node in graph for value in node.outputs}
+    layers = []
+    for op in net.ops:
+        if op.type not in {"Convolution", "ConvolutionDepthwise"} or len(op.inputs) != 1:
+            continue
+        source, target = tensors.get(op.inputs[0]), tensors.get(op.outputs[0])
+        scales = _weight_scales(makers.get(net.tensors[op.outputs[0]]), quantization)
+        if source is None or target is None or scales is None or len(convolution(op).bias) != len(scales):
+            continue
+        layers.append(
+            {
+                "opName": op.name,
+                "input": [_activation(net.tensors[op.inputs[0]], source)],
+                "weight": [
+                    {
+                        "name": f"{op.name}/weight",
+                        "bits": 8,
+                        "scales": scales.tolist(),
+                        "asymmetric": False,
+                        "blockSize": -1,
+                        "clampMin": -127,
+                        "clampMax": 127,
+                    }
+                ],
+                "output": [_activation(net.tensors[op.outputs[0]], target)],
+                "method": "QAT",
+            }
+        )
+    return {"version": "3.6.1", "algo": [{"type": "QUANTIZE", "quantParams": {"layer": layers}}]}
+
+
+def _activation(name: str, parameters: TensorQuantization) -> dict[str, Any]:
+    return {
+        "name": name,
+        "bits": 8,
+        "scales": [parameters.scale],
+        "zeroPoint": parameters.zero_point,
+        "clampMin": parameters.low,
+        "clampMax": 127,
+    }
+
+
+def _weight_scales(
+    node: ir.Node | None, quantization: Mapping[str, QuantizationParameters]
+) -> np.ndarray[Any, np.dtype[np.float32]] | None:
+    """The weight scales of the convolution that made a tensor, itself or through an activation that MNN fused."""
+    if node is not None and node.op_type in {"Relu", "Clip"}:
+        node = node.inputs[0].producer() if node.inputs[0] is not None else None
+    if node is None or node.op_type != "Conv" or node.inputs[1] is None:
+        return None
+    weight = node.inputs[1]
+    parameters = quantization.get(weight.name or "")
+    if parameters is None or weight.shape is None:
+        return None
+    return np.broadcast_to(parameters.scale, int(weight.shape[0])).astype(np.float32)

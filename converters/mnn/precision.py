@@ -1,0 +1,36 @@
+"""Which ops of a net MNN computes in integers.
+
+MNN's CPU backend decides when it loads a file (`CPURuntimeCreator::_supportQuant` in `CPUBackend.cpp`): an op runs in int8
+when all its tensors have int8 parameters and there is a kernel; else its inputs are dequantized.
+"""
+
+from __future__ import annotations
+
+from edgecomp.converters.mnn.net import Net, Op, convolution
+from edgecomp.converters.mnn.parameters import MOVERS
+
+_KERNELS = frozenset(
+    {"BinaryOp", "Interp", "LayerNorm", "PReLU", "Pooling", "Pooling3D", "ReLU", "Scale", "Softmax", "ConvInt8"}
+)
+_CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise"})
+
+
+def is_plumbing(op: Op) -> bool:
+    """Whether an op computes shapes or holds data, so that it has no precision."""
+    return op.type in {"Input", "Const", "Shape", "Rank", "Size"}
+
+
+def op_precision(net: Net, op: Op) -> str:
+    """ "int8" or "float32"; how MNN computes an op."""
+    described = net.quantization
+    if any(index not in described for index in op.outputs):
+        return "float32"
+    if op.type in MOVERS:
+        sources = op.inputs if op.type == "Concat" else op.inputs[:1]
+        same = all(described.get(index) == described[op.outputs[0]] for index in sources)
+        return "int8" if same else "float32"
+    if any(index not in described for index in op.inputs):
+        return "float32"
+    if op.type in _CONVOLUTIONS:
+        return "int8" if convolution(op).fully_quantized else "float32"
+    return "int8" if op.type in _KERNELS else "float32"

@@ -1,0 +1,157 @@
+"""Runs a `.mnn` file in the MNN runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecomp.converter import Array, TensorInterface
+from edgecomp.converters.mnn.net import DATA_TYPES, Net, not_a_model, read_net
+from edgecomp.errors import DataError, MissingToolchainError
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Sends what native code prints to stdout to stderr: stdout may carry a JSON document."""
+    sys.stdout.flush()
+    libc = ctypes.CDLL(None)
+    libc.fflush(None)
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        # C's stdout is buffered when it is no terminal: what is in there would come out later, in the wrong place.
+        libc.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def import_mnn() -> Any:
+    """The MNN module, which greets on stdout when it is first imported.
+
+    Raises:
+        MissingToolchainError: MNN is not installed.
+    """
+    try:
+        with quiet_stdout():
+            import MNN
+    except ImportError:
+        raise MissingToolchainError(
+            "MNN", expected="the MNN runtime", actual="no package MNN", cure="run `pip install MNN`"
+        ) from None
+    return MNN
+
+
+def interfaces(net: Net) -> tuple[tuple[TensorInterface, ...], tuple[TensorInterface, ...]]:
+    """The inputs and outputs of a net as its source model has them."""
+    try:
+        facts = json.loads(net.code)["edgecomp"]
+        return _from_facts(facts["inputs"]), _from_facts(facts["outputs"])
+    except (ValueError, KeyError, TypeError):
+        pass
+    # A file from elsewhere: only its inputs say their shape.
+    inputs = []
+    for op in net.inputs:
+        sizes = op.parameter.array(0, np.int32).tolist() if op.parameter is not None else []
+        dtype = DATA_TYPES.get(op.parameter.integer(1, 1), "float32") if op.parameter is not None else "float32"
+        shape = tuple(size if size > 0 else None for size in sizes)
+        inputs.append(TensorInterface(net.tensors[op.outputs[0]], dtype, shape))
+    return tuple(inputs), tuple(TensorInterface(name, "float32", ()) for name in net.outputs)
+
+
+def _from_facts(facts: list[dict[str, Any]]) -> tuple[TensorInterface, ...]:
+    return tuple(TensorInterface(fact["name"], fact["dtype"], tuple(fact["shape"] or ())) for fact in facts)
+
+
+class MnnPredictor:
+    """A loaded `.mnn` file.
+
+    Args:
+        path: The file.
+        threads: CPU threads.
+
+    Raises:
+        SourceError: The file is not a readable MNN model.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        net = read_net(path)
+        self._inputs, self._outputs = interfaces(net)
+        self._mnn = mnn = import_mnn()
+        with quiet_stdout():
+            try:
+                self._interpreter = mnn.Interpreter(str(path))
+                # "high" is fp32; the default may use half floats on ARM.
+                config = {"backend": "CPU", "precision": "high", "numThread": threads}
+                self._session = self._interpreter.createSession(config)
+            except Exception as error:
+                raise not_a_model(path, str(error)) from None
+            self._sources = [self._interpreter.getSessionInput(self._session, item.name) for item in self._inputs]
+
+    @property
+    def inputs(self) -> tuple[TensorInterface, ...]:
+        """What `run` takes."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorInterface, ...]:
+        """What `run` gives."""
+        return self._outputs
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Runs the model.
+
+        Args:
+            inputs: One array per input, in its shape and dtype.
+
+        Returns:
+            One array per output, in the source model's layout.
+
+        Raises:
+            DataError: The arrays do not fit the inputs.
+        """
+        if len(inputs) != len(self._inputs):
+            raise DataError(
+                "the inputs", expected=f"{len(self._inputs)} arrays", actual=str(len(inputs)), cure="give one per input"
+            )
+        with quiet_stdout():
+            resized = False
+            for source, array in zip(self._sources, inputs, strict=True):
+                if tuple(source.getShape()) != array.shape:
+                    self._interpreter.resizeTensor(source, array.shape)
+                    resized = True
+            if resized:
+                self._interpreter.resizeSession(self._session)
+            # A run overwrites the input tensors, so all are copied before each one.
+            for source, array in zip(self._sources, inputs, strict=True):
+                source.copyFrom(self._host_tensor(array))
+            self._interpreter.runSession(self._session)
+            return [self._read(item) for item in self._outputs]
+
+    def _host_tensor(self, array: Array) -> Any:
+        mnn = self._mnn
+        integer = array.dtype.kind in "iub"
+        kind = mnn.Halide_Type_Int if integer else mnn.Halide_Type_Float
+        data = np.ascontiguousarray(array, np.int32 if integer else np.float32)
+        return mnn.Tensor(data.shape, kind, data, mnn.Tensor_DimensionType_Caffe)
+
+    def _read(self, item: TensorInterface) -> Array:
+        mnn = self._mnn
+        target = self._interpreter.getSessionOutput(self._session, item.name)
+        shape = tuple(target.getShape())
+        integer = np.dtype(item.dtype).kind in "iub"
+        kind, dtype = (mnn.Halide_Type_Int, np.int32) if integer else (mnn.Halide_Type_Float, np.float32)
+        array = np.zeros(shape, dtype)
+        host = mnn.Tensor(shape, kind, array, mnn.Tensor_DimensionType_Caffe)
+        target.copyToHostTensor(host)
+        result: Array = np.array(host.getNumpyData()).reshape(shape).astype(item.dtype)
+        return result

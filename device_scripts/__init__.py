@@ -1,0 +1,1 @@
+"""What runs on the board: the standard library, numpy and a runtime; never edgecomp itself."""

@@ -1,0 +1,1 @@
+"""Trained PyTorch and ONNX models onto phones and ARM boards: compressed, converted, proven and measured."""

@@ -1,0 +1,232 @@
+"""The contract that a converter fulfils, and how one is found.
+
+A converter is a module or package in `converters/` with an object `CONVERTER`. Its name is the format's name, and it is
+imported only when that format is asked for. Everything that is particular to a format lies behind this contract: writing
+an artifact, running it, and reading what is inside.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy.typing as npt
+
+from edgecomp.errors import InputError, SourceError
+from edgecomp.interface import TensorInterface
+from edgecomp.model import CompressedModel
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ConversionOptions:
+    """What a user can choose about an artifact, whatever its format.
+
+    Attributes:
+        io_dtype: "float32" keeps the source's dtypes at the border and quantizes inside; "int8" takes and gives the
+            integers of the quantized inputs and outputs.
+        io_layout: How image-like inputs and outputs lie where the format lets one choose (TFLite): "nhwc", "nchw"
+            (as in the source), or None for the format's own custom.
+        activations: How a format that lets one choose (ONNX Runtime) stores int8 activations: signed, or the same values
+            as uint8, which x86 kernels prefer.
+        threads: Threads that a converter's toolchain may use.
+    """
+
+    io_dtype: Literal["float32", "int8"] = "float32"
+    io_layout: Literal["nhwc", "nchw"] | None = None
+    activations: Literal["int8", "uint8"] = "int8"
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class FloatIsland:
+    """A node that a quantized artifact computes in float, and why."""
+
+    node: str
+    op_type: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """A node that a format cannot express, and the way out."""
+
+    node: str
+    op_type: str
+    reason: str
+    cure: str
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a converter wrote.
+
+    Attributes:
+        path: The artifact.
+        islands: The nodes of a quantized model that it computes in float.
+    """
+
+    path: Path
+    islands: tuple[FloatIsland, ...] = ()
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """How often an operator occurs in an artifact at one precision."""
+
+    op_type: str
+    precision: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is inside an artifact.
+
+    Attributes:
+        format: The converter's name.
+        size: Bytes on disk.
+        inputs: In the artifact's order.
+        outputs: In the artifact's order.
+        operators: Counted by type and by the precision that they execute in, most frequent first.
+        weight_bytes: Bytes of constants.
+        metadata: What the file says about itself.
+    """
+
+    format: str
+    size: int
+    inputs: tuple[TensorInterface, ...]
+    outputs: tuple[TensorInterface, ...]
+    operators: tuple[OperatorCount, ...]
+    weight_bytes: int
+    metadata: Mapping[str, str]
+
+
+class Predictor(Protocol):
+    """A loaded artifact, ready to run in its real runtime."""
+
+    @property
+    def inputs(self) -> tuple[TensorInterface, ...]:
+        """What `run` takes."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[TensorInterface, ...]:
+        """What `run` gives."""
+        ...
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Runs the artifact on arrays exactly as it stores them: its own dtypes and layouts, in its own order."""
+        ...
+
+
+class Converter(Protocol):
+    """Everything that edgecomp knows about one format."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    #: How a verdict may name the runtime: "LiteRT 2.3.0".
+    runtime: str
+
+    def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
+        """The nodes that the format cannot express; empty when `convert` will succeed."""
+        ...
+
+    def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
+        """Writes `model` to `path`.
+
+        Raises:
+            UnsupportedOperatorError: A node cannot be expressed.
+            ConversionError: The toolchain failed.
+        """
+        ...
+
+    def open(self, path: Path, threads: int = 1) -> Predictor:
+        """Loads an artifact for running.
+
+        Raises:
+            SourceError: The file is not a readable artifact of this format.
+        """
+        ...
+
+    def inspect(self, path: Path) -> Inspection:
+        """Reads what is inside an artifact.
+
+        Raises:
+            SourceError: The file is not a readable artifact of this format.
+        """
+        ...
+
+
+def available_formats() -> tuple[str, ...]:
+    """The names of all converters on disk, sorted."""
+    try:
+        folder = importlib.resources.files("edgecomp.converters")
+    except ModuleNotFoundError:
+        raise InputError(
+            "the converters",
+            expected="a package `edgecomp.converters`, mapped from the folder converters/",
+            actual="edgecomp is on the path but is not installed",
+            cure="run `pip install -e .` in the root of the repository",
+        ) from None
+    names = {entry.name.removesuffix(".py") for entry in folder.iterdir()}
+    return tuple(sorted(name for name in names if not name.startswith(("_", "."))))
+
+
+def load_converter(name: str) -> Converter:
+    """The converter for a format.
+
+    Raises:
+        SourceError: There is no such format.
+    """
+    if name not in available_formats():
+        raise SourceError(
+            f"format {name!r}",
+            expected=f"one of {', '.join(available_formats())}",
+            actual="no converter of that name",
+            cure="choose from the list, or add a converter to converters/",
+        )
+    converter: Converter = importlib.import_module(f"edgecomp.converters.{name}").CONVERTER
+    return converter
+
+
+def converter_for(path: Path) -> Converter:
+    """The converter whose suffix `path` ends in.
+
+    Raises:
+        SourceError: No converter knows the suffix.
+    """
+    known: list[str] = []
+    for name in available_formats():
+        converter = load_converter(name)
+        if path.suffix in converter.suffixes:
+            return converter
+        known.extend(converter.suffixes)
+    raise SourceError(
+        str(path),
+        expected=f"an artifact with one of the suffixes {', '.join(sorted(known))}",
+        actual=f"suffix {path.suffix!r}",
+        cure="give the path of an artifact that edgecomp wrote",
+    )
+
+
+__all__ = [
+    "Array",
+    "Conversion",
+    "ConversionOptions",
+    "Converter",
+    "FloatIsland",
+    "Inspection",
+    "OperatorCount",
+    "Predictor",
+    "TensorInterface",
+    "Unsupported",
+    "available_formats",
+    "converter_for",
+    "load_converter",
+]

@@ -1,0 +1,100 @@
+"""Every error that edgecomp raises on purpose.
+
+    EdgecompError
+    ├── InputError                    exit code 2: what the user gave cannot be used
+    │   ├── SourceError               a task file, module, model file or recipe
+    │   ├── ExportError               a torch module that does not become a graph
+    │   ├── DataError                 calibration or evaluation data
+    │   ├── UnsupportedOperatorError  an operator that a format cannot express
+    │   ├── UnknownTargetError        a target name that no profile carries
+    │   ├── OutputError               a place where nothing can be written
+    │   └── MissingToolchainError     a Python package that is not installed
+    └── PromiseError                  exit code 1: edgecomp could not keep its word
+        ├── ConversionError           a converter failed or its toolchain crashed
+        └── VerificationError         an artifact does not agree with the original
+
+A message has four parts: the subject (what it is about), what was expected, what was found, and the cure.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgecompError(Exception):
+    """Base class of all errors raised on purpose.
+
+    Args:
+        subject: The thing that the error is about, named as the user named it: a path, a node, a target.
+        expected: What would have been right.
+        actual: What was found instead.
+        cure: What the user can do about it, as an imperative sentence.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, subject: str, *, expected: str, actual: str, cure: str) -> None:
+        super().__init__(subject, expected, actual, cure)
+        self.subject = subject
+        self.expected = expected
+        self.actual = actual
+        self.cure = cure
+
+    def __str__(self) -> str:
+        return f"{self.subject}\n  expected: {self.expected}\n  actual:   {self.actual}\n  cure:     {self.cure}"
+
+    def as_dict(self) -> dict[str, str]:
+        """The same message for machines, as `--json` prints it."""
+        return {
+            "error": type(self).__name__,
+            "subject": self.subject,
+            "expected": self.expected,
+            "actual": self.actual,
+            "cure": self.cure,
+        }
+
+
+class InputError(EdgecompError):
+    """What the user gave cannot be used."""
+
+    exit_code = 2
+
+
+class SourceError(InputError):
+    """A task file, module, model file or recipe that cannot be used."""
+
+
+class ExportError(InputError):
+    """A torch module that does not become a graph, or a graph that does not compute what the module does."""
+
+
+class DataError(InputError):
+    """Calibration or evaluation data that cannot be used."""
+
+
+class UnsupportedOperatorError(InputError):
+    """An operator that a format cannot express."""
+
+
+class UnknownTargetError(InputError):
+    """A target name that no profile carries."""
+
+
+class OutputError(InputError):
+    """A place where nothing can be written."""
+
+
+class MissingToolchainError(InputError):
+    """A Python package that is needed for this work and is not installed."""
+
+
+class PromiseError(EdgecompError):
+    """edgecomp could not keep its word."""
+
+
+class ConversionError(PromiseError):
+    """A converter failed, or the toolchain behind it crashed."""
+
+
+class VerificationError(PromiseError):
+    """An artifact does not agree with the original model."""

@@ -1,0 +1,106 @@
+"""Gives an exported graph names that a person can follow back to the torch module, the same for every exporter."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+#: The metadata key of a node that holds the path of the torch module it comes from.
+MODULE_KEY = "edgecomp.module"
+
+#: What the exporters call the wrapper around the user's module (see `torch_export`).
+_WRAPPER = "module"
+
+_SLOTS = {
+    "Conv": ("", "weight", "bias"),
+    "ConvTranspose": ("", "weight", "bias"),
+    "Gemm": ("", "weight", "bias"),
+    "MatMul": ("weight", "weight"),
+    "LSTM": ("", "W", "R", "B"),
+    "GRU": ("", "W", "R", "B"),
+    "RNN": ("", "W", "R", "B"),
+}
+
+
+def unwrap(path: str) -> str:
+    """A module's path without the wrapper that stood around the user's module."""
+    return "" if path == _WRAPPER else path.removeprefix(f"{_WRAPPER}.")
+
+
+def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) -> None:
+    """Marks every node with its module and names nodes, values and weights after it, in place.
+
+    1. A node's module is what the exporter recorded: the last component of the TorchScript exporter's node name that is a
+       module, or the last such scope of the torch.export one's metadata.
+    2. A weight knows better: a fused Conv and BatchNorm is recorded under either, so a node whose second input is the
+       parameter "a.conv.weight" belongs to "a.conv".
+    3. A node is "module/OpType", with "_1", "_2" behind a name that is taken. Its outputs carry its name.
+    4. A weight that the exporter made anonymous ("onnx::Conv_25") is named after the node that reads it.
+    5. Everything else that the exporters write into a node's metadata is dropped: stack traces hold paths of the
+       user's disk and differ from machine to machine.
+
+    Args:
+        model: An exported model.
+        modules: The paths of all submodules, as `named_modules` gives them, wrapper included.
+        wrapped: Whether the exporter saw the module inside the wrapper.
+    """
+    known = frozenset(modules)
+    strip = unwrap if wrapped else str
+    graph = model.graph
+    for value in graph.initializers.copy().values():
+        if wrapped and value.name and value.name.startswith(f"{_WRAPPER}."):
+            _rename_initializer(graph, value, unwrap(value.name))
+    taken = {str(value.name) for value in (*graph.inputs, *graph.outputs, *graph.initializers.values())}
+    used: Counter[str] = Counter()
+    for node in ir.traversal.RecursiveGraphIterator(graph):
+        module = strip(_recorded_module(node, known))
+        if len(node.inputs) > 1 and (weight := node.inputs[1]) is not None and weight.is_initializer():
+            owner, _, leaf = str(weight.name).rpartition(".")
+            if leaf == "weight" and (f"{_WRAPPER}.{owner}" if wrapped else owner) in known:
+                module = owner
+        node.metadata_props.clear()
+        node.metadata_props[MODULE_KEY] = module
+        stem = f"{module}/{node.op_type}" if module else node.op_type
+        while True:
+            node.name = stem + (f"_{used[stem]}" if used[stem] else "")
+            used[stem] += 1
+            if node.name not in taken:
+                break
+        taken.add(node.name)
+        _name_weights(graph, node, module, taken)
+        for index, output in enumerate(node.outputs):
+            if not output.is_graph_output():
+                output.name = f"{node.name}_output" + (f"_{index}" if index else "")
+
+
+def _recorded_module(node: ir.Node, known: frozenset[str]) -> str:
+    if "pkg.torch.onnx.name_scopes" in node.metadata_props:
+        scopes = [str(scope) for scope in ast.literal_eval(node.metadata_props["pkg.torch.onnx.name_scopes"])]
+    else:
+        scopes = str(node.name or "").split("/")
+    return next((scope for scope in reversed(scopes) if scope and scope in known), "")
+
+
+def _name_weights(graph: ir.Graph, node: ir.Node, module: str, taken: set[str]) -> None:
+    for index, value in enumerate(node.inputs):
+        if value is None or not value.is_initializer() or not str(value.name).startswith("onnx::"):
+            continue
+        slots = _SLOTS.get(node.op_type, ())
+        if index < len(slots) and slots[index]:
+            name = f"{module}.{slots[index]}" if module else slots[index]
+        else:
+            name = f"{node.name}_constant_{index}"
+        if name in taken:
+            name = f"{node.name}_{name.rpartition('.')[2]}"
+        if name not in taken and value.graph is graph:
+            taken.add(name)
+            _rename_initializer(graph, value, name)
+
+
+def _rename_initializer(graph: ir.Graph, value: ir.Value, name: str) -> None:
+    if name in graph.initializers:
+        return
+    value.name = name

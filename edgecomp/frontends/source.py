@@ -1,0 +1,69 @@
+"""What every frontend gives: a model as a graph, with the original to compare it with and the data that came along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from edgecomp.data import InputSpec, Preprocessing
+from edgecomp.model import Step
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+    import torch
+
+Array = npt.NDArray[Any]
+Arrays = tuple[Array, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model as the user brought it.
+
+    Attributes:
+        name: Short name for files and reports: the task file's stem, the module's class, the model file's stem.
+        graph: The raw ONNX model in memory, static shapes, named inputs and outputs; QuantizeLinear and
+            DequantizeLinear nodes of a QDQ model are still in it. A node that comes from a torch module carries that
+            module's path in `metadata_props["edgecomp.module"]`, "" standing for the outermost module; nodes of plain
+            ONNX files carry no such key.
+        inputs: One example per graph input, in graph order, with the graph's shapes and dtypes.
+        reference: Runs the original on such arrays and gives one array per graph output: the torch module in eval
+            mode under `inference_mode`, or the raw ONNX file in ONNX Runtime.
+        step: Provenance: which exporter with which opset, versions, hashes, the difference to the original.
+        notes: Choices made for the user that a report should show, as whole sentences.
+        module: The torch module, when the source is one; training-time compression works on it.
+        calibration_data: Opens the calibration items, each a tuple of arrays; nothing is read before the call.
+            Validate and store what it gives with `edgecomp.data.collect_calibration`.
+        train_data: Opens `(inputs, labels)` items for training, `labels` an array.
+        evaluation_data: Opens `(inputs, labels)` items that were not trained on.
+        loss: The task's `loss(outputs, labels)`, untouched: torch in, torch out.
+        metric: The task's metric on what `reference` gives and an array of labels; larger is better.
+        labels: Class names, by index.
+        preprocessing: How a picture becomes the input, when the task says so.
+    """
+
+    name: str
+    graph: ir.Model
+    inputs: Arrays
+    reference: Callable[[Arrays], list[Array]]
+    step: Step
+    notes: tuple[str, ...] = ()
+    module: torch.nn.Module | None = None
+    calibration_data: Callable[[], Iterable[Any]] | None = None
+    train_data: Callable[[], Iterable[Any]] | None = None
+    evaluation_data: Callable[[], Iterable[Any]] | None = None
+    loss: Callable[..., Any] | None = None
+    metric: Callable[[Sequence[Array], Array], float] | None = None
+    labels: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+
+    @property
+    def input_specs(self) -> tuple[InputSpec, ...]:
+        """Name, dtype and shape of every input, as the data must have them."""
+        return tuple(
+            InputSpec(str(value.name), example.dtype.name, example.shape)
+            for value, example in zip(self.graph.graph.inputs, self.inputs, strict=True)
+        )

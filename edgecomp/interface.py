@@ -1,0 +1,89 @@
+"""What an artifact says about its own inputs and outputs, as JSON that any format can carry in its metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgecomp.errors import SourceError
+
+#: The metadata key that the JSON lies under.
+METADATA_KEY = "edgecomp"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TensorInterface:
+    """One input or output of an artifact, as the artifact stores it.
+
+    Attributes:
+        name: The source model's name for it.
+        dtype: numpy dtype name as stored: "float32", "int8", "int64".
+        shape: As stored; None where dynamic.
+        permutation: The source's dimensions in stored order, (0, 2, 3, 1) for NHWC from an NCHW source; None when equal.
+        scale: Quantization step when `dtype` is an integer that stands for a real number, else None.
+        zero_point: Goes with `scale`.
+        source_dtype: The dtype that the source model takes or gives.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    permutation: tuple[int, ...] | None = None
+    scale: float | None = None
+    zero_point: int | None = None
+    source_dtype: str = "float32"
+
+    @property
+    def source_shape(self) -> tuple[int | None, ...]:
+        """The shape in the source's layout."""
+        if self.permutation is None:
+            return self.shape
+        return tuple(size for _, size in sorted(zip(self.permutation, self.shape, strict=True)))
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> TensorInterface:
+        """Reads what `asdict` gave."""
+        permutation = fields.get("permutation")
+        return cls(
+            **{
+                **fields,
+                "shape": tuple(fields["shape"]),
+                "permutation": None if permutation is None else tuple(permutation),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class Interface:
+    """All inputs and outputs of an artifact, in its order."""
+
+    inputs: tuple[TensorInterface, ...]
+    outputs: tuple[TensorInterface, ...]
+
+    def to_json(self) -> str:
+        """One line of JSON, the same for the same interface."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str, *, subject: str) -> Interface:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            SourceError: The text is damaged or from a newer edgecomp.
+        """
+        try:
+            fields = json.loads(text)
+            if fields["schema"] > SCHEMA:
+                raise ValueError(f"schema {fields['schema']}")
+            parts = {part: tuple(map(TensorInterface.from_json, fields[part])) for part in ("inputs", "outputs")}
+            return cls(**parts)
+        except (ValueError, KeyError, TypeError) as error:
+            raise SourceError(
+                f"the metadata of {subject}",
+                expected=f"edgecomp's description of inputs and outputs, schema {SCHEMA} or older",
+                actual=f"{type(error).__name__}: {error}",
+                cure="write the artifact again with this version of edgecomp",
+            ) from None

@@ -1,0 +1,47 @@
+"""The one thing that passes between the halves of edgecomp: a graph, how to quantize it, and how it came to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import onnx_ir as ir
+
+from edgecomp.quantization.parameters import QuantizationParameters
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that was done to a model.
+
+    Attributes:
+        name: The step, as a recipe names it: "export", "simplify", "quantize".
+        settings: The settings that it ran with, as plain data.
+        facts: What it found: counts, hashes, versions, metrics.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CompressedModel:
+    """A model between its source and its artifacts.
+
+    Attributes:
+        graph: A float ONNX model in memory, simplified: constants and BatchNorm folded, shapes inferred, every node
+            and value named. It holds no QuantizeLinear or DequantizeLinear node. Passes return a new one.
+        quantization: Tensor name -> parameters, for activations, weights and biases alike; empty for a float model.
+            A node runs in integers when all its tensors are listed here (see `quantization.scheme`).
+        provenance: Every step so far.
+    """
+
+    graph: ir.Model
+    quantization: Mapping[str, QuantizationParameters] = field(default_factory=dict)
+    provenance: tuple[Step, ...] = ()
+
+    def after(self, step: Step, **changes: Any) -> CompressedModel:
+        """A copy with `changes` applied and `step` added to the provenance."""
+        return replace(self, provenance=(*self.provenance, step), **changes)

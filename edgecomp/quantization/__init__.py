@@ -1,0 +1,1 @@
+"""Quantization after training: CompressedModel -> CompressedModel, on the graph."""

@@ -1,0 +1,210 @@
+"""Runs the float graph on calibration data and keeps statistics of chosen tensors, in memory that does not grow.
+
+The statistics are computed inside the graph: for each tensor its minimum, its maximum, and a systematic sample of its
+elements (a fixed stride that is coprime to the size, so that it visits every channel and position). ONNX Runtime returns
+three vectors a batch, whatever the size of the activations. The samples go into histograms whose range doubles when a
+value falls outside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime
+
+from edgecomp.errors import DataError
+from edgecomp.graph.query import shape_of
+
+FloatArray = npt.NDArray[np.float64]
+
+_MINIMA, _MAXIMA, _SAMPLES = "edgecomp_minima", "edgecomp_maxima", "edgecomp_samples"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What calibration has seen of one tensor.
+
+    Attributes:
+        low: The smallest value.
+        high: The largest value.
+        average_low: Exponential moving average of each batch's smallest value (momentum 0.9).
+        average_high: The same of the largest.
+        counts: Histogram of the sampled values, int64, shape (bins,).
+        edge: The histogram covers [-edge, edge] in bins of equal width.
+    """
+
+    low: float
+    high: float
+    average_low: float
+    average_high: float
+    counts: npt.NDArray[np.int64]
+    edge: float
+
+    @property
+    def centers(self) -> FloatArray:
+        """The middle of each bin."""
+        bins = len(self.counts)
+        return (np.arange(bins) + 0.5) * (2 * self.edge / bins) - self.edge
+
+
+class Collector:
+    """Statistics of many tensors over many batches.
+
+    Args:
+        names: The tensors.
+        sizes: How many sampled values of each come with every batch.
+        bins: Histogram bins; even.
+    """
+
+    def __init__(self, names: Sequence[str], sizes: Sequence[int], bins: int = 4096) -> None:
+        self.batches = 0
+        self._names = tuple(names)
+        self._owner = np.repeat(np.arange(len(names)), sizes)
+        self._counts = np.zeros((len(names), bins), np.int64)
+        self._edge = np.zeros(len(names))
+        self._low, self._high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+        self._average_low, self._average_high = np.zeros(len(names)), np.zeros(len(names))
+
+    def add(self, minima: FloatArray, maxima: FloatArray, samples: npt.NDArray[np.float32]) -> None:
+        """Adds one batch.
+
+        Args:
+            minima: Smallest value of each tensor, shape (tensors,).
+            maxima: Largest value of each tensor, shape (tensors,).
+            samples: The sampled values of all tensors one after another, shape (sum of sizes,).
+        """
+        finite = np.isfinite(minima) & np.isfinite(maxima)
+        if not finite.all():
+            raise DataError(
+                f"calibration batch {self.batches}",
+                expected="finite values in every tensor of the model",
+                actual=f"NaN or infinity in {self._names[int(np.argmin(finite))]}",
+                cure="look for an overflow or a division by zero in the model, or for broken samples in the data",
+            )
+        first = self.batches == 0
+        momentum = 0.0 if first else 0.9
+        self._average_low += (1 - momentum) * (minima - self._average_low)
+        self._average_high += (1 - momentum) * (maxima - self._average_high)
+        self._low, self._high = np.minimum(self._low, minima), np.maximum(self._high, maxima)
+        self._widen(np.maximum(np.abs(minima), np.abs(maxima)))
+        bins = self._counts.shape[1]
+        # Bin indices of all tensors at once: each tensor owns a stretch of `bins` numbers.
+        position = samples * (bins / 2 / self._edge)[self._owner].astype(np.float32) + np.float32(bins / 2)
+        index = np.clip(position.astype(np.int32), 0, bins - 1) + self._owner * bins
+        self._counts += np.bincount(index, minlength=self._counts.size).reshape(self._counts.shape)
+        self.batches += 1
+
+    def _widen(self, largest: FloatArray) -> None:
+        """Doubles the range of each histogram that does not reach `largest`, merging pairs of bins."""
+        fresh = self._edge == 0
+        self._edge[fresh] = np.maximum(largest[fresh], 1e-30)
+        bins = self._counts.shape[1]
+        while (narrow := largest > self._edge).any():
+            pairs = self._counts[narrow].reshape(-1, bins // 2, 2).sum(axis=2)
+            self._counts[narrow] = np.pad(pairs, ((0, 0), (bins // 4, bins // 4)))
+            self._edge[narrow] *= 2
+
+    def result(self) -> dict[str, Statistics]:
+        """The statistics by tensor name."""
+        columns = (self._low, self._high, self._average_low, self._average_high)
+        rows = zip(self._names, *(column.tolist() for column in columns), self._counts, self._edge.tolist(), strict=True)
+        return {name: Statistics(*row) for name, *row in rows}
+
+
+def collect(
+    model: ir.Model,
+    tensors: Sequence[str],
+    batches: Iterable[tuple[npt.NDArray[Any], ...]],
+    *,
+    samples: int = 4096,
+    threads: int = 0,
+) -> dict[str, Statistics]:
+    """Runs `model` on every batch and returns the statistics of `tensors`.
+
+    Args:
+        model: A float graph with static shapes; not changed.
+        tensors: Names of float values of the graph, or of its inputs.
+        batches: Input arrays in the graph's order.
+        samples: Elements of each tensor that go into its histogram, per batch, at most.
+        threads: ONNX Runtime's intra-op threads; 0 for one a core.
+
+    Raises:
+        DataError: There is no batch, or a tensor is not finite on one.
+    """
+    instrumented = model.clone()
+    sizes = _instrument(instrumented.graph, tensors, samples)
+    collector = Collector(tensors, sizes)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        ir.to_proto(instrumented).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [value.name for value in model.graph.inputs]
+    for batch in batches:
+        minima, maxima, values = session.run([_MINIMA, _MAXIMA, _SAMPLES], dict(zip(names, batch, strict=True)))
+        collector.add(minima.astype(np.float64), maxima.astype(np.float64), values)
+    if collector.batches == 0:
+        raise DataError(
+            "the calibration data",
+            expected="at least one sample, better 100 or more",
+            actual="none",
+            cure="let calibration_data() yield inputs, or give data with --calibration",
+        )
+    return collector.result()
+
+
+def _instrument(graph: ir.Graph, tensors: Sequence[str], samples: int) -> list[int]:
+    """Adds the three vectors of statistics as the graph's only outputs; returns how many samples each tensor gives."""
+    values = {value.name: value for value in graph.inputs}
+    values |= {value.name: value for node in graph for value in node.outputs}
+    added = _Adder(graph)
+    one = added.constant("edgecomp_one", [1])
+    minima, maxima, sampled, sizes = [], [], [], []
+    for index, name in enumerate(tensors):
+        value = values[name]
+        size = math.prod(shape_of(value))
+        stride = _stride(size, samples)
+        sizes.append(len(range(0, size, stride)))
+        flat = added.node("Reshape", [value, added.constant(f"edgecomp_flat_{index}", [-1])])
+        minima.append(added.node("Reshape", [added.node("ReduceMin", [flat]), one]))
+        maxima.append(added.node("Reshape", [added.node("ReduceMax", [flat]), one]))
+        bounds = [added.constant(f"edgecomp_{part}_{index}", [at]) for part, at in (("start", 0), ("end", size))]
+        axis, step = (added.constant(f"edgecomp_{part}_{index}", [at]) for part, at in (("axis", 0), ("step", stride)))
+        sampled.append(added.node("Slice", [flat, *bounds, axis, step]) if stride > 1 else flat)
+    graph.outputs.clear()
+    for name, parts in ((_MINIMA, minima), (_MAXIMA, maxima), (_SAMPLES, sampled)):
+        output = added.node("Concat", parts, axis=0)
+        output.name, output.type = name, ir.TensorType(ir.DataType.FLOAT)
+        graph.outputs.append(output)
+    return sizes
+
+
+def _stride(size: int, samples: int) -> int:
+    stride = max(1, -(-size // samples))
+    while stride > 1 and math.gcd(stride, size) > 1:
+        stride += 1
+    return stride
+
+
+class _Adder:
+    """Appends nodes and constants to a graph."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+
+    def node(self, op_type: str, inputs: Sequence[ir.Value], **attributes: int) -> ir.Value:
+        node = ir.node(op_type, list(inputs), attributes)
+        self._graph.append(node)
+        return node.outputs[0]
+
+    def constant(self, name: str, numbers: list[int]) -> ir.Value:
+        value = ir.Value(name=name, const_value=ir.tensor(np.array(numbers, np.int64), name=name))
+        self._graph.register_initializer(value)
+        return value

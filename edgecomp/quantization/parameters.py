@@ -1,0 +1,101 @@
+"""The numbers that say how a tensor is stored as integers, and the two functions that apply them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+IntegerType = Literal["int8", "int16", "int32"]
+
+#: The integers that a tensor of each type may take. Weights stay within [-127, 127] (see `scheme`).
+INTEGER_RANGE: dict[IntegerType, tuple[int, int]] = {
+    "int8": (-128, 127),
+    "int16": (-32768, 32767),
+    "int32": (-(2**31), 2**31 - 1),
+}
+
+
+@dataclass(frozen=True)
+class QuantizationParameters:
+    """real = scale * (integer - zero_point), elementwise or per slice along `axis`.
+
+    Attributes:
+        scale: float32, shape () per tensor or (channels,) per channel; positive and finite.
+        zero_point: int32, the shape of `scale`.
+        dtype: The stored integer type.
+        axis: The dimension that `scale` runs along, or None per tensor.
+    """
+
+    scale: npt.NDArray[np.float32]
+    zero_point: npt.NDArray[np.int32]
+    dtype: IntegerType = "int8"
+    axis: int | None = None
+
+    def __post_init__(self) -> None:
+        scale = np.asarray(self.scale, np.float32)
+        zero_point = np.broadcast_to(np.asarray(self.zero_point, np.int32), scale.shape).copy()
+        if scale.ndim != (0 if self.axis is None else 1):
+            raise ValueError(f"a scale of shape {scale.shape} does not go with axis={self.axis}")
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError("a scale must be positive and finite")
+        scale.setflags(write=False)
+        zero_point.setflags(write=False)
+        object.__setattr__(self, "scale", scale)
+        object.__setattr__(self, "zero_point", zero_point)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, QuantizationParameters)
+            and (self.dtype, self.axis) == (other.dtype, other.axis)
+            and np.array_equal(self.scale, other.scale)
+            and np.array_equal(self.zero_point, other.zero_point)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.dtype, self.axis, self.scale.tobytes(), self.zero_point.tobytes()))
+
+    @property
+    def per_channel(self) -> bool:
+        """Whether each slice along `axis` has its own scale."""
+        return self.axis is not None
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The smallest and largest real number that a per-tensor quantized tensor can hold."""
+        low, high = INTEGER_RANGE[self.dtype]
+        scale, zero_point = float(self.scale), int(self.zero_point)
+        return scale * (low - zero_point), scale * (high - zero_point)
+
+    def quantize(self, real: npt.ArrayLike) -> npt.NDArray[np.signedinteger]:
+        """Rounds half to even and saturates, as ONNX QuantizeLinear does.
+
+        Args:
+            real: Array of any float dtype; its dimension `axis` has as many slices as `scale`.
+
+        Returns:
+            Array of the same shape and dtype `self.dtype`.
+        """
+        array = np.asarray(real)
+        # A division in float32, not a product with 1/scale: the runtimes divide, and ties would fall otherwise.
+        # int32 (bias) needs float64, since float32 holds integers exactly only up to 2**24.
+        wide = np.float64 if self.dtype == "int32" else np.float32
+        scale, zero_point = self._broadcast(array.ndim)
+        low, high = INTEGER_RANGE[self.dtype]
+        integers = np.rint(array.astype(wide) / scale.astype(wide)) + zero_point
+        return np.clip(integers, low, high).astype(self.dtype)
+
+    def dequantize(self, integers: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The real numbers that `integers` stand for, as float32 of the same shape."""
+        array = np.asarray(integers)
+        scale, zero_point = self._broadcast(array.ndim)
+        return ((array.astype(np.float64) - zero_point) * scale).astype(np.float32)
+
+    def _broadcast(self, ndim: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+        if self.axis is None:
+            return self.scale, self.zero_point
+        shape = [1] * ndim
+        shape[self.axis] = -1
+        return self.scale.reshape(shape), self.zero_point.reshape(shape)

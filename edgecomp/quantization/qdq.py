@@ -1,0 +1,158 @@
+"""Writes a quantization table into an ONNX graph as QuantizeLinear / DequantizeLinear pairs.
+
+This one graph serves twice: ONNX Runtime executes it in integers, and with all of ONNX Runtime's optimizations switched
+off it is the simulation that predicts every artifact.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.graph.query import clip_bounds, is_constant, required_constant
+from edgecomp.model import CompressedModel
+from edgecomp.quantization import scheme
+from edgecomp.quantization.parameters import QuantizationParameters
+
+_IR_TYPE = {
+    "int8": ir.DataType.INT8,
+    "uint8": ir.DataType.UINT8,
+    "int16": ir.DataType.INT16,
+    "int32": ir.DataType.INT32,
+}
+
+
+def to_qdq(
+    model: CompressedModel, *, integer_io: bool = False, activations: Literal["int8", "uint8"] = "int8"
+) -> ir.Model:
+    """The model as a self-contained QDQ graph.
+
+    Args:
+        model: A quantized model; a float one comes back as a plain copy.
+        integer_io: Whether quantized graph inputs and outputs are integers themselves, or float with a conversion
+            inside.
+        activations: How int8 activations are stored: as they are, or as uint8 with 128 added to integer and zero point,
+            which changes no value.
+
+    Returns:
+        A new graph. Clips that the saturation of their quantized output makes redundant are left out.
+    """
+    graph = model.graph.clone()
+    if model.quantization:
+        writer = _Writer(graph.graph, dict(model.quantization), activations)
+        writer.drop_redundant_clips()
+        writer.quantize_constants()
+        writer.quantize_activations(integer_io=integer_io)
+    return graph
+
+
+def is_redundant_clip(node: ir.Node, parameters: QuantizationParameters) -> bool:
+    """Whether saturation already does what a Relu or Clip would do to a tensor stored with `parameters`.
+
+    Quantization is monotonic, so it is enough that each bound quantizes to the end of the integer range.
+    """
+    low, high = clip_bounds(node)
+    lowest, highest = parameters.range
+    quantized_low, quantized_high = parameters.quantize(np.array([max(low, lowest * 2 - 1), min(high, highest * 2 + 1)]))
+    smallest, largest = parameters.quantize(np.array([lowest * 2 - 1, highest * 2 + 1]))
+    return bool(quantized_low == smallest and quantized_high == largest)
+
+
+class _Writer:
+    def __init__(self, graph: ir.Graph, table: dict[str, QuantizationParameters], activations: str) -> None:
+        self._graph = graph
+        self._table = table
+        self._activations = activations
+
+    def drop_redundant_clips(self) -> None:
+        for node in tuple(self._graph):
+            activation = scheme.fused_activation(node)
+            if activation is None or not scheme.runs_in_integers(activation, self._table):
+                continue
+            before, after = node.outputs[0], activation.outputs[0]
+            assert before.name is not None and after.name is not None
+            if not scheme.runs_in_integers(node, self._table) or self._table[before.name] != self._table[after.name]:
+                continue
+            if is_redundant_clip(activation, self._table[after.name]):
+                after.replace_all_uses_with(before, replace_graph_outputs=True)
+                self._graph.remove(activation, safe=True)
+                before.name, name = after.name, before.name
+                after.name = f"{name}/clipped"
+
+    def quantize_constants(self) -> None:
+        """int8 or int32 initializers with a DequantizeLinear behind each."""
+        for value in tuple(self._graph.initializers.values()):
+            parameters = self._table.get(value.name or "")
+            if parameters is None or not tuple(value.uses()):
+                continue
+            stored = self._constant(f"{value.name}/quantized", parameters.quantize(required_constant(value)))
+            first = min((use.node for use in value.uses()), key=self._position)
+            numbers = self._parameters(value.name or "", parameters, parameters.dtype)
+            real = self._node("DequantizeLinear", [stored, *numbers], parameters, f"{value.name}/dequantized")
+            real.shape, real.type = value.shape, value.type
+            self._graph.insert_before(first, real.producer())  # type: ignore[arg-type]
+            value.replace_all_uses_with(real)
+            del self._graph.initializers[value.name or ""]
+
+    def quantize_activations(self, *, integer_io: bool) -> None:
+        """A QuantizeLinear and a DequantizeLinear behind each activation that has parameters."""
+        produced = [value for node in self._graph for value in node.outputs]
+        for value in (*self._graph.inputs, *produced):
+            parameters = self._table.get(value.name or "")
+            if parameters is not None and not is_constant(value):
+                self._quantize_activation(value, parameters, integer_io=integer_io)
+
+    def _quantize_activation(self, value: ir.Value, parameters: QuantizationParameters, *, integer_io: bool) -> None:
+        name, shape = value.name or "", value.shape
+        dtype = self._activations if parameters.dtype == "int8" else parameters.dtype
+        numbers = self._parameters(name, parameters, dtype)
+        real_type, stored_type = value.type, ir.TensorType(_IR_TYPE[dtype])
+        producer, uses, is_output = value.producer(), tuple(value.uses()), value.is_graph_output()
+        added: list[ir.Node] = []
+
+        def convert(op_type: str, source: ir.Value, suffix: str, kind: ir.TypeProtocol | None) -> ir.Value:
+            result = self._node(op_type, [source, *numbers], parameters, f"{name}/{suffix}")
+            result.shape, result.type = shape, kind
+            added.append(result.producer())  # type: ignore[arg-type]
+            return result
+
+        if producer is None and integer_io:
+            stored, value.type = value, stored_type
+        else:
+            stored = convert("QuantizeLinear", value, "quantized", stored_type)
+        # One DequantizeLinear for each reader: ONNX Runtime fuses an operator only with conversions of its own.
+        for index, (node, position) in enumerate(uses):
+            node.replace_input_with(position, convert("DequantizeLinear", stored, f"dequantized_{index}", real_type))
+        if is_output:
+            result = stored if integer_io else convert("DequantizeLinear", stored, "dequantized", real_type)
+            for index, output in enumerate(self._graph.outputs):
+                if output is value:
+                    self._graph.outputs[index] = result
+            value.name, result.name = f"{name}/real", name  # the name belongs to what the graph gives out
+        if producer is None:
+            self._graph.insert_before(self._graph[0], added)
+        else:
+            self._graph.insert_after(producer, added)
+
+    def _position(self, node: ir.Node) -> int:
+        if not hasattr(self, "_order"):
+            self._order = {id(each): index for index, each in enumerate(self._graph)}
+        return self._order[id(node)]
+
+    def _node(self, op_type: str, inputs: list[ir.Value], parameters: QuantizationParameters, name: str) -> ir.Value:
+        attributes = {} if parameters.axis is None else {"axis": parameters.axis}
+        node = ir.node(op_type, inputs, attributes, name=name)
+        node.outputs[0].name = name
+        return node.outputs[0]
+
+    def _parameters(self, name: str, parameters: QuantizationParameters, dtype: str) -> list[ir.Value]:
+        zero_point = (parameters.zero_point + (128 if dtype == "uint8" else 0)).astype(dtype)
+        return [self._constant(f"{name}/scale", parameters.scale), self._constant(f"{name}/zero_point", zero_point)]
+
+    def _constant(self, name: str, array: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+        value.shape, value.type = value.const_value.shape, ir.TensorType(value.const_value.dtype)  # type: ignore[union-attr]
+        self._graph.register_initializer(value)
+        return value

@@ -1,0 +1,150 @@
+"""Static int8: parameters for every activation, weight and bias from calibration data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgecomp.graph.query import input_of, is_constant, required_constant
+from edgecomp.model import CompressedModel, Step
+from edgecomp.quantization import scheme
+from edgecomp.quantization.calibration import collect
+from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
+from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.plan import plan
+
+#: Kernels multiply with input scale x weight scale / output scale as a 31-bit integer and a shift; below this ratio they
+#: refuse (XNNPACK at 2**-32).
+_SMALLEST_MULTIPLIER = 2.0**-28
+
+#: A bias beyond this many steps leaves the accumulator no room.
+_LARGEST_BIAS = 2.0**29
+
+
+@dataclass(frozen=True)
+class StaticQuantization:
+    """Settings of static int8 quantization.
+
+    Attributes:
+        estimator: How activation ranges follow from the statistics (see `estimators`).
+        per_channel: Whether weights have a scale per output channel.
+        samples: Elements of each tensor and batch that go into its histogram.
+    """
+
+    estimator: EstimatorName = "mse"
+    per_channel: bool = True
+    samples: int = 4096
+
+
+def quantize_static(
+    model: CompressedModel,
+    batches: Iterable[tuple[npt.NDArray[Any], ...]],
+    settings: StaticQuantization | None = None,
+    *,
+    threads: int = 0,
+) -> CompressedModel:
+    """Quantizes a float model in the portable scheme.
+
+    Args:
+        model: A simplified float model.
+        batches: Calibration inputs in the graph's order and shapes; read once, kept nowhere.
+        settings: See `StaticQuantization`.
+        threads: ONNX Runtime threads; 0 for one a core.
+
+    Returns:
+        The model with a quantization table. Its graph may have an Identity where parameters change (see `plan`) and
+        copies of biases that several nodes shared.
+
+    Raises:
+        DataError: The data are empty or make the model overflow.
+    """
+    settings = settings or StaticQuantization()
+    graph = model.graph.clone()
+    groups = plan(graph.graph)
+    measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
+    statistics = collect(graph, measured, batches, samples=settings.samples, threads=threads)
+    table: dict[str, QuantizationParameters] = {}
+    for group in groups:
+        parameters = group.fixed
+        if parameters is None:
+            ranges = [ESTIMATORS[settings.estimator](statistics[name]) for name in dict.fromkeys(group.measured)]
+            parameters = scheme.activation_parameters(min(low for low, _ in ranges), max(high for _, high in ranges))
+        table |= dict.fromkeys(group.members, parameters)
+    quantize_constants(graph.graph, table, per_channel=settings.per_channel)
+    step = Step("quantize", {"method": "static-int8", **asdict(settings)}, {"tensors": len(table)})
+    return model.after(step, graph=graph, quantization=table)
+
+
+def quantize_constants(graph: ir.Graph, table: dict[str, QuantizationParameters], *, per_channel: bool) -> None:
+    """Adds the parameters of weights, biases and constant operands to a table that has those of the activations.
+
+    Args:
+        graph: Changed in place where several nodes share a constant that needs parameters of its own for each.
+        table: Extended in place.
+        per_channel: Whether weights have a scale per output channel.
+    """
+    for node in tuple(scheme.quantizable_nodes(graph)):
+        if not all(is_constant(value) or value.name in table for value in (*scheme.data_inputs(node), *node.outputs)):
+            continue
+        if scheme.has_constant_weight(node):
+            _quantize_weighted(graph, node, table, per_channel=per_channel)
+        else:
+            for index, value in enumerate(node.inputs):
+                if is_constant(value) and value in scheme.data_inputs(node):
+                    _quantize_operand(graph, node, index, table)
+
+
+def _quantize_operand(graph: ir.Graph, node: ir.Node, index: int, table: dict[str, QuantizationParameters]) -> None:
+    """A constant that meets an activation: quantized as one."""
+    operand = _own(graph, node, index, table)
+    if scheme.OPERATORS[node.op_type].output == "input":
+        table[operand.name or ""] = table[node.outputs[0].name or ""]  # rule 5
+        return
+    array = required_constant(operand)
+    table[operand.name or ""] = scheme.activation_parameters(float(array.min()), float(array.max()))
+
+
+def _quantize_weighted(
+    graph: ir.Graph, node: ir.Node, table: dict[str, QuantizationParameters], *, per_channel: bool
+) -> None:
+    """Rules 1 and 3, with scales raised where a kernel's fixed-point arithmetic could not hold them."""
+    source, target = _parameters(node.inputs[0], table), _parameters(node.outputs[0], table)
+    weight, bias = _own(graph, node, 1, table), input_of(node, 2)
+    axis = scheme.weight_axis(node) if per_channel else None
+    array = required_constant(weight)
+    others = tuple(dimension for dimension in range(array.ndim) if dimension != axis)
+    largest = np.abs(array).max(axis=None if axis is None else others).astype(np.float64)
+    scale = np.maximum(largest / 127, _SMALLEST_MULTIPLIER * float(target.scale) / float(source.scale))
+    if bias is not None:
+        bias_size = np.abs(required_constant(bias)).astype(np.float64)
+        bias_size = bias_size if axis is not None and bias_size.shape == scale.shape else bias_size.max()
+        scale = np.maximum(scale, bias_size / (float(source.scale) * _LARGEST_BIAS))
+    scale = scale.astype(np.float32)
+    table[weight.name or ""] = QuantizationParameters(scale, np.int32(0), "int8", axis)
+    if bias is not None:
+        own = _own(graph, node, 2, table)
+        bias_axis = None if axis is None or scale.ndim == 0 else 0
+        table[own.name or ""] = QuantizationParameters(source.scale * scale, np.int32(0), "int32", bias_axis)
+
+
+def _parameters(value: ir.Value | None, table: Mapping[str, QuantizationParameters]) -> QuantizationParameters:
+    assert value is not None and value.name is not None
+    return table[value.name]
+
+
+def _own(graph: ir.Graph, node: ir.Node, index: int, table: Mapping[str, QuantizationParameters]) -> ir.Value:
+    """The constant at an input, copied first when another node's use of it already has parameters."""
+    value = node.inputs[index]
+    assert value is not None and value.name is not None
+    if value.name not in table:
+        return value
+    name = f"{value.name}/of/{node.name}/{index}"
+    copy = ir.Value(name=name, shape=value.shape, type=value.type, const_value=ir.tensor(required_constant(value), name=name))
+    graph.register_initializer(copy)
+    node.replace_input_with(index, copy)
+    return copy

@@ -1,0 +1,1 @@
+"""Target profiles: one TOML file per device, facts with sources, no code."""
