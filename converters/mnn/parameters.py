@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,15 @@ def tensor_quantization(net: Net, quantization: Mapping[str, QuantizationParamet
     return known
 
 
+def source_names(net: Net, known: Container[str | None]) -> dict[int, str]:
+    """The ONNX name of each tensor, also of those that MNN gave a name of its own in front of a mover."""
+    names = {index: name for index, name in enumerate(net.tensors) if name in known}
+    for op in reversed(net.ops):
+        if op.type in MOVERS and op.outputs[0] in names and op.inputs:
+            names.setdefault(op.inputs[0], names[op.outputs[0]])
+    return names
+
+
 def compression_parameters(
     net: Net,
     tensors: Mapping[int, TensorQuantization],
@@ -66,12 +75,13 @@ def compression_parameters(
         A `MNN.Compression.Pipeline`, as JSON data.
     """
     makers = {value.name: node for node in graph for value in node.outputs}
+    names = source_names(net, makers)
     layers = []
     for op in net.ops:
         if op.type not in {"Convolution", "ConvolutionDepthwise"} or len(op.inputs) != 1:
             continue
         source, target = tensors.get(op.inputs[0]), tensors.get(op.outputs[0])
-        scales = _weight_scales(makers.get(net.tensors[op.outputs[0]]), quantization)
+        scales = _weight_scales(makers.get(names.get(op.outputs[0])), quantization)
         if source is None or target is None or scales is None or len(convolution(op).bias) != len(scales):
             continue
         layers.append(

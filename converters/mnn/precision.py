@@ -29,8 +29,12 @@ def op_precision(net: Net, op: Op) -> str:
         sources = op.inputs if op.type == "Concat" else op.inputs[:1]
         same = all(described.get(index) == described[op.outputs[0]] for index in sources)
         return "int8" if same else "float32"
-    if any(index not in described for index in op.inputs):
+    # The sizes of a resize are read when the file is loaded; they are no data.
+    data = op.inputs[:1] if op.type == "Interp" else op.inputs
+    if any(index not in described for index in data):
         return "float32"
     if op.type in _CONVOLUTIONS:
         return "int8" if convolution(op).fully_quantized else "float32"
+    if op.type == "ReLU" and op.parameter is not None and op.parameter.number(0) != 0.0:
+        return "float32"
     return "int8" if op.type in _KERNELS else "float32"

@@ -1,0 +1,55 @@
+"""TFLite / LiteRT: a direct writer from graph and quantization table, without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
+from edgecomp.model import CompressedModel
+
+if TYPE_CHECKING:
+    from edgecomp.converters.tflite.runtime import LiteRtPredictor
+
+
+class TfliteConverter:
+    """`.tflite` files."""
+
+    name = "tflite"
+    suffixes: tuple[str, ...] = (".tflite",)
+
+    @property
+    def runtime(self) -> str:
+        """The runtime and its version."""
+        from importlib.metadata import version
+
+        return f"LiteRT {version('ai-edge-litert')}"
+
+    def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
+        """The nodes that have no lowering."""
+        from edgecomp.converters.tflite.convert import check
+
+        return check(model)
+
+    def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
+        """Writes a `.tflite` file."""
+        from edgecomp.converters.tflite.convert import convert
+
+        content, islands = convert(model, options)
+        path.write_bytes(content)
+        return Conversion(path, islands)
+
+    def open(self, path: Path, threads: int = 1) -> LiteRtPredictor:
+        """Loads a model for running with XNNPACK."""
+        from edgecomp.converters.tflite.runtime import LiteRtPredictor
+
+        return LiteRtPredictor(path, threads)
+
+    def inspect(self, path: Path) -> Inspection:
+        """Counts operators by the type that they compute in."""
+        from edgecomp.converters.tflite.inspection import inspect
+
+        return inspect(path)
+
+
+CONVERTER = TfliteConverter()

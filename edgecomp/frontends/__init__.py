@@ -1,1 +1,116 @@
-"""TODO"""
+"""Every way to bring a model in: a task file, a Python module, a torch module, an exported program, an ONNX file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecomp.errors import SourceError
+from edgecomp.frontends.source import Source
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Source", "load_source"]
+
+#: Files that hold a pickle, and would run any code in it when they are read.
+_PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".th", ".tar", ".joblib"})
+
+
+def load_source(
+    source: str | Path | torch.nn.Module,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    example_inputs: Any = None,
+) -> Source:
+    """Loads a model from any of its forms.
+
+    Args:
+        source: `task.py`, `task.py:function`, `package.module:function`, a `.pt2` exported program, an `.onnx` file, or a
+            torch module.
+        shapes: Input name -> shape. Fixes the dynamic inputs of an `.onnx` or `.pt2` file.
+        example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward.
+
+    Raises:
+        SourceError: It cannot be used; nothing is ever unpickled to find out.
+        ExportError: It does not become an ONNX graph that computes the same.
+    """
+    if not isinstance(source, str | Path):
+        return _load_object(source, shapes, example_inputs)
+    text = str(source)
+    if example_inputs is not None:
+        raise SourceError(
+            text,
+            expected="example inputs only with a torch module",
+            actual="example_inputs given with a file",
+            cure="leave example_inputs out: a file brings its own",
+        )
+    suffix = Path(text).suffix.lower()
+    if suffix in (".onnx", ".pt2") or (suffix in _PICKLES and ":" not in text):
+        _check_file(Path(text))
+    if suffix == ".onnx":
+        from edgecomp.frontends.onnx_file import load_onnx
+
+        return load_onnx(Path(text), shapes=shapes)
+    if suffix == ".pt2":
+        from edgecomp.frontends.exported_program import load_program
+
+        return load_program(Path(text), shapes=shapes)
+    if suffix in _PICKLES and ":" not in text:
+        raise SourceError(
+            text,
+            expected="a task file, module:function, .pt2 or .onnx",
+            actual=f"a {suffix} file: a pickle, which runs any code in it when it is read",
+            cure="write task.py with a function model() that builds the module and loads the file with "
+            "torch.load(path, weights_only=True), and give task.py",
+        )
+    place, colon, function = text.rpartition(":")
+    if suffix == ".py" or (colon and place and function.isidentifier()):
+        from edgecomp.frontends.task import load_task
+
+        return load_task(text, shapes=shapes)
+    if Path(text).exists():
+        actual = "a folder" if Path(text).is_dir() else f"a file with the suffix {suffix!r}"
+    else:
+        actual = "no such file"
+    raise SourceError(
+        text,
+        expected="task.py, module:function, a .pt2 exported program or an .onnx file",
+        actual=actual,
+        cure="write a task.py with functions model() and example_inputs()",
+    )
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise SourceError(
+            str(path),
+            expected="a file",
+            actual="a folder" if path.is_dir() else "no such file",
+            cure="check the path",
+        )
+
+
+def _load_object(source: object, shapes: Mapping[str, tuple[int, ...]] | None, example_inputs: Any) -> Source:
+    # Nobody can hold a torch module without having imported torch, and edgecomp should not be the one to load it.
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(source, torch.nn.Module):
+        raise SourceError(
+            f"a source of type {type(source).__name__}",
+            expected="a path, module:function or a torch.nn.Module",
+            actual=f"a {type(source).__name__}",
+            cure="give the path of a task file, or the module with example_inputs=(...)",
+        )
+    name = type(source).__name__
+    if example_inputs is None:
+        raise SourceError(
+            name,
+            expected="example inputs with a torch module",
+            actual="none",
+            cure="call it with example_inputs=(torch.rand(1, 3, 224, 224),), one tensor for each parameter of forward",
+        )
+    from edgecomp.frontends.torch_module import load_module
+
+    return load_module(source, example_inputs, name=name, subject=name, shapes=shapes)

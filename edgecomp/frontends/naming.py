@@ -50,10 +50,13 @@ def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) ->
     known = frozenset(modules)
     strip = unwrap if wrapped else str
     graph = model.graph
-    for value in graph.initializers.copy().values():
-        if wrapped and value.name and value.name.startswith(f"{_WRAPPER}."):
-            _rename_initializer(graph, value, unwrap(value.name))
+    model.metadata_props.clear()
+    graph.metadata_props.clear()
     taken = {str(value.name) for value in (*graph.inputs, *graph.outputs, *graph.initializers.values())}
+    for value in list(graph.initializers.values()):
+        if wrapped and (name := unwrap(str(value.name))) not in taken:
+            taken.add(name)
+            value.name = name
     used: Counter[str] = Counter()
     for node in ir.traversal.RecursiveGraphIterator(graph):
         module = strip(_recorded_module(node, known))
@@ -61,6 +64,7 @@ def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) ->
             owner, _, leaf = str(weight.name).rpartition(".")
             if leaf == "weight" and (f"{_WRAPPER}.{owner}" if wrapped else owner) in known:
                 module = owner
+        node.doc_string = None
         node.metadata_props.clear()
         node.metadata_props[MODULE_KEY] = module
         stem = f"{module}/{node.op_type}" if module else node.op_type
@@ -72,7 +76,9 @@ def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) ->
         taken.add(node.name)
         _name_weights(graph, node, module, taken)
         for index, output in enumerate(node.outputs):
-            if not output.is_graph_output():
+            output.metadata_props.clear()
+            # An output that a node leaves out is spelt "" in ONNX.
+            if output.name != "" and not output.is_graph_output():
                 output.name = f"{node.name}_output" + (f"_{index}" if index else "")
 
 
@@ -97,10 +103,4 @@ def _name_weights(graph: ir.Graph, node: ir.Node, module: str, taken: set[str]) 
             name = f"{node.name}_{name.rpartition('.')[2]}"
         if name not in taken and value.graph is graph:
             taken.add(name)
-            _rename_initializer(graph, value, name)
-
-
-def _rename_initializer(graph: ir.Graph, value: ir.Value, name: str) -> None:
-    if name in graph.initializers:
-        return
-    value.name = name
+            value.name = name

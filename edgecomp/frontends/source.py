@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from edgecomp.data import InputSpec, Preprocessing
+from edgecomp.data import InputSpec
 from edgecomp.model import Step
 
 if TYPE_CHECKING:
     import onnx_ir as ir
     import torch
+
+    from edgecomp.frontends.pictures import Preprocessing
 
 Array = npt.NDArray[Any]
 Arrays = tuple[Array, ...]

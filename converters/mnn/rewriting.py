@@ -1,0 +1,138 @@
+"""What the rules of `lowering` share: a graph under construction, and how a node is replaced in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgecomp.graph.query import clip_bounds, constant
+from edgecomp.quantization.parameters import INTEGER_RANGE, QuantizationParameters
+from edgecomp.quantization.scheme import fused_activation
+
+
+@dataclass
+class Rewriting:
+    """A graph that is being rewritten, and the parameters of its tensors.
+
+    Attributes:
+        model: Owned by the rewriting.
+        quantization: By tensor name; rules add what they make.
+    """
+
+    model: ir.Model
+    quantization: dict[str, QuantizationParameters] = field(default_factory=dict)
+
+    def node(
+        self, op_type: str, inputs: Sequence[ir.Value | None], output: str, parameters: QuantizationParameters, **attributes: object
+    ) -> ir.Value:
+        """Makes a node that is not in the graph yet.
+
+        Args:
+            op_type: A standard ONNX operator with one output.
+            inputs: Its inputs.
+            output: The name of its output.
+            parameters: How its output is quantized.
+            **attributes: Its attributes.
+        """
+        made = ir.node(op_type, inputs, attributes=attributes or None, name=output)  # type: ignore[arg-type]
+        value = made.outputs[0]
+        value.name, value.dtype = output, ir.DataType.FLOAT
+        self.quantization[output] = parameters
+        return value
+
+    def constant(self, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
+        """A new initializer."""
+        value = ir.val(name, const_value=ir.tensor(array, name=name))
+        self.model.graph.register_initializer(value)
+        return value
+
+    def reshape(self, value: ir.Value, sizes: Sequence[int], output: str) -> ir.Value:
+        """A Reshape of `value`, which keeps its parameters."""
+        shape = self.constant(f"{output}/sizes", np.asarray(sizes, np.int64))
+        return self.node("Reshape", [value, shape], output, self.of(value))
+
+    def convolve(
+        self,
+        data: ir.Value,
+        weight: tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]],
+        bias: npt.NDArray[np.float32] | None,
+        output: str,
+        parameters: QuantizationParameters,
+        **attributes: object,
+    ) -> ir.Value:
+        """A Conv whose weight is given as integers and one scale per output channel."""
+        integers, scale = weight
+        stored = QuantizationParameters(scale, np.zeros(len(scale), np.int32), axis=0)
+        kernel = self.constant(f"{output}/kernel", stored.dequantize(integers))
+        self.quantization[f"{output}/kernel"] = stored
+        inputs = [data, kernel] if bias is None else [data, kernel, self.constant(f"{output}/bias", bias)]
+        return self.node("Conv", inputs, output, parameters, kernel_shape=list(integers.shape[2:]), **attributes)
+
+    def of(self, value: ir.Value | None) -> QuantizationParameters:
+        """The parameters of a value of the graph."""
+        assert value is not None
+        return self.quantization[value.name or ""]
+
+    def real(self, value: ir.Value | None) -> npt.NDArray[np.float32] | None:
+        """The numbers that a constant stands for after quantization; None when it is computed."""
+        array = constant(value)
+        if array is None or value is None:
+            return None
+        parameters = self.quantization.get(value.name or "")
+        return array if parameters is None else parameters.dequantize(parameters.quantize(array))
+
+    def replace(self, node: ir.Node, result: ir.Value) -> None:
+        """Puts `result` in the place of a node's output, with its name, and everything it needs in front of it."""
+        old, graph = node.outputs[0], self.model.graph
+        graph.insert_before(node, _new_makers(result))
+        name = old.name
+        result.shape, result.type = old.shape, old.type
+        ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        self.quantization[name or ""] = self.of(result)
+        result.name = name
+
+    def drop_activation(self, node: ir.Node) -> None:
+        """Removes the activation fused into a node where saturation in int8 does the same."""
+        activation = fused_activation(node)
+        if activation is None or not clips_nothing(self.of(activation.outputs[0]), *clip_bounds(activation)):
+            return
+        result, name = node.outputs[0], activation.outputs[0].name
+        ir.convenience.replace_all_uses_with(activation.outputs[0], result, replace_graph_outputs=True)
+        self.model.graph.remove(activation, safe=True)
+        result.name = name
+
+
+def _new_makers(result: ir.Value) -> list[ir.Node]:
+    """The nodes that `result` needs and that are in no graph yet, in topological order."""
+    found: dict[ir.Node, None] = {}
+
+    def visit(value: ir.Value | None) -> None:
+        maker = None if value is None else value.producer()
+        if maker is None or maker.graph is not None or maker in found:
+            return
+        for source in maker.inputs:
+            visit(source)
+        found[maker] = None
+
+    visit(result)
+    return list(found)
+
+
+def clips_nothing(parameters: QuantizationParameters, low: float, high: float) -> bool:
+    """Whether a clip to [low, high] does nothing to a tensor that holds integers with these parameters."""
+    lowest, highest = INTEGER_RANGE[parameters.dtype]
+    bounds = parameters.quantize(np.array([max(low, -1e30), min(high, 1e30)], np.float32))
+    return bool(bounds[0] <= lowest and bounds[1] >= highest)
+
+
+def sizes_of(value: ir.Value | None) -> list[int] | None:
+    """The sizes of a value with -1 for the one that is unknown; None when more are."""
+    if value is None or value.shape is None:
+        return None
+    sizes = [size if isinstance(size, int) else -1 for size in value.shape]
+    return sizes if sizes.count(-1) <= 1 else None

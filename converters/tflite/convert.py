@@ -1,0 +1,176 @@
+"""Graph and quantization table -> the bytes of a `.tflite` file."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
+from edgecomp.converters.tflite.builder import TENSOR_TYPES, Tensor
+from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
+from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited
+from edgecomp.converters.tflite.ops import LOWERINGS
+from edgecomp.errors import UnsupportedOperatorError
+from edgecomp.graph.query import describe, is_constant, is_float, shape_of
+from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+from edgecomp.model import CompressedModel
+
+#: Operators for which a four-dimensional input is an image.
+_SPATIAL = frozenset(
+    "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool Resize DepthToSpace SpaceToDepth".split()
+)
+#: Operators that an image stays an image through.
+_TRANSPARENT = frozenset("Add Sub Mul Div Clip Relu Pad Slice Concat Cast Sigmoid Tanh".split())
+
+
+def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tuple[FloatIsland, ...]]:
+    """Lowers every node in turn.
+
+    Returns:
+        The file's bytes, and the nodes of a quantized model that are computed in float.
+
+    Raises:
+        UnsupportedOperatorError: A node has no lowering.
+    """
+    lowering = Lowering(model)
+    graph = model.graph.graph
+    inputs = [_add_input(lowering, value, options) for value in graph.inputs]
+    islands = []
+    for node in graph:
+        if node in lowering.done:
+            continue
+        form, reason = _lower(lowering, node)
+        if model.quantization and form == "real" and any(is_float(value) for value in node.outputs):
+            islands.append(FloatIsland(node.name or "", node.op_type, reason or "the portable scheme keeps it in float"))
+    outputs = [_add_output(lowering, value, options) for value in graph.outputs]
+    interface = Interface(
+        tuple(_describe(*item) for item in zip(graph.inputs, inputs, strict=True)),
+        tuple(_describe(*item) for item in zip(graph.outputs, outputs, strict=True)),
+    )
+    content = lowering.builder.finish(
+        {value.name or "": tensor for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)},
+        {value.name or "": tensor for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)},
+        {METADATA_KEY: interface.to_json().encode()},
+    )
+    return content, tuple(islands)
+
+
+def check(model: CompressedModel) -> list[Unsupported]:
+    """The nodes without a lowering; what only the details of a node rule out shows when it is lowered."""
+    lowering = Lowering(model)
+    for value in model.graph.graph.inputs:
+        _add_input(lowering, value, ConversionOptions())
+    problems = []
+    for node in model.graph.graph:
+        if node in lowering.done:
+            continue
+        try:
+            _lower(lowering, node)
+        except UnsupportedOperatorError as error:
+            problems.append(Unsupported(node.name or "", node.op_type, error.actual, error.cure))
+            _assume(lowering, node)
+    return problems
+
+
+def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
+    """Lowers one node, in integers when it can be, else as a float island.
+
+    Returns:
+        The form that it took, and why it is not integers although the scheme would have it so.
+    """
+    function = LOWERINGS.get(node.op_type) if node.domain in {"", "com.microsoft"} else None
+    if function is None:
+        raise _unsupported(node, "edgecomp has no TFLite lowering for this operator")
+    operation = Operation(lowering, node)
+    try:
+        function(operation)
+        return operation.form, None
+    except (Unsuited, ValueError) as error:
+        reason = str(error)
+        if not operation.integer:
+            raise _unsupported(node, reason) from None
+    operation = Operation(lowering, node)
+    operation.form = "real"
+    try:
+        function(operation)
+    except (Unsuited, ValueError) as error:
+        raise _unsupported(node, str(error)) from None
+    return "real", reason
+
+
+def _unsupported(node: ir.Node, reason: str) -> UnsupportedOperatorError:
+    return UnsupportedOperatorError(
+        describe(node),
+        expected="an operator that TFLite can express",
+        actual=reason,
+        cure="replace it in the model, or leave TFLite out: --formats onnxruntime,mnn",
+    )
+
+
+def _assume(lowering: Lowering, node: ir.Node) -> None:
+    """Lets the check go on behind a node that cannot be lowered."""
+    for value in node.outputs:
+        if value.shape is not None and value.dtype is not None:
+            shape = shape_of(value)
+            tensor = lowering.builder.tensor(value.name or "", shape, value.dtype.numpy().name)
+            lowering.place(value, tensor, identity(len(shape)), "real")
+
+
+def _add_input(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> tuple[Tensor, Layout]:
+    shape = shape_of(value)
+    channels = options.io_layout != "nchw" and _is_image(value)
+    layout = channels_last(len(shape)) if channels else identity(len(shape))
+    assert value.dtype is not None
+    dtype = value.dtype.numpy().name
+    if dtype not in TENSOR_TYPES:
+        raise UnsupportedOperatorError(
+            f"input {value.name!r}",
+            expected=f"one of the types {', '.join(TENSOR_TYPES)}",
+            actual=dtype,
+            cure="change the type of the input in the model",
+        )
+    parameters = lowering.table.get(value.name or "") if is_float(value) and options.io_dtype == "int8" else None
+    form: Form = "real" if parameters is None else "integer"
+    tensor = lowering.builder.tensor(
+        value.name or "", stored_shape(shape, layout), dtype if parameters is None else parameters.dtype, parameters
+    )
+    lowering.place(value, tensor, layout, form)
+    return tensor, layout
+
+
+def _is_image(value: ir.Value) -> bool:
+    """Whether a float value of four dimensions reaches an operator on images through operators that keep it one."""
+    if not is_float(value) or len(shape_of(value)) != 4:
+        return False
+    seen, queue = {value}, [value]
+    while queue:
+        for use in queue.pop().uses():
+            if use.node.op_type in _SPATIAL and use.idx == 0:
+                return True
+            if use.node.op_type in _TRANSPARENT and use.node.outputs[0] not in seen:
+                seen.add(use.node.outputs[0])
+                queue.append(use.node.outputs[0])
+    return False
+
+
+def _add_output(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> tuple[Tensor, Layout]:
+    shape = shape_of(value)
+    home = channels_last(4)
+    lies_as_image = len(shape) == 4 and not is_constant(value) and not moves_memory(shape, lowering.layout(value), home)
+    layout = home if lies_as_image and options.io_layout != "nchw" else identity(len(shape))
+    quantized = is_float(value) and options.io_dtype == "int8" and value.name in lowering.table
+    tensor = lowering.fetch(value, layout, "integer" if quantized else "real")
+    return tensor, layout
+
+
+def _describe(value: ir.Value, placed: tuple[Tensor, Layout]) -> TensorInterface:
+    tensor, layout = placed
+    assert value.dtype is not None
+    return TensorInterface(
+        value.name or "",
+        tensor.dtype,
+        tensor.shape,
+        permutation=None if layout == identity(len(layout)) else layout,
+        scale=None if tensor.quantization is None else float(tensor.quantization.scale),
+        zero_point=None if tensor.quantization is None else int(tensor.quantization.zero_point),
+        source_dtype=value.dtype.numpy().name,
+    )

@@ -1,0 +1,106 @@
+"""Reads what is inside a `.tflite` file, whoever wrote it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecomp.converter import Inspection, OperatorCount
+from edgecomp.errors import SourceError
+from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+
+
+def _names(enumeration: type) -> dict[int, str]:
+    return {code: name for name, code in vars(enumeration).items() if isinstance(code, int)}
+
+
+OPERATOR_NAMES = _names(schema.BuiltinOperator)
+TYPE_NAMES = {code: name.lower() for code, name in _names(schema.TensorType).items()}
+
+
+def read(path: Path) -> Any:
+    """The file as the schema's ModelT.
+
+    Raises:
+        SourceError: It is not a complete TFLite flatbuffer.
+    """
+    try:
+        content = path.read_bytes()
+        if content[4:8] != b"TFL3":
+            raise ValueError("the identifier TFL3 is missing")
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
+    except Exception as error:
+        # flatbuffers' reader raises struct.error, IndexError, TypeError and more, as the damage happens to be.
+        raise SourceError(
+            str(path),
+            expected="a TFLite model",
+            actual=f"{type(error).__name__}: {error}",
+            cure="check that the file is complete; write it again if it is not",
+        ) from None
+
+
+def read_interface(path: Path) -> Interface:
+    """What the file says about its inputs and outputs; of a file from another tool, what can be seen."""
+    return interface_of(read(path), str(path))
+
+
+def interface_of(model: Any, subject: str) -> Interface:
+    """The same of a model that is read already."""
+    for entry in model.metadata or ():
+        if entry.name == METADATA_KEY.encode():
+            content = bytes(model.buffers[entry.buffer].data)
+            return Interface.from_json(content.decode("utf-8", "replace"), subject=subject)
+    graph = model.subgraphs[0]
+    return Interface(
+        tuple(_plain(graph.tensors[index]) for index in graph.inputs),
+        tuple(_plain(graph.tensors[index]) for index in graph.outputs),
+    )
+
+
+def _plain(tensor: Any) -> TensorInterface:
+    dtype = TYPE_NAMES[tensor.type]
+    signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+    shape = tuple(int(size) if size >= 0 else None for size in (signature if signature is not None else ()))
+    quantization = tensor.quantization
+    scales = None if quantization is None else quantization.scale
+    if scales is None or len(scales) != 1:
+        return TensorInterface(tensor.name.decode("utf-8", "replace"), dtype, shape, source_dtype=dtype)
+    return TensorInterface(
+        tensor.name.decode("utf-8", "replace"),
+        dtype,
+        shape,
+        scale=float(scales[0]),
+        zero_point=int(quantization.zeroPoint[0]),
+    )
+
+
+def inspect(path: Path) -> Inspection:
+    """Counts operators by the type of their first output: what the kernel computes in."""
+    model = read(path)
+    graph = model.subgraphs[0]
+    counts: Counter[tuple[str, str]] = Counter()
+    for operator in graph.operators or ():
+        code = model.operatorCodes[operator.opcodeIndex]
+        name = OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+        counts[name, TYPE_NAMES[graph.tensors[operator.outputs[0]].type]] += 1
+    found = interface_of(model, str(path))
+    return Inspection(
+        format="tflite",
+        size=path.stat().st_size,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        operators=tuple(OperatorCount(*key, count) for key, count in counts.most_common()),
+        weight_bytes=sum(_bytes(model.buffers[tensor.buffer]) for tensor in graph.tensors),
+        metadata={
+            entry.name.decode("utf-8", "replace"): bytes(model.buffers[entry.buffer].data).decode("utf-8", "replace")
+            for entry in model.metadata or ()
+        },
+    )
+
+
+def _bytes(buffer: Any) -> int:
+    return 0 if buffer.data is None else int(np.asarray(buffer.data).nbytes)

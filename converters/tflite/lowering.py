@@ -1,0 +1,287 @@
+"""The state of one conversion: where each value of the graph lies in the file, and how operators get at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecomp.converters.tflite.builder import Builder, Tensor
+from edgecomp.converters.tflite.layout import Layout, identity, moves_memory, stored_shape
+from edgecomp.graph.query import clip_bounds, constant, input_of, is_constant, is_float, shape_of
+from edgecomp.model import CompressedModel
+from edgecomp.quantization import scheme
+from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import is_redundant_clip
+
+#: "integer": the quantized form of a value that stands for real numbers. "real": everything else, as the source has it.
+Form = Literal["integer", "real"]
+
+
+class Unsuited(Exception):  # noqa: N818 (not an error: the caller turns it into one, or into a float island)
+    """Raised by a lowering that cannot express its node; says why."""
+
+
+class Lowering:
+    """Places values in a file.
+
+    Attributes:
+        builder: Collects the file's tensors and operators.
+        table: The model's quantization table.
+    """
+
+    def __init__(self, model: CompressedModel) -> None:
+        self.builder = Builder()
+        self.table = model.quantization
+        self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
+        self._home: dict[ir.Value, Layout] = {}
+        self._shuffled: dict[ir.Value, npt.NDArray[np.intp]] = {}
+        self.done: set[ir.Node] = set()
+
+    # --- where values are -------------------------------------------------------------------------------------------
+
+    def place(self, value: ir.Value, tensor: Tensor, layout: Layout, form: Form) -> None:
+        """Says that `tensor` holds `value`."""
+        self._places.setdefault(value, {})[form, layout] = tensor
+        self._home.setdefault(value, layout)
+
+    def layout(self, value: ir.Value) -> Layout:
+        """The layout that a value was made in; constants have the source's."""
+        return self._home.get(value, identity(len(shape_of(value))))
+
+    def has(self, value: ir.Value, layout: Layout) -> bool:
+        """Whether a value can be had in a layout without moving memory."""
+        if is_constant(value):
+            return True
+        shape = shape_of(value)
+        return any(not moves_memory(shape, known, layout) for _, known in self._places[value])
+
+    def shuffle(self, value: ir.Value, order: npt.NDArray[np.intp]) -> None:
+        """Notes that the last dimension of `value` is stored in another order: place k holds the source's order[k]."""
+        self._shuffled[value] = order
+
+    def order(self, value: ir.Value) -> npt.NDArray[np.intp] | None:
+        """The stored order of the last dimension, when it is not the source's."""
+        return self._shuffled.get(value)
+
+    # --- getting at values ------------------------------------------------------------------------------------------
+
+    def fetch(self, value: ir.Value, layout: Layout, form: Form) -> Tensor:
+        """The tensor that holds a value in a layout and form; conversions are added where needed, once."""
+        if is_constant(value):
+            return self._constant(value, layout, form)
+        places = self._places[value]
+        if (form, layout) in places:
+            return places[form, layout]
+        if any(known_form == form for known_form, _ in places):
+            source = self._nearest(value, layout, form)
+            tensor = self._relaid(value, places[form, source], source, layout)
+        else:
+            # The integer form is smaller: move it rather than the real one.
+            other: Form = "real" if form == "integer" else "integer"
+            source = self._nearest(value, layout, other)
+            if other == "integer":
+                tensor = self._converted(value, self.fetch(value, layout, other), form)
+            else:
+                tensor = self._converted(value, places[other, source], form)
+                places[form, source] = tensor
+                return self.fetch(value, layout, form)
+        places[form, layout] = tensor
+        return tensor
+
+    def _nearest(self, value: ir.Value, layout: Layout, form: Form) -> Layout:
+        """Of the layouts at hand, one from which memory need not move, else the first."""
+        known = [place for place_form, place in self._places[value] if place_form == form]
+        shape = shape_of(value)
+        return next((place for place in known if not moves_memory(shape, place, layout)), known[0])
+
+    def _constant(self, value: ir.Value, layout: Layout, form: Form) -> Tensor:
+        places = self._places.setdefault(value, {})
+        if (form, layout) not in places:
+            array = constant(value)
+            assert array is not None
+            stored = np.transpose(array, layout)
+            parameters = self.table.get(value.name or "") if form == "integer" else None
+            if parameters is not None:
+                stored = parameters.quantize(stored)
+            places[form, layout] = self.builder.constant(value.name or "constant", stored, parameters)
+        return places[form, layout]
+
+    def _relaid(self, value: ir.Value, tensor: Tensor, source: Layout, target: Layout) -> Tensor:
+        shape = shape_of(value)
+        result = stored_shape(shape, target)
+        if not moves_memory(shape, source, target):
+            return self.reshape(tensor, result, f"{value.name}/relaid")
+        moved = self.builder.tensor(f"{value.name}/transposed", result, tensor.dtype, tensor.quantization)
+        permutation = np.array([source.index(dimension) for dimension in target], np.int32)
+        inputs = [tensor, self.builder.constant("permutation", permutation)]
+        self.builder.operator("TRANSPOSE", inputs, [moved], schema.TransposeOptionsT())
+        return moved
+
+    def _converted(self, value: ir.Value, tensor: Tensor, form: Form) -> Tensor:
+        if form == "real":
+            real = self.builder.tensor(f"{value.name}/real", tensor.shape, "float32")
+            self.builder.operator("DEQUANTIZE", [tensor], [real], schema.DequantizeOptionsT())
+            return real
+        return self.quantized(tensor, self.table[value.name or ""], f"{value.name}/quantized")
+
+    # --- small operators that many lowerings need -------------------------------------------------------------------
+
+    def quantized(self, tensor: Tensor, parameters: QuantizationParameters, name: str) -> Tensor:
+        """A float tensor quantized, or an integer one with other parameters."""
+        result = self.builder.tensor(name, tensor.shape, parameters.dtype, parameters)
+        self.builder.operator("QUANTIZE", [tensor], [result], schema.QuantizeOptionsT())
+        return result
+
+    def reshape(self, tensor: Tensor, shape: Sequence[int], name: str) -> Tensor:
+        """The same memory under another shape; reshaping back gives the tensor that was there before."""
+        shape = tuple(shape)
+        if tensor.shape == shape:
+            return tensor
+        if tensor.data is not None:
+            return self.builder.constant(name, tensor.data.reshape(shape), tensor.quantization)
+        made_by = next((op for op in reversed(self.builder.operators) if tensor in op.outputs), None)
+        if made_by is not None and made_by.code == schema.BuiltinOperator.RESHAPE and made_by.inputs[0] is not None:
+            return self.reshape(made_by.inputs[0], shape, name) if made_by.inputs[0].shape == shape else self._reshape(
+                made_by.inputs[0], shape, name
+            )
+        return self._reshape(tensor, shape, name)
+
+    def _reshape(self, tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
+        result = self.builder.tensor(name, shape, tensor.dtype, tensor.quantization)
+        options = schema.ReshapeOptionsT()
+        options.newShape = list(shape)
+        self.builder.operator("RESHAPE", [tensor, self.integers(shape, "shape")], [result], options)
+        return result
+
+    def integers(self, numbers: Sequence[int], name: str) -> Tensor:
+        """A constant int32 vector, as TFLite wants shapes, axes and paddings."""
+        return self.builder.constant(name, np.array(numbers, np.int32))
+
+
+class Operation:
+    """One node while it is being lowered; what the functions in `ops` work with.
+
+    Attributes:
+        node: The ONNX node.
+        form: Whether it is computed in integers.
+        lowering: The conversion that it is part of.
+    """
+
+    def __init__(self, lowering: Lowering, node: ir.Node) -> None:
+        self.lowering = lowering
+        self.node = node
+        self.builder = lowering.builder
+        self.form: Form = "integer" if scheme.runs_in_integers(node, lowering.table) else "real"
+        self._activation: ir.Node | None = None
+
+    @property
+    def integer(self) -> bool:
+        """Whether the node is computed in integers."""
+        return self.form == "integer"
+
+    def value(self, index: int) -> ir.Value:
+        """An input that must be there."""
+        value = input_of(self.node, index)
+        if value is None:
+            raise Unsuited(f"its input {index} is missing")
+        return value
+
+    def has_input(self, index: int) -> bool:
+        """Whether an optional input is given."""
+        return input_of(self.node, index) is not None
+
+    def constant(self, index: int) -> npt.NDArray[Any]:
+        """The array of an input that has to be constant."""
+        array = constant(self.value(index))
+        if array is None:
+            raise Unsuited(f"its input {index} ({self.value(index).name}) is computed, and TFLite needs a constant")
+        return array
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """The shape of an input, in the source's order."""
+        return shape_of(self.value(index))
+
+    def layout(self, index: int) -> Layout:
+        """The layout that an input lies in already."""
+        return self.lowering.layout(self.value(index))
+
+    def input(self, index: int, layout: Layout | None = None) -> Tensor:
+        """An input in the form of this node, and in `layout` or as it lies."""
+        value = self.value(index)
+        form: Form = self.form if is_float(value) else "real"
+        return self.lowering.fetch(value, self.layout(index) if layout is None else layout, form)
+
+    def parameters(self, value: ir.Value) -> QuantizationParameters | None:
+        """The parameters that a value has in this node: None when the node computes in float."""
+        return self.lowering.table.get(value.name or "") if self.integer and is_float(value) else None
+
+    # --- outputs ----------------------------------------------------------------------------------------------------
+
+    @property
+    def result(self) -> ir.Value:
+        """The value that this node gives: that of the activation that was fused into it, when one was."""
+        return (self._activation or self.node).outputs[0]
+
+    def output(self, layout: Layout, index: int = 0) -> Tensor:
+        """The tensor for an output, new and placed."""
+        value = self.result if index == 0 else self.node.outputs[index]
+        parameters = self.parameters(value)
+        assert value.dtype is not None
+        dtype = parameters.dtype if parameters is not None else value.dtype.numpy().name
+        tensor = self.builder.tensor(value.name or "", stored_shape(shape_of(value), layout), dtype, parameters)
+        self.lowering.place(value, tensor, layout, self.form)
+        return tensor
+
+    def alias(self, tensor: Tensor, layout: Layout, index: int = 0) -> None:
+        """Says that an output lies where `tensor` lies already."""
+        self.lowering.place(self.node.outputs[index], tensor, layout, self.form)
+
+    def emit(self, name: str, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], options: Any = None) -> None:
+        """Appends an operator."""
+        self.builder.operator(name, inputs, outputs, options)
+
+    def temporary(self, like: Tensor, shape: Sequence[int] | None = None, suffix: str = "part") -> Tensor:
+        """An intermediate tensor of this node with the type and parameters of another."""
+        name = f"{self.node.name}/{suffix}"
+        return self.builder.tensor(name, like.shape if shape is None else shape, like.dtype, like.quantization)
+
+    def real_constant(self, array: npt.ArrayLike, name: str) -> Tensor:
+        """A float32 constant of this node."""
+        return self.builder.constant(f"{self.node.name}/{name}", np.asarray(array, np.float32))
+
+    # --- fused activations ------------------------------------------------------------------------------------------
+
+    def fuse_activation(self) -> int:
+        """Takes the Relu or Clip that follows into this node when TFLite can; call before `output`.
+
+        Returns:
+            The schema's ActivationFunctionType.
+        """
+        activation = scheme.fused_activation(self.node)
+        if activation is None:
+            return int(schema.ActivationFunctionType.NONE)
+        before, after = (self.parameters(node.outputs[0]) for node in (self.node, activation))
+        if before != after:
+            return int(schema.ActivationFunctionType.NONE)
+        if after is not None and is_redundant_clip(activation, after):
+            code = int(schema.ActivationFunctionType.NONE)
+        else:
+            code = FUSED_ACTIVATIONS.get(clip_bounds(activation), -1)
+        if code >= 0:
+            self._activation = activation
+            self.lowering.done.add(activation)
+        return max(code, 0)
+
+
+FUSED_ACTIVATIONS: dict[tuple[float, float], int] = {
+    (0.0, np.inf): int(schema.ActivationFunctionType.RELU),
+    (0.0, 6.0): int(schema.ActivationFunctionType.RELU6),
+    (-1.0, 1.0): int(schema.ActivationFunctionType.RELU_N1_TO_1),
+}
+
+LoweringFunction = Callable[[Operation], None]

@@ -1,0 +1,157 @@
+"""Activation functions and other functions of one tensor."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecomp.converters.tflite.builder import Tensor
+from edgecomp.converters.tflite.layout import Layout
+from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.converters.tflite.ops.elementwise import broadcastable, unary
+from edgecomp.graph.query import clip_bounds
+from edgecomp.quantization.parameters import QuantizationParameters
+
+#: Clips that are an operator of their own.
+_CLIPS = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
+
+
+def simple(operation: Operation, name: str, options: type | None = None) -> None:
+    """One TFLite operator of the same meaning."""
+    source, result = unary(operation)
+    operation.emit(name, [source], [result], options() if options is not None else None)
+
+
+def clip(operation: Operation) -> None:
+    """Relu and Clip -> RELU and its kin, else MAXIMUM and MINIMUM; nothing when saturation does it."""
+    bounds = clip_bounds(operation.node)
+    source, result = unary(operation)
+    if operation.integer:
+        # Requantizing saturates, and the output's range lies within the bounds: it was measured behind the clip.
+        operation.emit("QUANTIZE", [source], [result], schema.QuantizeOptionsT())
+        return
+    if bounds in _CLIPS:
+        operation.emit(_CLIPS[bounds], [source], [result])
+        return
+    steps = [(name, bound) for name, bound in zip(("MAXIMUM", "MINIMUM"), bounds, strict=True) if np.isfinite(bound)]
+    if not steps:
+        operation.alias(source, operation.layout(0))
+        return
+    for index, (name, bound) in enumerate(steps, start=1):
+        target = result if index == len(steps) else operation.temporary(result)
+        limit = operation.builder.constant("bound", np.array(bound, source.dtype))
+        operation.emit(name, [source, limit], [target], schema.MaximumMinimumOptionsT())
+        source = target
+
+
+def leaky_relu(operation: Operation) -> None:
+    """LeakyRelu -> LEAKY_RELU."""
+    options = schema.LeakyReluOptionsT()
+    options.alpha = operation.node.attributes.get_float("alpha", 0.01)
+    source, result = unary(operation)
+    operation.emit("LEAKY_RELU", [source], [result], options)
+
+
+def prelu(operation: Operation) -> None:
+    """PRelu -> PRELU; the slope is broadcast to the input's rank."""
+    layout = operation.layout(0)
+    tensors = [operation.input(0), broadcastable(operation, 1, layout)]
+    operation.emit("PRELU", tensors, [operation.output(layout)])
+
+
+def gelu(operation: Operation) -> None:
+    """Gelu -> GELU."""
+    options = schema.GeluOptionsT()
+    options.approximate = operation.node.attributes.get_string("approximate", "none") == "tanh"
+    source, result = unary(operation)
+    operation.emit("GELU", [source], [result], options)
+
+
+def hard_sigmoid(operation: Operation) -> None:
+    """max(0, min(1, alpha * x + beta)) -> MUL, ADD and a clip.
+
+    In integers the product needs no rounding: its parameters are those of x with the scale times alpha, so that the
+    integers stay the same; the sum saturates at 0 and 1.
+    """
+    alpha = operation.node.attributes.get_float("alpha", 0.2) or 0.0
+    beta = operation.node.attributes.get_float("beta", 0.5) or 0.0
+    source, result = unary(operation)
+    factor, offset = (_scalar(operation, number) for number in (alpha, beta))
+    scaled = operation.temporary(source)
+    if source.quantization is not None:
+        parameters = QuantizationParameters(source.quantization.scale * np.float32(alpha), source.quantization.zero_point)
+        scaled = operation.builder.tensor(f"{operation.node.name}/scaled", source.shape, source.dtype, parameters)
+    operation.emit("MUL", [source, factor], [scaled], schema.MulOptionsT())
+    if operation.integer:
+        operation.emit("ADD", [scaled, offset], [result], schema.AddOptionsT())
+        return
+    shifted = operation.temporary(result)
+    operation.emit("ADD", [scaled, offset], [shifted], schema.AddOptionsT())
+    operation.emit("RELU_0_TO_1", [shifted], [result])
+
+
+def _scalar(operation: Operation, number: float) -> Tensor:
+    if not operation.integer:
+        return operation.real_constant(number, "constant")
+    parameters = QuantizationParameters(np.float32(max(abs(number), 1e-6) / 127), np.int32(0))
+    return operation.builder.constant("constant", parameters.quantize(np.array(number)), parameters)
+
+
+def softmax(operation: Operation, name: str = "SOFTMAX") -> None:
+    """Softmax and LogSoftmax over one dimension, which TFLite wants last."""
+    rank = len(operation.shape(0))
+    axis = (operation.node.attributes.get_int("axis", -1) or 0) % rank
+    layout: Layout = operation.layout(0)
+    if layout[-1] != axis:
+        layout = (*(dimension for dimension in layout if dimension != axis), axis)
+    source, result = operation.input(0, layout), operation.output(layout)
+    if name == "SOFTMAX":
+        options = schema.SoftmaxOptionsT()
+        options.beta = 1.0
+        operation.emit(name, [source], [result], options)
+    else:
+        operation.emit(name, [source], [result], schema.LogSoftmaxOptionsT())
+
+
+def cast(operation: Operation) -> None:
+    """Cast -> CAST."""
+    source, result = unary(operation)
+    if source.dtype == result.dtype:
+        operation.alias(source, operation.layout(0))
+        return
+    operation.emit("CAST", [source], [result], schema.CastOptionsT())
+
+
+def identity_(operation: Operation) -> None:
+    """Identity -> nothing, or QUANTIZE where it stands for a change of parameters."""
+    source = operation.input(0)
+    if operation.parameters(operation.node.outputs[0]) == source.quantization:
+        operation.alias(source, operation.layout(0))
+        return
+    operation.emit("QUANTIZE", [source], [operation.output(operation.layout(0))], schema.QuantizeOptionsT())
+
+
+LOWERINGS: dict[str, LoweringFunction] = {
+    "Abs": partial(simple, name="ABS", options=schema.AbsOptionsT),
+    "Cast": cast,
+    "Clip": clip,
+    "Elu": partial(simple, name="ELU"),
+    "Exp": partial(simple, name="EXP", options=schema.ExpOptionsT),
+    "Floor": partial(simple, name="FLOOR"),
+    "Gelu": gelu,
+    "HardSigmoid": hard_sigmoid,
+    "HardSwish": partial(simple, name="HARD_SWISH", options=schema.HardSwishOptionsT),
+    "Identity": identity_,
+    "LeakyRelu": leaky_relu,
+    "Log": partial(simple, name="LOG"),
+    "LogSoftmax": partial(softmax, name="LOG_SOFTMAX"),
+    "Neg": partial(simple, name="NEG", options=schema.NegOptionsT),
+    "PRelu": prelu,
+    "Relu": clip,
+    "Sigmoid": partial(simple, name="LOGISTIC"),
+    "Softmax": softmax,
+    "Sqrt": partial(simple, name="SQRT"),
+    "Tanh": partial(simple, name="TANH"),
+}

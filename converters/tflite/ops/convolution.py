@@ -1,0 +1,130 @@
+"""Convolutions: NHWC activations, OHWI weights (1HWC for depthwise)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecomp.converters.tflite.builder import Tensor
+from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.ops.windows import emit_image, image, padded, window_of
+from edgecomp.graph.query import shape_of
+from edgecomp.quantization.parameters import QuantizationParameters
+
+
+def conv(operation: Operation) -> None:
+    """Conv -> CONV_2D, or DEPTHWISE_CONV_2D when each channel is a group of its own."""
+    weight = operation.constant(1)
+    window = window_of(operation.node, weight.shape[2:])
+    group = operation.node.attributes.get_int("group", 1) or 1
+    channels = operation.shape(0)[1]
+    depthwise = group == channels and group > 1
+    source, padding = padded(operation, image(operation), window)
+    if weight.ndim == 3:
+        weight = weight[:, :, None]
+    options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
+    options.padding = padding
+    options.strideH, options.strideW = window.strides
+    options.dilationHFactor, options.dilationWFactor = window.dilations
+    options.fusedActivationFunction = operation.fuse_activation()
+    if depthwise:
+        options.depthMultiplier = weight.shape[0] // group
+        filters = weight_constant(operation, weight.transpose(1, 2, 3, 0), axis=3)
+    else:
+        filters = weight_constant(operation, weight.transpose(0, 2, 3, 1), axis=0)
+    name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
+    emit_image(operation, name, [source, filters, bias_constant(operation, weight.shape[0])], options)
+
+
+def conv_transpose(operation: Operation) -> None:
+    """ConvTranspose -> TRANSPOSE_CONV.
+
+    TFLite knows the padding SAME and VALID only; other padding is cut off from a VALID result, which is the same thing,
+    since padding a transposed convolution means dropping the border of its output.
+    """
+    node = operation.node
+    weight = operation.constant(1)
+    if (node.attributes.get_int("group", 1) or 1) != 1:
+        raise Unsuited("TRANSPOSE_CONV has no groups")
+    if len(operation.shape(0)) != 4:
+        raise Unsuited("TRANSPOSE_CONV has two spatial dimensions")
+    if any(dilation != 1 for dilation in node.attributes.get_ints("dilations", [1, 1]) or [1, 1]):
+        raise Unsuited("TRANSPOSE_CONV has no dilation")
+    height, width = (int(size) for size in node.attributes.get_ints("strides", [1, 1]) or [1, 1])
+    batch, channels, *target = shape_of(node.outputs[0])
+    full = [(size - 1) * step + k for size, step, k in zip(operation.shape(0)[2:], (height, width), weight.shape[2:], strict=True)]
+    begins = _transposed_begins(operation, full, target)
+    options = schema.TransposeConvOptionsT()
+    options.strideH, options.strideW = height, width
+    options.padding = int(schema.Padding.VALID)
+    filters = weight_constant(operation, weight.transpose(1, 2, 3, 0), axis=0)
+    bias = bias_constant(operation, channels)
+    source = image(operation)
+    reach = [max(size, begin + wanted) for size, begin, wanted in zip(full, begins, target, strict=True)]
+    exact = reach == target and not any(begins)
+    if exact:
+        options.fusedActivationFunction = operation.fuse_activation()
+        shape = operation.lowering.integers((batch, *target, channels), "output_shape")
+        emit_image(operation, "TRANSPOSE_CONV", [shape, filters, source, bias], options)
+        return
+    parameters = operation.parameters(node.outputs[0])
+    dtype = source.dtype
+    whole = operation.builder.tensor(f"{node.name}/whole", (batch, *reach, channels), dtype, parameters)
+    shape = operation.lowering.integers(whole.shape, "output_shape")
+    operation.emit("TRANSPOSE_CONV", [shape, filters, source, bias], [whole], options)
+    inputs = [whole, *(operation.lowering.integers(n, "crop") for n in ((0, *begins, 0), (batch, *target, channels)))]
+    emit_image(operation, "SLICE", inputs, schema.SliceOptionsT())
+
+
+def _transposed_begins(operation: Operation, full: list[int], target: list[int]) -> list[int]:
+    """How much of the full result is cut off in front."""
+    attributes = operation.node.attributes
+    mode = attributes.get_string("auto_pad", "NOTSET")
+    surplus = [max(size - wanted, 0) for size, wanted in zip(full, target, strict=True)]
+    if mode == "SAME_UPPER":
+        return [total // 2 for total in surplus]
+    if mode == "SAME_LOWER":
+        return [total - total // 2 for total in surplus]
+    if attributes.get("output_shape") is not None:
+        return [total // 2 for total in surplus]
+    return [int(pad) for pad in (attributes.get_ints("pads", [0] * 4) or [0] * 4)[:2]]
+
+
+def weight_constant(operation: Operation, weight: npt.NDArray[np.float32], axis: int) -> Tensor:
+    """The weight of a node, quantized when the node is.
+
+    Args:
+        operation: The node; its weight is input 1.
+        weight: The weight in TFLite's order.
+        axis: Where the output channels are in that order.
+    """
+    value = operation.value(1)
+    parameters = operation.parameters(value)
+    name = value.name or "weight"
+    if parameters is None:
+        return operation.builder.constant(name, weight)
+    stored = replace(parameters, axis=None if parameters.axis is None else axis)
+    return operation.builder.constant(name, stored.quantize(weight), stored)
+
+
+def bias_constant(operation: Operation, channels: int) -> Tensor:
+    """The bias of a node, zeros when it has none: not every kernel can do without."""
+    if operation.has_input(2):
+        value = operation.value(2)
+        parameters = operation.parameters(value)
+        array = operation.constant(2).reshape(-1)
+        data = array if parameters is None else parameters.quantize(array)
+        return operation.builder.constant(value.name or "bias", data, parameters)
+    name = f"{operation.node.name}/bias"
+    source, weight = (operation.parameters(operation.value(index)) for index in (0, 1))
+    if source is None or weight is None:
+        return operation.builder.constant(name, np.zeros(channels, np.float32))
+    axis = None if weight.axis is None else 0
+    parameters = QuantizationParameters(source.scale * weight.scale, np.int32(0), "int32", axis)
+    return operation.builder.constant(name, np.zeros(channels, np.int32), parameters)
+
+
+LOWERINGS: dict[str, LoweringFunction] = {"Conv": conv, "ConvTranspose": conv_transpose}

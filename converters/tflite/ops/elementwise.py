@@ -1,0 +1,69 @@
+"""How operators that work element by element choose a layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.converters.tflite.builder import Tensor
+from edgecomp.converters.tflite.layout import Layout, stored_shape
+from edgecomp.converters.tflite.lowering import Operation
+from edgecomp.graph.query import constant, is_constant, is_float, shape_of
+
+
+def unary(operation: Operation) -> tuple[Tensor, Tensor]:
+    """Input and output of an operator that keeps shape and layout."""
+    source = operation.input(0)
+    return source, operation.output(operation.layout(0))
+
+
+def common_layout(operation: Operation, indices: Sequence[int]) -> Layout:
+    """The layout, among those of the inputs of the output's rank, that moves the fewest elements."""
+    values = [operation.value(index) for index in indices]
+    rank = max(len(shape_of(value)) for value in values)
+    candidates = [
+        operation.lowering.layout(value) for value in values if len(shape_of(value)) == rank and not is_constant(value)
+    ]
+
+    def moved(layout: Layout) -> int:
+        return sum(math.prod(shape_of(value)) for value in values if not _has(operation, value, layout))
+
+    return min(candidates, key=moved, default=tuple(range(rank)))
+
+
+def _has(operation: Operation, value: ir.Value, layout: Layout) -> bool:
+    missing = len(layout) - len(shape_of(value))
+    if missing:
+        wide = (1,) * missing + shape_of(value)
+        source = (*range(missing), *(dimension + missing for dimension in operation.lowering.layout(value)))
+        return [d for d in source if wide[d] != 1] == [d for d in layout if wide[d] != 1]
+    return operation.lowering.has(value, layout)
+
+
+def broadcastable(operation: Operation, index: int, layout: Layout) -> Tensor:
+    """An input in `layout`, given leading dimensions of size 1 when it has a lower rank."""
+    value = operation.value(index)
+    shape = shape_of(value)
+    missing = len(layout) - len(shape)
+    if missing == 0:
+        return operation.input(index, layout)
+    wide = (1,) * missing + shape
+    array = constant(value)
+    if array is not None:
+        parameters = operation.parameters(value)
+        stored = np.transpose(array.reshape(wide), layout)
+        # Leading ones only cost the kernel's broadcasting its fast path.
+        stored = stored.reshape(()) if stored.size == 1 else stored
+        data = stored if parameters is None else parameters.quantize(stored)
+        return operation.builder.constant(value.name or "operand", data, parameters)
+    own = [dimension - missing for dimension in layout if dimension >= missing]
+    tensor = operation.input(index, tuple(own))
+    return operation.lowering.reshape(tensor, stored_shape(wide, layout), f"{tensor.name}/wide")
+
+
+def reals(operation: Operation) -> bool:
+    """Whether the node works on float numbers."""
+    return is_float(operation.value(0))

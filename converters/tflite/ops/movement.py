@@ -1,0 +1,223 @@
+"""Operators that move or select data. Transposes and most reshapes only change the layout (see `layout`)."""
+
+from __future__ import annotations
+
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecomp.converters.tflite.layout import channels_last, identity, reshaped, stored_shape, transposed
+from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.ops.elementwise import common_layout
+from edgecomp.graph.query import constant, input_of, is_constant, pads_of, shape_of
+
+
+def reshape(operation: Operation) -> None:
+    """Reshape, Flatten, Squeeze and Unsqueeze -> RESHAPE, over memory that stays where it is when it can."""
+    before, after = operation.shape(0), shape_of(operation.node.outputs[0])
+    layout = operation.layout(0)
+    target = reshaped(before, after, layout)
+    if target is None and _only_weights_see(operation):
+        # A flattened image that only feeds linear layers: their weights are shuffled instead, here and now.
+        order = np.transpose(np.arange(int(np.prod(before[1:]))).reshape(before[1:]), [d - 1 for d in layout[1:]])
+        operation.lowering.shuffle(operation.node.outputs[0], order.reshape(-1))
+        target = identity(2)
+    elif target is None:
+        layout, target = identity(len(before)), identity(len(after))
+    source = operation.input(0, layout)
+    name = operation.node.outputs[0].name or ""
+    operation.alias(operation.lowering.reshape(source, stored_shape(after, target), name), target)
+
+
+def _only_weights_see(operation: Operation) -> bool:
+    """Whether (N, C, ...) becomes (N, K) and goes into constant matrices alone."""
+    before, result = operation.shape(0), operation.node.outputs[0]
+    after = shape_of(result)
+    uses = tuple(result.uses())
+    return (
+        len(after) == 2
+        and after[0] == before[0]
+        and operation.layout(0)[0] == 0
+        and not result.is_graph_output()
+        and all(
+            use.node.op_type in {"Gemm", "MatMul"}
+            and use.idx == 0
+            and is_constant(use.node.inputs[1])
+            and not use.node.attributes.get_int("transA", 0)
+            for use in uses
+        )
+    )
+
+
+def transpose(operation: Operation) -> None:
+    """Transpose -> nothing but another layout."""
+    rank = len(operation.shape(0))
+    permutation = operation.node.attributes.get_ints("perm", None) or tuple(reversed(range(rank)))
+    operation.alias(operation.input(0), transposed(operation.layout(0), permutation))
+
+
+def concat(operation: Operation) -> None:
+    """Concat -> CONCATENATION."""
+    indices = range(len(operation.node.inputs))
+    layout = common_layout(operation, indices)
+    options = schema.ConcatenationOptionsT()
+    options.axis = layout.index((operation.node.attributes.get_int("axis", 0) or 0) % len(layout))
+    tensors = [operation.input(index, layout) for index in indices]
+    operation.emit("CONCATENATION", tensors, [operation.output(layout)], options)
+
+
+def split(operation: Operation) -> None:
+    """Split -> SPLIT_V."""
+    layout = operation.layout(0)
+    axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(layout)
+    sizes = [shape_of(value)[axis] for value in operation.node.outputs]
+    options = schema.SplitVOptionsT()
+    options.numSplits = len(sizes)
+    integers = operation.lowering.integers
+    position = operation.builder.constant("axis", np.array(layout.index(axis), np.int32))
+    outputs = [operation.output(layout, index) for index in range(len(sizes))]
+    operation.emit("SPLIT_V", [operation.input(0), integers(sizes, "sizes"), position], outputs, options)
+
+
+def slice_(operation: Operation) -> None:
+    """Slice -> STRIDED_SLICE."""
+    shape, layout = operation.shape(0), operation.layout(0)
+    starts, ends, axes, steps = _slice_arguments(operation)
+    begin, end, stride = [0] * len(shape), list(shape), [1] * len(shape)
+    end_mask = 0
+    for start, stop, axis, step in zip(starts, ends, axes, steps, strict=True):
+        size, place = shape[axis], layout.index(axis)
+        first, last, step = slice(start, stop, step).indices(size)
+        begin[place], stride[place] = first, step
+        end[place] = last
+        if last < 0:  # a negative step runs through element 0, and -1 would mean the last one
+            end_mask |= 1 << place
+            end[place] = 0
+    touched = {layout.index(axis) for axis in axes}
+    for place, dimension in enumerate(layout):
+        if place not in touched:
+            begin[place], end[place] = 0, shape[dimension]
+    options = schema.StridedSliceOptionsT()
+    options.endMask = end_mask
+    integers = operation.lowering.integers
+    tensors = [operation.input(0), *(integers(numbers, "bounds") for numbers in (begin, end, stride))]
+    operation.emit("STRIDED_SLICE", tensors, [operation.output(layout)], options)
+
+
+def _slice_arguments(operation: Operation) -> tuple[list[int], list[int], list[int], list[int]]:
+    rank = len(operation.shape(0))
+    attributes = operation.node.attributes
+    if "starts" in attributes:  # before opset 10
+        starts, ends = (list(attributes[name].as_ints()) for name in ("starts", "ends"))
+        axes = list(attributes.get_ints("axes", range(len(starts))) or range(len(starts)))
+        return starts, ends, [axis % rank for axis in axes], [1] * len(starts)
+    starts, ends = (operation.constant(index).tolist() for index in (1, 2))
+    given = [constant(input_of(operation.node, index)) for index in (3, 4)]
+    axes = list(range(len(starts))) if given[0] is None else [int(axis) % rank for axis in given[0]]
+    steps = [1] * len(starts) if given[1] is None else given[1].tolist()
+    return starts, ends, axes, steps
+
+
+def pad(operation: Operation) -> None:
+    """Pad -> PAD, PADV2 or MIRROR_PAD."""
+    mode = operation.node.attributes.get_string("mode", "constant")
+    pads = pads_of(operation.node)
+    if pads is None:
+        raise Unsuited("its pads are computed, and TFLite needs constants")
+    if min(pads) < 0:
+        raise Unsuited("TFLite cannot pad by less than nothing; use a Slice")
+    layout, rank = operation.layout(0), len(operation.shape(0))
+    pairs = np.array([(pads[dimension], pads[dimension + rank]) for dimension in layout], np.int32)
+    source, result = operation.input(0), operation.output(layout)
+    paddings = operation.builder.constant("paddings", pairs)
+    if mode == "reflect":
+        options = schema.MirrorPadOptionsT()
+        options.mode = schema.MirrorPadMode.REFLECT
+        operation.emit("MIRROR_PAD", [source, paddings], [result], options)
+        return
+    if mode != "constant":
+        raise Unsuited(f"TFLite has no Pad of mode {mode!r}")
+    fill = operation.constant(2).reshape(-1)[0] if operation.has_input(2) else operation.node.attributes.get_float("value", 0.0)
+    if not fill:
+        operation.emit("PAD", [source, paddings], [result], schema.PadOptionsT())
+        return
+    parameters = source.quantization
+    stored = np.array(fill, source.dtype) if parameters is None else parameters.quantize(np.array(fill))
+    value = operation.builder.constant("pad_value", stored.reshape(1), parameters)
+    operation.emit("PADV2", [source, paddings, value], [result], schema.PadV2OptionsT())
+
+
+def gather(operation: Operation) -> None:
+    """Gather -> GATHER; negative constant indices are counted from the front."""
+    shape = operation.shape(0)
+    axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(shape)
+    indices = constant(operation.value(1))
+    rank = len(operation.shape(1))
+    layout = operation.layout(0) if rank == 1 else identity(len(shape))
+    options = schema.GatherOptionsT()
+    options.axis = layout.index(axis)
+    if indices is not None:
+        where = operation.builder.constant("indices", np.where(indices < 0, indices + shape[axis], indices).astype(np.int32))
+    else:
+        where = operation.input(1, identity(rank))
+    target = layout if rank == 1 else identity(len(shape) - 1 + rank)
+    operation.emit("GATHER", [operation.input(0, layout), where], [operation.output(target)], options)
+
+
+def tile(operation: Operation) -> None:
+    """Tile -> TILE."""
+    layout, repeats = operation.layout(0), operation.constant(1)
+    multiples = operation.lowering.integers([int(repeats[dimension]) for dimension in layout], "multiples")
+    operation.emit("TILE", [operation.input(0), multiples], [operation.output(layout)], schema.TileOptionsT())
+
+
+def expand(operation: Operation) -> None:
+    """Expand -> BROADCAST_TO."""
+    shape = shape_of(operation.node.outputs[0])
+    rank = len(shape)
+    missing = rank - len(operation.shape(0))
+    source = operation.input(0, identity(rank - missing)) if missing else operation.input(0)
+    layout = identity(rank) if missing else operation.layout(0)
+    stored = operation.lowering.integers(stored_shape(shape, layout), "shape")
+    operation.emit("BROADCAST_TO", [source, stored], [operation.output(layout)], schema.BroadcastToOptionsT())
+
+
+def depth_to_space(operation: Operation) -> None:
+    """DepthToSpace -> DEPTH_TO_SPACE; in CRD order (torch's PixelShuffle) the channels are reordered before."""
+    block = operation.node.attributes.get_int("blocksize") or 1
+    batch, depth, *_ = operation.shape(0)
+    options = schema.DepthToSpaceOptionsT()
+    options.blockSize = block
+    source = operation.input(0, channels_last(4))
+    channels = depth // block**2
+    if operation.node.attributes.get_string("mode", "DCR") == "CRD" and channels > 1:
+        order = np.arange(depth, dtype=np.int32).reshape(channels, block, block).transpose(1, 2, 0).reshape(-1)
+        gathered = operation.temporary(source, suffix="reordered")
+        choose = schema.GatherOptionsT()
+        choose.axis = 3
+        operation.emit("GATHER", [source, operation.builder.constant("order", order)], [gathered], choose)
+        source = gathered
+    operation.emit("DEPTH_TO_SPACE", [source], [operation.output(channels_last(4))], options)
+
+
+def space_to_depth(operation: Operation) -> None:
+    """SpaceToDepth -> SPACE_TO_DEPTH."""
+    options = schema.SpaceToDepthOptionsT()
+    options.blockSize = operation.node.attributes.get_int("blocksize") or 1
+    tensors = [operation.input(0, channels_last(4))]
+    operation.emit("SPACE_TO_DEPTH", tensors, [operation.output(channels_last(4))], options)
+
+
+LOWERINGS: dict[str, LoweringFunction] = {
+    "Concat": concat,
+    "DepthToSpace": depth_to_space,
+    "Expand": expand,
+    "Gather": gather,
+    "Pad": pad,
+    "Slice": slice_,
+    "SpaceToDepth": space_to_depth,
+    "Split": split,
+    "Tile": tile,
+    "Transpose": transpose,
+    **dict.fromkeys(("Flatten", "Reshape", "Squeeze", "Unsqueeze"), reshape),
+}

@@ -1,0 +1,50 @@
+"""Reductions over dimensions, in whatever layout the input lies."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecomp.converters.tflite.layout import Layout
+from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.graph.query import normalized_axes
+
+
+def reduce(operation: Operation, name: str, axes: tuple[int, ...], *, keep: bool) -> None:
+    """Emits one reduction.
+
+    Args:
+        operation: The node.
+        name: TFLite's operator.
+        axes: The source's dimensions to reduce, counted from the front.
+        keep: Whether they stay, with size 1.
+    """
+    layout = operation.layout(0)
+    source = operation.input(0)
+    stored = sorted(layout.index(axis) for axis in axes)
+    options = schema.ReducerOptionsT()
+    options.keepDims = keep
+    result = operation.output(layout if keep else _without(layout, axes))
+    operation.emit(name, [source, operation.lowering.integers(stored, "axes")], [result], options)
+
+
+def _without(layout: Layout, axes: tuple[int, ...]) -> Layout:
+    """The layout of what is left when dimensions disappear."""
+    left = sorted(set(layout) - set(axes))
+    return tuple(left.index(dimension) for dimension in layout if dimension not in axes)
+
+
+def reduction(operation: Operation, name: str) -> None:
+    """ReduceMean and its kin."""
+    axes = normalized_axes(operation.node, len(operation.shape(0)))
+    reduce(operation, name, axes, keep=bool(operation.node.attributes.get_int("keepdims", 1)))
+
+
+LOWERINGS: dict[str, LoweringFunction] = {
+    "ReduceMax": partial(reduction, name="REDUCE_MAX"),
+    "ReduceMean": partial(reduction, name="MEAN"),
+    "ReduceMin": partial(reduction, name="REDUCE_MIN"),
+    "ReduceProd": partial(reduction, name="REDUCE_PROD"),
+    "ReduceSum": partial(reduction, name="SUM"),
+}

@@ -1,0 +1,147 @@
+"""What convolutions and pools share: a window that slides over the spatial dimensions of an NHWC tensor.
+
+1-D operators run as 2-D ones with a height of 1: TFLite has no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
+
+from edgecomp.converters.tflite.builder import Tensor
+from edgecomp.converters.tflite.layout import channels_last
+from edgecomp.converters.tflite.lowering import Operation, Unsuited
+from edgecomp.graph.query import shape_of
+
+
+@dataclass(frozen=True)
+class Window:
+    """A 2-D sliding window.
+
+    Attributes:
+        kernel: Height and width.
+        strides: Steps in height and width.
+        dilations: Distances between the window's elements.
+        begins: Padding in front: top, left.
+        ends: Padding behind: bottom, right.
+    """
+
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    dilations: tuple[int, int]
+    begins: tuple[int, int]
+    ends: tuple[int, int]
+
+    def extents(self) -> tuple[int, int]:
+        """How far the dilated kernel reaches."""
+        height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
+        return height, width
+
+    def is_same(self, size: Sequence[int]) -> bool:
+        """Whether the padding of an input of `size` is what TFLite calls SAME: as even as can be, the odd one behind."""
+        for axis in range(2):
+            outputs = -(-size[axis] // self.strides[axis])
+            total = max((outputs - 1) * self.strides[axis] + self.extents()[axis] - size[axis], 0)
+            if (self.begins[axis], self.ends[axis]) != (total // 2, total - total // 2):
+                return False
+        return True
+
+    def is_padded(self) -> bool:
+        """Whether there is any padding."""
+        return any((*self.begins, *self.ends))
+
+
+def window_of(node: ir.Node, kernel: Sequence[int]) -> Window:
+    """The window of a 1-D or 2-D convolution or pool.
+
+    The last windows that `ceil_mode` adds show in the output's shape; they become padding behind.
+
+    Raises:
+        Unsuited: There are three spatial dimensions, or none.
+    """
+    source, result = node.inputs[0], node.outputs[0]
+    assert source is not None
+    spatial, outputs = shape_of(source)[2:], shape_of(result)[2:]
+    rank = len(spatial)
+    if rank not in {1, 2}:
+        raise Unsuited(f"TFLite has it in 1 and 2 spatial dimensions, and this one has {rank}")
+    ones = [1] * rank
+    strides = list(node.attributes.get_ints("strides", ones) or ones)
+    dilations = list(node.attributes.get_ints("dilations", ones) or ones)
+    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    begins, ends = _pads(node, spatial, extents, strides, outputs)
+    if rank == 1:
+        kernel, strides, dilations = [1, *kernel], [1, *strides], [1, *dilations]
+        begins, ends = [0, *begins], [0, *ends]
+    pairs = [(int(numbers[0]), int(numbers[1])) for numbers in (kernel, strides, dilations, begins, ends)]
+    return Window(*pairs)
+
+
+def _pads(
+    node: ir.Node, spatial: Sequence[int], extents: Sequence[int], strides: Sequence[int], outputs: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    rank = len(spatial)
+    needed = [max((o - 1) * s + e - i, 0) for o, s, e, i in zip(outputs, strides, extents, spatial, strict=True)]
+    match node.attributes.get_string("auto_pad", "NOTSET"):
+        case "SAME_UPPER":
+            begins = [total // 2 for total in needed]
+        case "SAME_LOWER":
+            begins = [total - total // 2 for total in needed]
+        case "VALID":
+            begins = [0] * rank
+        case _:
+            begins = list(node.attributes.get_ints("pads", [0] * 2 * rank) or [0] * 2 * rank)[:rank]
+    # What the given padding behind has beyond `needed` is never read.
+    return begins, [max(total - begin, 0) for total, begin in zip(needed, begins, strict=True)]
+
+
+def image(operation: Operation, index: int = 0) -> Tensor:
+    """An input as NHWC, with a height of 1 when it has one spatial dimension."""
+    shape = operation.shape(index)
+    tensor = operation.input(index, channels_last(len(shape)))
+    if len(shape) == 3:
+        batch, channels, length = shape
+        return operation.lowering.reshape(tensor, (batch, 1, length, channels), f"{tensor.name}/image")
+    return tensor
+
+
+def emit_image(operation: Operation, name: str, inputs: Sequence[Tensor | None], options: object) -> None:
+    """Emits an operator whose NHWC result is the node's output."""
+    shape = shape_of(operation.result)
+    if len(shape) == 4:
+        operation.emit(name, inputs, [operation.output(channels_last(4))], options)
+        return
+    batch, channels, length = shape
+    layout = channels_last(3)
+    parameters = operation.parameters(operation.result)
+    dtype = "float32" if parameters is None else parameters.dtype
+    made = operation.builder.tensor(f"{operation.node.name}/image", (batch, 1, length, channels), dtype, parameters)
+    operation.emit(name, inputs, [made], options)
+    flat = operation.lowering.reshape(made, (batch, length, channels), operation.result.name or "")
+    operation.lowering.place(operation.result, flat, layout, operation.form)
+
+
+def padded(operation: Operation, tensor: Tensor, window: Window, fill: float = 0.0) -> tuple[Tensor, int]:
+    """The input with explicit padding where neither SAME nor VALID says it, and the schema's Padding code."""
+    if not window.is_padded():
+        return tensor, int(schema.Padding.VALID)
+    size = tensor.shape[1:3]
+    if window.is_same(size):
+        return tensor, int(schema.Padding.SAME)
+    pads = [(0, 0), *zip(window.begins, window.ends, strict=True), (0, 0)]
+    shape = [size + sum(pad) for size, pad in zip(tensor.shape, pads, strict=True)]
+    result = operation.temporary(tensor, shape, "padded")
+    paddings = operation.builder.constant("paddings", np.array(pads, np.int32))
+    if fill == 0:
+        # PAD fills integers with the zero point.
+        operation.emit("PAD", [tensor, paddings], [result], schema.PadOptionsT())
+        return result, int(schema.Padding.VALID)
+    parameters = tensor.quantization
+    value = np.float32(fill) if parameters is None else parameters.quantize(np.array(fill))
+    constant = operation.builder.constant("pad_value", np.array([value]).reshape(1), parameters)
+    operation.emit("PADV2", [tensor, paddings, constant], [result], schema.PadV2OptionsT())
+    return result, int(schema.Padding.VALID)

@@ -1,0 +1,301 @@
+"""Makes a source of a torch module and its example inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from edgecomp.errors import SourceError
+from edgecomp.frontends import runtime, structure
+from edgecomp.frontends.checks import bad_weight, check_outputs, check_shapes
+from edgecomp.frontends.blame import first_line
+from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.torch_export import OPSET, Export, Job, export_module
+from edgecomp.model import Step
+
+
+def load_module(
+    module: torch.nn.Module,
+    example_inputs: Any,
+    *,
+    name: str,
+    subject: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Source:
+    """Exports `module` with the shapes of `example_inputs`.
+
+    Args:
+        module: Any module whose forward takes tensors by position. Its training flags and buffers are left as they are.
+        example_inputs: A tuple or list of tensors or arrays, or one of them for a module with one input.
+        name: The source's short name.
+        subject: The source as the user named it, for error messages.
+        shapes: Expected shapes by input name. A torch module has the shapes of its examples, so they can only confirm.
+
+    Raises:
+        SourceError: The module, its weights, its examples or its outputs cannot be used.
+        ExportError: The module does not become a graph.
+    """
+    tensors = as_tensors(example_inputs, f"{subject}: example_inputs()")
+    input_names = parameter_names(module, len(tensors))
+    examples = tuple(tensor.detach().cpu().numpy().copy() for tensor in tensors)
+    check_shapes(shapes, dict(zip(input_names, examples, strict=True)), subject)
+    check_weights(module.named_parameters(), module.named_buffers(), subject)
+    with preserving(module), torch.no_grad():
+        outputs = first_run(module, tensors, subject)
+        named = name_outputs(outputs, input_names, subject)
+        job = Job(
+            subject,
+            tensors,
+            [to_array(tensor, subject) for _, tensor in named],
+            input_names,
+            tuple(output for output, _ in named),
+        )
+        check_outputs(job.output_names, job.expected, subject)
+        again = module(*(tensor.clone() for tensor in tensors))
+        check_repeatable(job, [to_array(tensor, subject) for _, tensor in structure.flatten(again, torch.is_tensor)])
+        export = export_module(module, job)
+
+    def reference(inputs: Arrays) -> list[Array]:
+        with evaluating(module), torch.no_grad():
+            # A copy: forward may write to its inputs, and torch warns about read-only arrays.
+            result = module(*(torch.from_numpy(np.array(array)) for array in inputs))
+        return [to_array(tensor, subject) for _, tensor in structure.flatten(result, torch.is_tensor)]
+
+    return Source(
+        name=name,
+        graph=export.model,
+        inputs=examples,
+        reference=reference,
+        step=export_step(export, module.state_dict()),
+        notes=export_notes(export),
+        module=module,
+    )
+
+
+def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Callable[[Sequence[Array], Array], float]:
+    """The task's metric as a function of flat arrays: it sees torch tensors in the structure that its module returns."""
+    assert source.module is not None, "a metric comes with a torch module"
+    with preserving(source.module), torch.no_grad():
+        example = source.module(*(torch.from_numpy(np.array(array)) for array in source.inputs))
+
+    def on_arrays(outputs: Sequence[Array], labels: Array) -> float:
+        leaves = iter([torch.from_numpy(np.array(output)) for output in outputs])
+        result = metric(structure.rebuild(example, leaves, torch.is_tensor), torch.from_numpy(np.array(labels)))
+        try:
+            return float(result)
+        except (TypeError, ValueError):
+            raise SourceError(
+                f"{subject}: metric()",
+                expected="one number",
+                actual=f"{type(result).__name__}",
+                cure="return a float or a tensor with one element",
+            ) from None
+
+    return on_arrays
+
+
+@contextlib.contextmanager
+def evaluating(module: torch.nn.Module) -> Iterator[None]:
+    """Eval mode within a block, whatever the training flags of the submodules were before and are again after."""
+    flags = [(child, child.training) for child in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for child, flag in flags:
+            child.training = flag
+
+
+@contextlib.contextmanager
+def preserving(module: torch.nn.Module) -> Iterator[None]:
+    """Eval mode, and in the end the buffers as they were: exporters run forward, which may count or cache."""
+    saved = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
+    with evaluating(module):
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for buffer, before in saved:
+                    if not torch.equal(buffer, before):
+                        buffer.copy_(before)
+
+
+def as_tensors(values: Any, subject: str) -> tuple[torch.Tensor, ...]:
+    """Example inputs as a tuple of tensors.
+
+    Raises:
+        SourceError: They are something else.
+    """
+    items = (values,) if isinstance(values, torch.Tensor | np.ndarray) else values
+    if not isinstance(items, tuple | list) or not items:
+        actual = "nothing" if isinstance(items, tuple | list) else f"a {type(values).__name__}"
+        raise _examples_error(subject, actual)
+    tensors = []
+    for index, item in enumerate(items):
+        if isinstance(item, np.ndarray):
+            item = torch.from_numpy(np.array(item))
+        if not isinstance(item, torch.Tensor):
+            raise _examples_error(subject, f"item {index} is a {type(item).__name__}")
+        if item.dtype == torch.bfloat16:
+            raise _examples_error(subject, f"item {index} is bfloat16, which no mobile runtime takes")
+        if item.is_floating_point() and not bool(torch.isfinite(item).all()):
+            raise _examples_error(subject, f"item {index} holds NaN or infinity")
+        tensors.append(item.detach())
+    return tuple(tensors)
+
+
+def _examples_error(subject: str, actual: str) -> SourceError:
+    return SourceError(
+        subject,
+        expected="a tuple of finite tensors, one for each parameter of the module's forward",
+        actual=actual,
+        cure="return for example (torch.rand(1, 3, 224, 224),)",
+    )
+
+
+def parameter_names(module: torch.nn.Module, count: int) -> tuple[str, ...]:
+    """The names of forward's first `count` positional parameters; those taken by *args are args_0, args_1, ..."""
+    names: list[str] = []
+    try:
+        parameters = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):  # a ScriptModule may not have one
+        parameters = []
+    for parameter in parameters:
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            names.extend(f"{parameter.name}_{index}" for index in range(count - len(names)))
+            break
+        if parameter.kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+            names.append(parameter.name)
+    names.extend(f"input_{index}" for index in range(len(names), count))
+    return tuple(names[:count])
+
+
+def name_outputs(outputs: Any, input_names: Sequence[str], subject: str) -> list[tuple[str, torch.Tensor]]:
+    """The output tensors with names that are unique in the graph.
+
+    Raises:
+        SourceError: The outputs hold something other than tensors, or none.
+    """
+    try:
+        named = structure.flatten(outputs, torch.is_tensor)
+    except structure.NotATensor as error:
+        raise _outputs_error(subject, str(error)) from None
+    if not named:
+        raise _outputs_error(subject, "no tensor")
+    taken = set(input_names)
+    result = []
+    for name, tensor in named:
+        unique = name if name not in taken else f"{name}_output"
+        suffix = 2
+        while unique in taken:
+            unique = f"{name}_{suffix}"
+            suffix += 1
+        taken.add(unique)
+        result.append((unique, tensor))
+    return result
+
+
+def _outputs_error(subject: str, actual: str) -> SourceError:
+    return SourceError(
+        f"{subject}: what forward returns",
+        expected="a tensor, or a tuple, list or dictionary of tensors",
+        actual=actual,
+        cure="wrap the model in a module that returns only tensors",
+    )
+
+
+def first_run(module: Callable[..., Any], tensors: Sequence[torch.Tensor], subject: str) -> Any:
+    """Runs the module on its examples; what it warns about reaches the user.
+
+    Raises:
+        SourceError: It raises.
+    """
+    try:
+        return module(*(tensor.clone() for tensor in tensors))
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise SourceError(
+            f"{subject}: the module on its example inputs",
+            expected="a forward that takes " + ", ".join(f"{list(t.shape)} {t.dtype}" for t in tensors),
+            actual=f"{type(error).__name__}: {first_line(error)} ({last.filename}:{last.lineno})",
+            cure="make model()(*example_inputs()) work on the CPU",
+        ) from error
+
+
+def to_array(tensor: torch.Tensor, subject: str) -> Array:
+    """A tensor as an array of its own.
+
+    Raises:
+        SourceError: numpy has no such dtype.
+    """
+    try:
+        return np.array(tensor.detach().cpu().numpy())
+    except TypeError as error:
+        raise _outputs_error(subject, f"a tensor of {tensor.dtype}: {error}") from None
+
+
+def check_weights(
+    parameters: Iterable[tuple[str, torch.Tensor]], buffers: Iterable[tuple[str, torch.Tensor]], subject: str
+) -> None:
+    """Raises SourceError naming the first tensor with NaN or infinity.
+
+    Infinity is allowed in buffers: attention masks hold it.
+    """
+    for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
+        for name, tensor in tensors:
+            if not tensor.is_floating_point() or tensor.is_meta:
+                continue
+            bad = torch.isnan(tensor) if kind == "buffer" else ~torch.isfinite(tensor)
+            if bool(bad.any()):
+                raise bad_weight(f"{subject}: {kind} {name!r}", int(bad.sum()), tensor.numel())
+
+
+def check_repeatable(job: Job, again: Sequence[Array]) -> None:
+    """Raises SourceError when a second run gave other outputs than the first."""
+    for name, left, right in zip(job.output_names, job.expected, again, strict=True):
+        if runtime.difference(left, right) > runtime.tolerance(left.dtype):
+            raise SourceError(
+                f"{job.subject}: output {name!r}",
+                expected="the same outputs for the same inputs",
+                actual="two runs in eval mode gave different ones",
+                cure="remove randomness and state from forward: dropout with training=True, noise, counters, caches",
+            )
+
+
+def export_step(export: Export, state: Mapping[str, Any]) -> Step:
+    """What the provenance says about an export."""
+    return Step(
+        "export",
+        settings={"opset": OPSET},
+        facts={
+            "exporter": export.exporter,
+            "difference": export.difference,
+            "state_dict_sha256": hash_state(state),
+            "versions": {"torch": torch.__version__, "onnx": onnx.__version__},
+        },
+    )
+
+
+def export_notes(export: Export) -> tuple[str, ...]:
+    """What a report should show about an export."""
+    return tuple(f"The {export.exporter} exporter was used, because the other one failed: {why}." for why in export.rejected)
+
+
+def hash_state(state: Mapping[str, Any]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all tensors, in the state dict's order."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        if isinstance(tensor, torch.Tensor):
+            digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+            # Bytes rather than numpy arrays: numpy has no bfloat16.
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b"")
+    return digest.hexdigest()
