@@ -1,1 +1,63 @@
-"""Trained PyTorch and ONNX models onto phones and ARM boards: compressed, converted, proven and measured."""
+"""Trained PyTorch and ONNX models onto phones and ARM boards: compressed, converted, proven and measured.
+
+Names are imported when they are first used, so that `import edgecomp` loads neither torch nor a runtime.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgecomp.artifact import Artifact, load
+    from edgecomp.pipeline import Result, compress
+    from edgecomp.converter import available_formats, load_converter
+    from edgecomp.errors import EdgecompError
+    from edgecomp.model import CompressedModel
+    from edgecomp.quantization.parameters import QuantizationParameters
+    from edgecomp.quantization.static import StaticQuantization
+    from edgecomp.recipe import Recipe, load_recipe
+    from edgecomp.target import TargetProfile, list_targets, load_target
+
+__all__ = [
+    "Artifact",
+    "CompressedModel",
+    "EdgecompError",
+    "QuantizationParameters",
+    "Recipe",
+    "Result",
+    "StaticQuantization",
+    "TargetProfile",
+    "available_formats",
+    "compress",
+    "list_targets",
+    "load",
+    "load_converter",
+    "load_recipe",
+    "load_target",
+]
+
+_HOMES = {
+    "artifact": ("Artifact", "load"),
+    "pipeline": ("Result", "compress"),
+    "converter": ("available_formats", "load_converter"),
+    "errors": ("EdgecompError",),
+    "model": ("CompressedModel",),
+    "quantization.parameters": ("QuantizationParameters",),
+    "quantization.static": ("StaticQuantization",),
+    "recipe": ("Recipe", "load_recipe"),
+    "target": ("TargetProfile", "list_targets", "load_target"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'edgecomp' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"edgecomp.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,15 +1,16 @@
 """Calibration and evaluation data: checked once, stored once, read as often as needed.
 
-Data comes from generators that can be read only once, from loaders that shuffle, and from decoders that are slow. So it is
-drawn exactly once, sample by sample, into a file without a name in the temporary folder (`TMPDIR` chooses it), and
-every pass reads that file: memory does not grow with the data, every pass sees the same, and the hash in the provenance is
-the hash of what was used. The file disappears with the object, also when the program is killed.
+Data comes from generators that can be read only once, from loaders that shuffle, and from decoders that are slow. So
+it is drawn exactly once, item by item, into a file without a name in the temporary folder (`TMPDIR` chooses it), and
+every pass reads that file: memory does not grow with the data, every pass sees the same, and the hash in the
+provenance is the hash of what was used. The file disappears with the object, also when the program is killed.
 
-Items may have any batch size. Axis 0 counts samples when all of the model's inputs have the same size there, and then samples
-are regrouped into batches of exactly the model's size:
+Items may have any batch size. Axis 0 counts samples when all of the model's inputs have the same size there, and then
+samples are regrouped into batches of exactly the model's size:
 
-1. In calibration every sample counts once. The fewer-than-a-batch samples left at the end are dropped, because repeating
-   some would give them more weight in every histogram; only when there is not even one full batch are the samples repeated in turn.
+1. In calibration every sample counts once. Samples left at the end that do not fill a batch are dropped, because
+   repeating some would give them more weight in every histogram; only when there is not even one full batch are the
+   samples repeated in turn.
 2. In evaluation every sample is used: the last batch is filled up with copies of its last sample, and its labels, which
    are fewer, say how many outputs count.
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -56,11 +58,20 @@ class InputSpec:
     shape: tuple[int, ...]
 
 
+class _Spool:
+    """A file without a name that is closed, and so removed, with the last object that refers to it."""
+
+    def __init__(self) -> None:
+        file = tempfile.TemporaryFile(prefix="edgecomp-")  # noqa: SIM115, the finalizer closes it
+        self.file: IO[bytes] = file
+        weakref.finalize(self, file.close)
+
+
 class _Samples:
     """Samples in a file, each a record of one array per input and, in evaluation, one of labels."""
 
-    def __init__(self, file: IO[bytes], record: np.dtype[Any], count: int, digest: str, batch: int | None) -> None:
-        self._file, self._record, self._batch = file, record, batch
+    def __init__(self, spool: _Spool, record: np.dtype[Any], count: int, digest: str, batch: int | None) -> None:
+        self._spool, self._record, self._batch = spool, record, batch
         #: The number of samples (of whole items when axis 0 does not count samples).
         self.samples = count
         #: SHA-256 over names, dtypes, shapes and values of all samples in order, however they were batched.
@@ -69,12 +80,13 @@ class _Samples:
     def _read(self, start: int, count: int) -> npt.NDArray[Any]:
         """`count` records from `start` on, as a structured array."""
         size = self._record.itemsize
-        self._file.seek(start * size)
-        return np.frombuffer(self._file.read(count * size), self._record)
+        self._spool.file.seek(start * size)
+        return np.frombuffer(self._spool.file.read(count * size), self._record)
 
     def _columns(self, records: npt.NDArray[Any]) -> Arrays:
         """The model's inputs, in order, writable and contiguous."""
-        columns = (records[f"input{index}"] for index in range(sum(n.startswith("input") for n in self._record.names)))
+        names = [name for name in self._record.names or () if name.startswith("input")]
+        columns = (records[name] for name in names)
         return tuple(np.array(column if self._batch else column[0]) for column in columns)
 
 
@@ -190,7 +202,7 @@ class _Collector:
         self._nonzero = False
         self._record: np.dtype[Any] | None = None
         self._digest = hashlib.sha256()
-        self._file = tempfile.TemporaryFile(prefix="edgecomp-")  # noqa: SIM115, closed with the data that owns it
+        self._spool = _Spool()
 
     def add(self, arrays: Arrays, labels: Array | None, where: str) -> bool:
         """Stores one item; False when there is enough."""
@@ -211,7 +223,7 @@ class _Collector:
         self._nonzero = self._nonzero or any(array.dtype.kind != "f" or array.any() for array in arrays)
         self._digest.update(records.tobytes())
         try:
-            self._file.write(records.tobytes())
+            self._spool.file.write(records.tobytes())
         except OSError as error:
             raise OutputError(
                 f"the temporary folder {tempfile.gettempdir()}",
@@ -222,7 +234,7 @@ class _Collector:
         self._count += size
         return self._limit is None or self._count < self._limit
 
-    def finish(self) -> tuple[IO[bytes], np.dtype[Any], int, str, int | None]:
+    def finish(self) -> tuple[_Spool, np.dtype[Any], int, str, int | None]:
         """The arguments of `_Samples`."""
         if self._record is None or self._count == 0:
             raise DataError(
@@ -238,7 +250,7 @@ class _Collector:
                 actual=f"nothing but zeros in all {self._count} samples",
                 cure="check how the data is loaded and scaled",
             )
-        return self._file, self._record, self._count, self._digest.hexdigest(), self._batch
+        return self._spool, self._record, self._count, self._digest.hexdigest(), self._batch
 
     def _pack(self, arrays: Arrays, labels: Array | None, size: int, where: str) -> npt.NDArray[Any]:
         """The item as records."""

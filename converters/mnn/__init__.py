@@ -5,23 +5,26 @@ MNN itself is imported by the functions that need it, most of them in a process 
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, Predictor, Unsupported
-from edgecomp.model import CompressedModel
+# A process that only runs MNN's converter imports this package too, and must not wait for ONNX.
+if TYPE_CHECKING:
+    from edgecomp.converter import Conversion, ConversionOptions, Inspection, Predictor, Unsupported
+    from edgecomp.model import CompressedModel
 
 
 class MnnConverter:
     """Everything that edgecomp knows about MNN's format (see `edgecomp.converter.Converter`)."""
 
-    name = "mnn"
-    suffixes = (".mnn",)
+    def __init__(self) -> None:
+        self.name = "mnn"
+        self.suffixes: tuple[str, ...] = (".mnn",)
 
     @property
     def runtime(self) -> str:
         """The runtime with its version."""
-        import importlib.metadata
-
         try:
             return f"MNN {importlib.metadata.version('MNN')}"
         except importlib.metadata.PackageNotFoundError:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import onnx_ir as ir
-
-from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
 from edgecomp.converters.mnn.lowering import lower
-from edgecomp.converters.mnn.net import Net, TensorQuantization, read_net, rewrite
+from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.operators import unsupported_nodes
 from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization
 from edgecomp.converters.mnn.precision import op_precision
+
+from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
+from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import fused_activation, runs_in_integers
@@ -38,29 +38,34 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
             actual=problem.reason,
             cure=problem.cure,
         )
-    with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as folder:
-        net = _convert_in(Path(folder), model, str(path))
-        artifact = rewrite(net, code=_code(model.graph.graph), quantization=net.quantization)
+    interface = _interface(model.graph.graph)
+    with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as name:
+        folder = Path(name)
+        net, layers = _convert_in(folder, model, str(path))
+        artifact = rewrite(net, code=interface.to_json(), quantization=net.quantization)
+        finished = folder / "finished.mnn"
+        finished.write_bytes(artifact)
+        _check(finished, interface, layers, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(artifact)
     return Conversion(path, islands=_islands(model, net))
 
 
-def _convert_in(folder: Path, model: CompressedModel, subject: str) -> Net:
+def _convert_in(folder: Path, model: CompressedModel, subject: str) -> tuple[Net, frozenset[str]]:
+    """The converted net, with the parameters of all its tensors, and the names of the ops that are to run in int8."""
     lowered = lower(model)
     source, float_path = folder / "model.onnx", folder / "float.mnn"
     ir.save(lowered.model, source)
     float_net = _mnnconvert("ONNX", source, float_path, subject)
     if not model.quantization:
-        return float_net
+        return float_net, frozenset()
     tensors = tensor_quantization(float_net, lowered.quantization)
     parameters = compression_parameters(float_net, tensors, lowered.model.graph, lowered.quantization)
     compression = folder / "compression.json"
     compression.write_text(json.dumps(parameters))
     net = _mnnconvert("MNN", float_path, folder / "int8.mnn", subject, compression)
-    described = Net(**{**vars(net), "quantization": tensors})
-    _check_layers(described, parameters, subject)
-    return described
+    layers = frozenset(layer["opName"] for layer in parameters["algo"][0]["quantParams"]["layer"])
+    return dataclasses.replace(net, quantization=tensors), layers
 
 
 def _mnnconvert(framework: str, source: Path, target: Path, subject: str, compression: Path | None = None) -> Net:
@@ -83,15 +88,20 @@ def _mnnconvert(framework: str, source: Path, target: Path, subject: str, compre
     return read_net(target)
 
 
-def _check_layers(net: Net, parameters: Mapping[str, Any], subject: str) -> None:
-    """MNN ignores what it cannot match, so what was asked for is compared with what came out."""
-    wanted = {layer["opName"] for layer in parameters["algo"][0]["quantParams"]["layer"]}
-    missing = sorted(op.name for op in net.ops if op.name in wanted and op_precision(net, op) != "int8")
+def _check(path: Path, interface: Interface, layers: frozenset[str], subject: str) -> None:
+    """Loads and runs the file in a process of its own: MNN ignores what it cannot match, and crashes on what it cannot run."""
+    shapes = {item.name: list(item.shape) for item in interface.inputs}
+    if any(None in shape for shape in shapes.values()):
+        shapes = {}
+    integer = run_isolated(
+        "edgecomp.converters.mnn.toolchain:trace", subject=subject, timeout=_TIMEOUT, path=str(path), shapes=shapes
+    )
+    missing = sorted(layers - set(integer)) if shapes else []
     if missing:
         raise ConversionError(
             subject,
-            expected=f"{len(wanted)} convolutions in int8",
-            actual=f"MNN left {', '.join(missing)} in float",
+            expected=f"{len(layers)} convolutions in int8",
+            actual=f"MNN computes {', '.join(missing)} in float",
             cure="report this with the model, or leave this format out with --formats",
         )
 
@@ -112,21 +122,14 @@ def _islands(model: CompressedModel, net: Net) -> tuple[FloatIsland, ...]:
     return tuple(islands)
 
 
-def _code(graph: ir.Graph) -> str:
-    """What edgecomp writes into the file about the source, as JSON."""
-    facts = {
-        "inputs": [_facts(value) for value in graph.inputs if value.name not in graph.initializers],
-        "outputs": [_facts(value) for value in graph.outputs],
-    }
-    return json.dumps({"edgecomp": facts}, separators=(",", ":"))
+def _interface(graph: ir.Graph) -> Interface:
+    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+    return Interface(tuple(map(_tensor_interface, inputs)), tuple(map(_tensor_interface, graph.outputs)))
 
 
-def _facts(value: ir.Value) -> dict[str, Any]:
-    shape = None
-    if value.shape is not None:
-        shape = [size if isinstance(size, int) else None for size in value.shape]
+def _tensor_interface(value: ir.Value) -> TensorInterface:
     dtype = "float32" if value.dtype is None else str(value.dtype.numpy())
-    return {"name": value.name, "dtype": dtype, "shape": shape}
-
-
-__all__ = ["TensorQuantization", "convert"]
+    # MNN has one float and one integer type at its border.
+    stored = "int32" if (value.dtype is not None and value.dtype.is_integer()) or dtype == "bool" else "float32"
+    shape = () if value.shape is None else tuple(size if isinstance(size, int) else None for size in value.shape)
+    return TensorInterface(value.name or "", stored, shape, source_dtype=dtype)

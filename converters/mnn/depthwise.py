@@ -1,7 +1,7 @@
 """Rules for operators that are a depthwise convolution in disguise.
 
-MNN folds the output's zero point into the int32 bias. So the integers of these weights are 127 rather than 1: the unit of
-the sum is then so much finer than the output's step that nothing is lost by it.
+MNN folds the output's zero point into the int32 bias. So the integers of these weights are 127 rather than 1: the unit
+of the sum is then so much finer than the output's step that nothing is lost by it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-
 from edgecomp.converters.mnn.rewriting import Rewriting, clips_nothing, sizes_of
+
 from edgecomp.graph.query import clip_bounds, normalized_axes
 from edgecomp.quantization.parameters import QuantizationParameters
 
@@ -49,18 +49,22 @@ def lower_average_pool(rewriting: Rewriting, node: ir.Node) -> None:
     area = kernel[0] * kernel[1]
     border = None
     if any(pads) and not attributes.get_int("count_include_pad", 0):
-        counts = [_counts(sizes[2 + axis], result[2 + axis], kernel[axis], strides[axis], pads[axis]) for axis in (0, 1)]
+        counts = [
+            _counts(sizes[2 + axis], result[2 + axis], kernel[axis], strides[axis], pads[axis]) for axis in (0, 1)
+        ]
         border = area / (counts[0][:, None] * counts[1][None, :])
         unit = math.lcm(*(int(count) // math.gcd(int(count), area) for count in np.unique(area / border)))
         if np.max(border) * unit > _ONE:
             return
-        step = QuantizationParameters(np.float32(1 / unit), np.int32(0))
+        step = QuantizationParameters(np.array(1 / unit, np.float32), np.array(0, np.int32))
     output = node.outputs[0]
     scale = np.full(sizes[1], 1 / area)
     if border is None:
         _replace(rewriting, node, node.inputs[0], scale, kernel=kernel, strides=strides, pads=pads)
         return
-    sums = _convolve(rewriting, node.inputs[0], scale, f"{output.name}/sums", rewriting.of(output), kernel, strides, pads)
+    sums = _convolve(
+        rewriting, node.inputs[0], scale, f"{output.name}/sums", rewriting.of(output), kernel, strides, pads
+    )
     mask = rewriting.constant(f"{output.name}/border", border[None, None].astype(np.float32))
     rewriting.quantization[mask.name or ""] = step
     rewriting.replace(node, rewriting.node("Mul", [sums, mask], f"{output.name}/result", rewriting.of(output)))
@@ -85,7 +89,9 @@ def lower_in_place(rewriting: Rewriting, node: ir.Node) -> None:
         return
     # The activation stays, behind the convolution that MNN fuses it into.
     moved = _convolve(rewriting, data, np.ones(sizes[1]), f"{output.name}/moved", rewriting.of(output))
-    rewriting.model.graph.insert_before(node, [moved.producer()])
+    maker = moved.producer()
+    assert maker is not None
+    rewriting.model.graph.insert_before(node, maker)
     node.replace_input_with(0, moved)
 
 
@@ -104,7 +110,8 @@ def lower_arithmetic(rewriting: Rewriting, node: ir.Node) -> None:
     if shape not in {(1, 1, 1, 1), (1, sizes[1], 1, 1)}:
         return
     numbers = np.broadcast_to(array.reshape(-1), sizes[1]).astype(np.float32)
-    factors, bias = np.ones(sizes[1]), numbers
+    factors: npt.NDArray[np.float64] = np.ones(sizes[1])
+    bias: npt.NDArray[np.float32] | None = numbers
     match node.op_type:
         case "Mul":
             factors, bias = numbers.astype(np.float64), None
@@ -128,7 +135,8 @@ def _replace(
 ) -> None:
     """Replaces a node with a depthwise convolution between the reshapes that it needs."""
     output, sizes = node.outputs[0], sizes_of(data)
-    assert data is not None and sizes is not None
+    assert data is not None
+    assert sizes is not None
     name, result = output.name or "", sizes_of(output)
     if len(sizes) != 4:
         rest = -1 if -1 in sizes[2:] else math.prod(sizes[2:])

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edgecomp.converter import Inspection, OperatorCount
 from edgecomp.converters.mnn.net import Net, Op, blob_bytes, convolution, read_net
 from edgecomp.converters.mnn.precision import is_plumbing, op_precision
-from edgecomp.converters.mnn.runtime import interfaces
+from edgecomp.converters.mnn.runtime import interface_of
+
+from edgecomp.converter import Inspection, OperatorCount
+from edgecomp.interface import METADATA_KEY
 
 
 def inspect(path: Path) -> Inspection:
@@ -18,16 +20,16 @@ def inspect(path: Path) -> Inspection:
         SourceError: The file is not a readable MNN model.
     """
     net = read_net(path)
-    inputs, outputs = interfaces(net)
+    interface = interface_of(net, path)
     counts = Counter((op.type, op_precision(net, op)) for op in net.ops if not is_plumbing(op))
     return Inspection(
         format="mnn",
         size=len(net.buffer),
-        inputs=inputs,
-        outputs=outputs,
+        inputs=interface.inputs,
+        outputs=interface.outputs,
         operators=tuple(OperatorCount(*key, count) for key, count in counts.most_common()),
         weight_bytes=sum(_constant_bytes(net, op) for op in net.ops),
-        metadata={"mnn": net.version, "code": net.code},
+        metadata={METADATA_KEY if net.code.startswith("{") else "code": net.code, "mnn": net.version},
     )
 
 

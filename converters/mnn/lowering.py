@@ -1,5 +1,6 @@
-"""Rewrites a quantized graph into one that MNN computes as the portable scheme says, before MNN's importer sees it.
+"""Rewrites a graph into one that MNN computes rightly, and a quantized one as the portable scheme says.
 
+0. What MNN computes wrongly even in float becomes something else (`_REPAIRS`).
 1. Weights and biases are put on their integer grids, so that rounding them again gives exactly the same integers.
 2. Operators that MNN has no int8 kernel for, or an inexact one, become others that it computes exactly (`_RULES`).
 3. An activation behind anything but a convolution is dropped where saturation in int8 does the same: MNN's fused
@@ -11,16 +12,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
-
 from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_pool, lower_in_place, lower_mean
-from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool
+from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
 from edgecomp.converters.mnn.products import lower_grouped_convolution, lower_matrix_product
+from edgecomp.converters.mnn.repairs import repair_convolution, repair_gelu, repair_reduction, repair_sum
 from edgecomp.converters.mnn.rewriting import Rewriting
+
 from edgecomp.graph.query import constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import WEIGHTED, fused_activation, runs_in_integers
 
-_RULES: Mapping[str, Callable[[Rewriting, ir.Node], None]] = {
+_Rule = Callable[[Rewriting, ir.Node], None]
+
+_REPAIRS: Mapping[str, _Rule] = {
+    "AveragePool": repair_pool,
+    "Conv": repair_convolution,
+    "ConvTranspose": repair_convolution,
+    "Gelu": repair_gelu,
+    "MaxPool": repair_pool,
+    "Mean": repair_sum,
+    "ReduceL1": repair_reduction,
+    "ReduceL2": repair_reduction,
+    "ReduceLogSum": repair_reduction,
+    "ReduceLogSumExp": repair_reduction,
+    "ReduceSumSquare": repair_reduction,
+    "Sum": repair_sum,
+}
+
+_RULES: Mapping[str, _Rule] = {
     "Add": lower_arithmetic,
     "AveragePool": lower_average_pool,
     "Clip": lower_in_place,
@@ -45,16 +64,18 @@ def lower(model: CompressedModel) -> Rewriting:
         model: Float or quantized; it is not changed.
     """
     rewriting = Rewriting(model.graph.clone(), dict(model.quantization))
-    if not model.quantization:
-        return rewriting
-    nodes = [node for node in rewriting.model.graph if runs_in_integers(node, model.quantization)]
-    fused = {fused_activation(node) for node in nodes}
+    graph = rewriting.model.graph
+    nodes = [node for node in graph if runs_in_integers(node, model.quantization)]
     for node in nodes:
         _put_constants_on_grid(rewriting, node)
+    # An activation that belongs to the operator before it is that operator's business.
+    fused = {fused_activation(node) for node in nodes}
     for node in nodes:
-        # An activation that belongs to the operator before it is that operator's business.
         if node.op_type in _RULES and node not in fused:
             _RULES[node.op_type](rewriting, node)
+    for node in list(graph):
+        if node.op_type in _REPAIRS:
+            _REPAIRS[node.op_type](rewriting, node)
     return rewriting
 
 

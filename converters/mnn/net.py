@@ -9,11 +9,11 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import flatbuffers
+import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-
 from edgecomp.converters.mnn.flatbuffer import Front, MalformedError, Table
+
 from edgecomp.errors import SourceError
 
 # Net.
@@ -22,29 +22,139 @@ _SOURCE_TYPE, _TENSOR_NAMES, _TENSOR_NUMBER, _USAGE, _SUBGRAPHS, _UUID = range(6
 # Op.
 _INPUTS, _PARAMETER_TYPE, _PARAMETER, _NAME, _OUTPUTS, _TYPE = range(6)
 
-#: DataType of Tensor.fbs, as far as models use it for inputs.
-DATA_TYPES = {1: "float32", 3: "int32", 4: "uint8", 5: "int16", 6: "int8", 9: "int64", 10: "bool"}
+#: The integers of DataType in Tensor.fbs: int32, uint8, int16, int8, int64, bool.
+INTEGER_TYPES = frozenset({3, 4, 5, 6, 9, 10})
 _INT8 = 6
+
+_FIRST_OP_TYPES = [
+    "AbsVal",
+    "QuantizedAdd",
+    "ArgMax",
+    "AsString",
+    "InstanceNorm",
+    "BatchToSpaceND",
+    "Copy",
+    "BinaryOp",
+    "Bnll",
+    "Cast",
+    "Concat",
+    "Const",
+    "Convolution",
+    "ConvolutionDepthwise",
+    "Crop",
+    "CropAndResize",
+    "ImageProcess",
+    "Deconvolution",
+    "DeconvolutionDepthwise",
+    "Dequantize",
+    "DetectionOutput",
+    "Dropout",
+    "Eltwise",
+    "ELU",
+    "Unique",
+    "Exp",
+    "ExpandDims",
+    "Fill",
+    "Flatten",
+    "Im2Col",
+    "Gather",
+    "GatherV2",
+    "Im2Seq",
+    "InnerProduct",
+    "Input",
+    "Interp",
+    "Log",
+    "LRN",
+    "LSTM",
+    "MatMul",
+    "MVN",
+    "NonMaxSuppression",
+    "NonMaxSuppressionV2",
+    "Normalize",
+    "Pack",
+    "Padding",
+    "Permute",
+    "Pooling",
+    "Power",
+    "PReLU",
+    "PriorBox",
+    "Proposal",
+    "QuantizedAvgPool",
+    "QuantizedBiasAdd",
+    "QuantizedConcat",
+    "QuantizedDepthwiseConv2D",
+    "QuantizedLogistic",
+    "RasterAndInterpolate",
+    "QuantizedMaxPool",
+    "Texture",
+    "RasterDiff",
+    "QuantizedReshape",
+    "QuantizedSoftmax",
+    "QuantizeMaxMin",
+    "QuantizeV2",
+    "Range",
+    "Rank",
+    "ReduceJoin",
+    "Reduction",
+    "ReLU",
+    "ReLU6",
+    "RequantizationRange",
+    "Requantize",
+    "Reshape",
+    "Resize",
+    "RNN",
+    "ROIPooling",
+    "Scale",
+    "Selu",
+    "Seq2Out",
+    "Shape",
+    "Sigmoid",
+    "Size",
+    "Slice",
+    "SliceTf",
+    "Softmax",
+    "SpaceToBatchND",
+    "SpatialProduct",
+    "Col2Im",
+    "Segment",
+    "Squeeze",
+    "StridedSlice",
+    "StringJoin",
+    "StringSplit",
+    "StringToNumber",
+    "TanH",
+    "TfQuantizedConv2D",
+    "Threshold",
+    "Tile",
+    "TopKV2",
+    "Transpose",
+    "UnaryOp",
+    "Unpack",
+    "Where",
+    "Moments",
+    "RNNSequenceGRU",
+    "BatchMatMul",
+    "Unsqueeze",
+    "CosineSimilarity",
+    "DepthToSpace",
+    "SpaceToDepth",
+    "ReverseSequence",
+    "Pooling3D",
+    "Convolution3D",
+    "MatrixBandPart",
+    "GatherND",
+    "DetectionPostProcess",
+    "UnravelIndex",
+    "ScatterNd",
+    "OneHot",
+    "BroadcastTo",
+    "Dilation2D",
+    "Interp3D",
+]
 
 #: OpType of MNN.fbs, as far as an ONNX model becomes it.
 OP_TYPES: dict[int, str] = {
-    **dict(
-        enumerate(
-            "AbsVal QuantizedAdd ArgMax AsString InstanceNorm BatchToSpaceND Copy BinaryOp Bnll Cast Concat Const "
-            "Convolution ConvolutionDepthwise Crop CropAndResize ImageProcess Deconvolution DeconvolutionDepthwise "
-            "Dequantize DetectionOutput Dropout Eltwise ELU Unique Exp ExpandDims Fill Flatten Im2Col Gather GatherV2 "
-            "Im2Seq InnerProduct Input Interp Log LRN LSTM MatMul MVN NonMaxSuppression NonMaxSuppressionV2 Normalize "
-            "Pack Padding Permute Pooling Power PReLU PriorBox Proposal QuantizedAvgPool QuantizedBiasAdd "
-            "QuantizedConcat QuantizedDepthwiseConv2D QuantizedLogistic RasterAndInterpolate QuantizedMaxPool Texture "
-            "RasterDiff QuantizedReshape QuantizedSoftmax QuantizeMaxMin QuantizeV2 Range Rank ReduceJoin Reduction "
-            "ReLU ReLU6 RequantizationRange Requantize Reshape Resize RNN ROIPooling Scale Selu Seq2Out Shape Sigmoid "
-            "Size Slice SliceTf Softmax SpaceToBatchND SpatialProduct Col2Im Segment Squeeze StridedSlice StringJoin "
-            "StringSplit StringToNumber TanH TfQuantizedConv2D Threshold Tile TopKV2 Transpose UnaryOp Unpack Where "
-            "Moments RNNSequenceGRU BatchMatMul Unsqueeze CosineSimilarity DepthToSpace SpaceToDepth ReverseSequence "
-            "Pooling3D Convolution3D MatrixBandPart GatherND DetectionPostProcess UnravelIndex ScatterNd OneHot "
-            "BroadcastTo Dilation2D Interp3D".split()
-        )
-    ),
+    **dict(enumerate(_FIRST_OP_TYPES)),
     128: "Raster",
     129: "ConvertTensor",
     130: "ArgMin",
@@ -169,7 +279,9 @@ def _parse(buffer: bytes) -> Net:
     for describe in root.tables(_DESCRIBES):
         info = describe.table(4)
         if info is not None and info.integer(4) == _INT8:
-            quantization[describe.integer(1)] = TensorQuantization(info.number(0), int(info.number(1)), int(info.number(2, -128.0)))
+            quantization[describe.integer(1)] = TensorQuantization(
+                info.number(0), int(info.number(1)), int(info.number(2, -128.0))
+            )
     extra = root.table(_EXTRA_INFO)
     return Net(
         buffer,

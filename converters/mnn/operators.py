@@ -1,50 +1,214 @@
-"""What MNN's ONNX importer can read."""
+"""What MNN's ONNX importer can read, and what it reads but computes wrongly."""
 
 from __future__ import annotations
+
+import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, Unsupported
 from edgecomp.model import CompressedModel
 
 #: The ONNX operators of MNN 3.6.1, as `mnnconvert -f ONNX --OP` lists them.
 IMPORTABLE = frozenset(
-    (
-        "ATan ATen Abs Acos Acosh Add And ArgMax ArgMin Asin Asinh Atan Atanh AveragePool BatchNormalization BitShift "
-        "Cast CastLike Ceil Celu Clip Compress Concat ConcatFromSequence Constant ConstantOfShape Conv ConvTranspose Cos "
-        "Cosh CumSum DepthToSpace DequantizeLinear Det Div Dropout DynamicQuantizeLinear Einsum Elu Equal Erf Erfc Erfinv "
-        "Exp Expand Expm1 EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm GlobalAveragePool "
-        "GlobalLpPool GlobalMaxPool Greater GreaterOrEqual GridSample GridSampler HardSigmoid HardSwish Identity If "
-        "InstanceNormalization LRN LSTM LayerNorm LayerNormalization LeakyRelu Less LessOrEqual Log Log1p LogSoftmax Loop "
-        "LpNormalization LpPool MatMul Max MaxPool MaxRoiPool MaxUnpool Mean MeanVarianceNormalization Min Mod Mul Neg "
-        "NegativeLogLikelihoodLoss NonMaxSuppression NonZero Not OneHot Or PRelu Pad Pow QuantizeLinear RNN RandomNormal "
-        "RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp "
-        "ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize ReverseSequence RoiAlign "
-        "Round STFT Scatter ScatterElements ScatterND Selu SequenceAt SequenceConstruct SequenceEmpty SequenceErase "
-        "SequenceInsert SequenceLength Shape Shrink Sigmoid Sign Sin Sinh Size Slice Softmax SoftmaxCrossEntropyLoss "
-        "Softplus Softsign SpaceToDepth Split SplitToSequence Sqrt Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK "
-        "Transpose Trilu Unique Unsqueeze Upsample Where Xor"
-    ).split()
+    [
+        "ATan",
+        "ATen",
+        "Abs",
+        "Acos",
+        "Acosh",
+        "Add",
+        "And",
+        "ArgMax",
+        "ArgMin",
+        "Asin",
+        "Asinh",
+        "Atan",
+        "Atanh",
+        "AveragePool",
+        "BatchNormalization",
+        "BitShift",
+        "Cast",
+        "CastLike",
+        "Ceil",
+        "Celu",
+        "Clip",
+        "Compress",
+        "Concat",
+        "ConcatFromSequence",
+        "Constant",
+        "ConstantOfShape",
+        "Conv",
+        "ConvTranspose",
+        "Cos",
+        "Cosh",
+        "CumSum",
+        "DepthToSpace",
+        "DequantizeLinear",
+        "Det",
+        "Div",
+        "Dropout",
+        "DynamicQuantizeLinear",
+        "Einsum",
+        "Elu",
+        "Equal",
+        "Erf",
+        "Erfc",
+        "Erfinv",
+        "Exp",
+        "Expand",
+        "Expm1",
+        "EyeLike",
+        "Flatten",
+        "Floor",
+        "GRU",
+        "Gather",
+        "GatherElements",
+        "GatherND",
+        "Gelu",
+        "Gemm",
+        "GlobalAveragePool",
+        "GlobalLpPool",
+        "GlobalMaxPool",
+        "Greater",
+        "GreaterOrEqual",
+        "GridSample",
+        "GridSampler",
+        "HardSigmoid",
+        "HardSwish",
+        "Identity",
+        "If",
+        "InstanceNormalization",
+        "LRN",
+        "LSTM",
+        "LayerNorm",
+        "LayerNormalization",
+        "LeakyRelu",
+        "Less",
+        "LessOrEqual",
+        "Log",
+        "Log1p",
+        "LogSoftmax",
+        "Loop",
+        "LpNormalization",
+        "LpPool",
+        "MatMul",
+        "Max",
+        "MaxPool",
+        "MaxRoiPool",
+        "MaxUnpool",
+        "Mean",
+        "MeanVarianceNormalization",
+        "Min",
+        "Mod",
+        "Mul",
+        "Neg",
+        "NegativeLogLikelihoodLoss",
+        "NonMaxSuppression",
+        "NonZero",
+        "Not",
+        "OneHot",
+        "Or",
+        "PRelu",
+        "Pad",
+        "Pow",
+        "QuantizeLinear",
+        "RNN",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "Range",
+        "Reciprocal",
+        "ReduceL1",
+        "ReduceL2",
+        "ReduceLogSum",
+        "ReduceLogSumExp",
+        "ReduceMax",
+        "ReduceMean",
+        "ReduceMin",
+        "ReduceProd",
+        "ReduceSum",
+        "ReduceSumSquare",
+        "Relu",
+        "Reshape",
+        "Resize",
+        "ReverseSequence",
+        "RoiAlign",
+        "Round",
+        "STFT",
+        "Scatter",
+        "ScatterElements",
+        "ScatterND",
+        "Selu",
+        "SequenceAt",
+        "SequenceConstruct",
+        "SequenceEmpty",
+        "SequenceErase",
+        "SequenceInsert",
+        "SequenceLength",
+        "Shape",
+        "Shrink",
+        "Sigmoid",
+        "Sign",
+        "Sin",
+        "Sinh",
+        "Size",
+        "Slice",
+        "Softmax",
+        "SoftmaxCrossEntropyLoss",
+        "Softplus",
+        "Softsign",
+        "SpaceToDepth",
+        "Split",
+        "SplitToSequence",
+        "Sqrt",
+        "Squeeze",
+        "Sub",
+        "Sum",
+        "Tan",
+        "Tanh",
+        "ThresholdedRelu",
+        "Tile",
+        "TopK",
+        "Transpose",
+        "Trilu",
+        "Unique",
+        "Unsqueeze",
+        "Upsample",
+        "Where",
+        "Xor",
+    ]
 )
+
+_REPLACE = "express it with other operators, or leave MNN out with --formats"
 
 
 def unsupported_nodes(model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
     """The nodes that MNN cannot express; empty when a conversion will succeed."""
-    found = [
-        Unsupported(
-            node.name or "",
-            node.op_type,
-            "MNN's ONNX importer does not know this operator",
-            "express it with standard operators, or leave MNN out with --formats",
-        )
-        for node in model.graph.graph
-        if node.domain not in {"", "ai.onnx"} or node.op_type not in IMPORTABLE
-    ]
+    found = []
+    for node in model.graph.graph:
+        if node.domain not in {"", "ai.onnx"} or node.op_type not in IMPORTABLE:
+            reason: str | None = "MNN's ONNX importer does not know this operator"
+        else:
+            reason = _miscomputed(node)
+        if reason is not None:
+            found.append(Unsupported(node.name or "", node.op_type, reason, _REPLACE))
     if options.io_dtype == "int8":
-        found.append(
-            Unsupported(
-                "the inputs and outputs",
-                "io_dtype=int8",
-                "MNN has no int8 at a model's border",
-                "use io_dtype=float32 for MNN, which quantizes inside",
-            )
-        )
+        border = "MNN has no int8 at a model's border"
+        cure = "use io_dtype=float32 for MNN, which quantizes inside"
+        found.append(Unsupported("inputs and outputs", "io_dtype=int8", border, cure))
     return found
+
+
+def _miscomputed(node: ir.Node) -> str | None:
+    """Why MNN 3.6.1 gives wrong numbers for a node without saying so, or None; found by comparing with ONNX Runtime."""
+    attributes = node.attributes
+    match node.op_type:
+        case "Resize" if attributes.get_string("mode", "nearest") == "cubic":
+            return "MNN's cubic interpolation gives other numbers than ONNX's"
+        case "Resize" if attributes.get_string("mode", "nearest") == "nearest":
+            rounding = attributes.get_string("nearest_mode", "round_prefer_floor")
+            if rounding in {"round_prefer_ceil", "ceil"}:
+                return f"MNN ignores nearest_mode={rounding}"
+        case "Mod" if attributes.get_int("fmod", 0):
+            return "MNN ignores fmod=1"
+    return None

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-
 from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
+
+from edgecomp.graph.query import constant
 from edgecomp.quantization.parameters import QuantizationParameters
 
 #: Ops that MNN turns into copies of regions, which keep the integers as they are.
@@ -24,8 +25,8 @@ MOVERS = frozenset(
 def tensor_quantization(net: Net, quantization: Mapping[str, QuantizationParameters]) -> dict[int, TensorQuantization]:
     """The parameters of each tensor of a net that is to hold int8.
 
-    MNN keeps ONNX's names for what it takes over. Tensors of its own lie next to those, behind or in front of an op that
-    only moves data, and have the same parameters.
+    MNN keeps ONNX's names for what it takes over. Tensors of its own lie next to those, behind or in front of an op
+    that only moves data, and have the same parameters.
     """
     known: dict[int, TensorQuantization] = {}
     for index, name in enumerate(net.tensors):
@@ -127,6 +128,7 @@ def _weight_scales(
         return None
     weight = node.inputs[1]
     parameters = quantization.get(weight.name or "")
-    if parameters is None or weight.shape is None:
+    array = constant(weight)
+    if parameters is None or array is None:
         return None
-    return np.broadcast_to(parameters.scale, int(weight.shape[0])).astype(np.float32)
+    return np.broadcast_to(parameters.scale, len(array)).astype(np.float32)

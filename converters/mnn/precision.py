@@ -1,7 +1,7 @@
 """Which ops of a net MNN computes in integers.
 
-MNN's CPU backend decides when it loads a file (`CPURuntimeCreator::_supportQuant` in `CPUBackend.cpp`): an op runs in int8
-when all its tensors have int8 parameters and there is a kernel; else its inputs are dequantized.
+MNN's CPU backend decides when it loads a file (`CPURuntimeCreator::_supportQuant` in `CPUBackend.cpp`): an op runs in
+int8 when all its tensors have int8 parameters and there is a kernel; else its inputs are dequantized.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def is_plumbing(op: Op) -> bool:
 
 
 def op_precision(net: Net, op: Op) -> str:
-    """ "int8" or "float32"; how MNN computes an op."""
+    """How MNN computes an op: "int8" or "float32"."""
     described = net.quantization
     if any(index not in described for index in op.outputs):
         return "float32"

@@ -1,11 +1,11 @@
-"""Rules for products with a constant weight: what MNN computes in int8 is a convolution with one group, or depthwise."""
+"""Rules for products with a constant weight: MNN's int8 knows convolutions with one group, or depthwise."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-
 from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
+
 from edgecomp.graph.query import constant
 
 
@@ -56,7 +56,9 @@ def lower_grouped_convolution(rewriting: Rewriting, node: ir.Node) -> None:
     integers, name = parameters.quantize(kernel).astype(np.int8), output.name or ""
     scale = np.broadcast_to(parameters.scale, kernel.shape[:1]).astype(np.float32)
     wide, deep = kernel.shape[1], kernel.shape[0] // groups
-    attributes = {key: attribute.value for key, attribute in node.attributes.items() if key not in {"group", "kernel_shape"}}
+    attributes = {
+        key: attribute.value for key, attribute in node.attributes.items() if key not in {"group", "kernel_shape"}
+    }
     parts: list[ir.Value] = []
     for group in range(groups):
         bounds = [

@@ -27,7 +27,12 @@ class Rewriting:
     quantization: dict[str, QuantizationParameters] = field(default_factory=dict)
 
     def node(
-        self, op_type: str, inputs: Sequence[ir.Value | None], output: str, parameters: QuantizationParameters, **attributes: object
+        self,
+        op_type: str,
+        inputs: Sequence[ir.Value | None],
+        output: str,
+        parameters: QuantizationParameters | None,
+        **attributes: object,
     ) -> ir.Value:
         """Makes a node that is not in the graph yet.
 
@@ -35,13 +40,14 @@ class Rewriting:
             op_type: A standard ONNX operator with one output.
             inputs: Its inputs.
             output: The name of its output.
-            parameters: How its output is quantized.
+            parameters: How its output is quantized; None for float.
             **attributes: Its attributes.
         """
         made = ir.node(op_type, inputs, attributes=attributes or None, name=output)  # type: ignore[arg-type]
         value = made.outputs[0]
         value.name, value.dtype = output, ir.DataType.FLOAT
-        self.quantization[output] = parameters
+        if parameters is not None:
+            self.quantization[output] = parameters
         return value
 
     def constant(self, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
@@ -53,7 +59,7 @@ class Rewriting:
     def reshape(self, value: ir.Value, sizes: Sequence[int], output: str) -> ir.Value:
         """A Reshape of `value`, which keeps its parameters."""
         shape = self.constant(f"{output}/sizes", np.asarray(sizes, np.int64))
-        return self.node("Reshape", [value, shape], output, self.of(value))
+        return self.node("Reshape", [value, shape], output, self.quantization.get(value.name or ""))
 
     def convolve(
         self,
@@ -93,7 +99,6 @@ class Rewriting:
         result.shape, result.type = old.shape, old.type
         ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
         graph.remove(node, safe=True)
-        self.quantization[name or ""] = self.of(result)
         result.name = name
 
     def drop_activation(self, node: ir.Node) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, not_a_model, read_net
 
-from edgecomp.converter import Array, TensorInterface
-from edgecomp.converters.mnn.net import DATA_TYPES, Net, not_a_model, read_net
+from edgecomp.converter import Array
 from edgecomp.errors import DataError, MissingToolchainError
+from edgecomp.interface import Interface, TensorInterface
 
 
 @contextlib.contextmanager
@@ -43,7 +43,7 @@ def import_mnn() -> Any:
     """
     try:
         with quiet_stdout():
-            import MNN
+            import MNN  # type: ignore[import-untyped]
     except ImportError:
         raise MissingToolchainError(
             "MNN", expected="the MNN runtime", actual="no package MNN", cure="run `pip install MNN`"
@@ -51,25 +51,23 @@ def import_mnn() -> Any:
     return MNN
 
 
-def interfaces(net: Net) -> tuple[tuple[TensorInterface, ...], tuple[TensorInterface, ...]]:
-    """The inputs and outputs of a net as its source model has them."""
-    try:
-        facts = json.loads(net.code)["edgecomp"]
-        return _from_facts(facts["inputs"]), _from_facts(facts["outputs"])
-    except (ValueError, KeyError, TypeError):
-        pass
+def interface_of(net: Net, path: Path) -> Interface:
+    """The inputs and outputs of a net as its source model has them.
+
+    Raises:
+        SourceError: The file was written by edgecomp, and its description is damaged.
+    """
+    if net.code.startswith("{"):
+        return Interface.from_json(net.code, subject=str(path))
     # A file from elsewhere: only its inputs say their shape.
     inputs = []
     for op in net.inputs:
         sizes = op.parameter.array(0, np.int32).tolist() if op.parameter is not None else []
-        dtype = DATA_TYPES.get(op.parameter.integer(1, 1), "float32") if op.parameter is not None else "float32"
+        integer = op.parameter is not None and op.parameter.integer(1, 1) in INTEGER_TYPES
         shape = tuple(size if size > 0 else None for size in sizes)
-        inputs.append(TensorInterface(net.tensors[op.outputs[0]], dtype, shape))
-    return tuple(inputs), tuple(TensorInterface(name, "float32", ()) for name in net.outputs)
-
-
-def _from_facts(facts: list[dict[str, Any]]) -> tuple[TensorInterface, ...]:
-    return tuple(TensorInterface(fact["name"], fact["dtype"], tuple(fact["shape"] or ())) for fact in facts)
+        dtype = "int32" if integer else "float32"
+        inputs.append(TensorInterface(net.tensors[op.outputs[0]], dtype, shape, source_dtype=dtype))
+    return Interface(tuple(inputs), tuple(TensorInterface(name, "float32", ()) for name in net.outputs))
 
 
 class MnnPredictor:
@@ -85,7 +83,7 @@ class MnnPredictor:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         net = read_net(path)
-        self._inputs, self._outputs = interfaces(net)
+        self._interface = interface_of(net, path)
         self._mnn = mnn = import_mnn()
         with quiet_stdout():
             try:
@@ -95,17 +93,17 @@ class MnnPredictor:
                 self._session = self._interpreter.createSession(config)
             except Exception as error:
                 raise not_a_model(path, str(error)) from None
-            self._sources = [self._interpreter.getSessionInput(self._session, item.name) for item in self._inputs]
+            self._sources = [self._interpreter.getSessionInput(self._session, item.name) for item in self.inputs]
 
     @property
     def inputs(self) -> tuple[TensorInterface, ...]:
         """What `run` takes."""
-        return self._inputs
+        return self._interface.inputs
 
     @property
     def outputs(self) -> tuple[TensorInterface, ...]:
         """What `run` gives."""
-        return self._outputs
+        return self._interface.outputs
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs the model.
@@ -119,9 +117,9 @@ class MnnPredictor:
         Raises:
             DataError: The arrays do not fit the inputs.
         """
-        if len(inputs) != len(self._inputs):
+        if len(inputs) != len(self.inputs):
             raise DataError(
-                "the inputs", expected=f"{len(self._inputs)} arrays", actual=str(len(inputs)), cure="give one per input"
+                "the inputs", expected=f"{len(self.inputs)} arrays", actual=str(len(inputs)), cure="give one per input"
             )
         with quiet_stdout():
             resized = False
@@ -135,7 +133,7 @@ class MnnPredictor:
             for source, array in zip(self._sources, inputs, strict=True):
                 source.copyFrom(self._host_tensor(array))
             self._interpreter.runSession(self._session)
-            return [self._read(item) for item in self._outputs]
+            return [self._read(item) for item in self.outputs]
 
     def _host_tensor(self, array: Array) -> Any:
         mnn = self._mnn

@@ -17,6 +17,40 @@ def run_mnnconvert(framework: str, source: str, target: str, compression: str | 
     import _tools  # type: ignore[import-not-found]
 
     arguments = ["mnnconvert", "-f", framework, "--modelFile", source, "--MNNModel", target, "--bizCode", "edgecomp"]
+    # A recurrent op as such, not as a loop, which needs another runtime interface; and the exact Gelu.
+    arguments += ["--useOriginRNNImpl", "--useGeluApproximation", "0"]
     if compression is not None:
         arguments += ["--compressionParamsFile", compression]
     _tools.mnnconvert(arguments)
+
+
+def trace(path: str, shapes: dict[str, list[int]]) -> list[str]:
+    """Runs a `.mnn` file once on zeros.
+
+    Args:
+        path: The file.
+        shapes: Shape of each input by name; empty to load the file only, where a shape is not known.
+
+    Returns:
+        The names of the ops that MNN computed in int8.
+    """
+    import MNN  # type: ignore[import-untyped]
+    import numpy as np
+
+    interpreter = MNN.Interpreter(path)
+    session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})
+    for name, shape in shapes.items():
+        tensor = interpreter.getSessionInput(session, name)
+        integer = "Int" in repr(tensor.getDataType())
+        kind, dtype = (MNN.Halide_Type_Int, np.int32) if integer else (MNN.Halide_Type_Float, np.float32)
+        tensor.copyFrom(MNN.Tensor(tuple(shape), kind, np.zeros(shape, dtype), MNN.Tensor_DimensionType_Caffe))
+    found: list[str] = []
+
+    def after(tensors: object, info: MNN.OpInfo) -> bool:
+        if "DT_INT8" in info.getType():
+            found.append(info.getName())
+        return True
+
+    if shapes:
+        interpreter.runSessionWithCallBackInfo(session, lambda tensors, info: True, after)
+    return found

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.converters.tflite.versions import operator_version
 from edgecomp.quantization.parameters import QuantizationParameters
 
 #: TFLite's type of each numpy dtype.
@@ -28,24 +29,6 @@ TENSOR_TYPES: dict[str, int] = {
     "int64": schema.TensorType.INT64,
     "bool": schema.TensorType.BOOL,
 }
-
-#: The lowest operator versions that know int8, where that is not 1, from tensorflow/lite/tools/versioning/op_version.cc.
-#: Runtimes refuse versions that they do not know, so the lowest that says the truth is written.
-INT8_VERSIONS: dict[int, int] = {
-    getattr(schema.BuiltinOperator, name): version
-    for version, names in {
-        2: "ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION DEPTH_TO_SPACE DEQUANTIZE GATHER LEAKY_RELU LOG_SOFTMAX LOGISTIC "
-        "MAX_POOL_2D MAXIMUM MEAN MINIMUM MIRROR_PAD MUL PAD PADV2 QUANTIZE REDUCE_MAX REDUCE_MIN RELU RELU6 "
-        "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SOFTMAX SPACE_TO_DEPTH SPLIT_V STRIDED_SLICE SUB SUM TANH TRANSPOSE "
-        "TRANSPOSE_CONV TILE RESHAPE",
-        3: "CONV_2D DEPTHWISE_CONV_2D",
-        5: "FULLY_CONNECTED",
-    }.items()
-    for name in names.split()
-}
-INT8_VERSIONS[schema.BuiltinOperator.RESHAPE] = 1
-INT8_VERSIONS[schema.BuiltinOperator.SPLIT_V] = 1
-
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
@@ -66,6 +49,10 @@ class Tensor:
     data: npt.NDArray[Any] | None = None
 
 
+#: A name and the tensor that goes by it.
+Border = tuple[str, Tensor]
+
+
 @dataclass(frozen=True)
 class Operator:
     """One node of the file being written."""
@@ -82,6 +69,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.operators: list[Operator] = []
+        self._makers: dict[Tensor, Operator] = {}
         self._names: dict[str, int] = {}
         self._constants: dict[tuple[Any, ...], Tensor] = {}
 
@@ -112,22 +100,25 @@ class Builder:
             outputs: New tensors.
             options: The schema's options object, or None.
         """
-        code = getattr(schema.BuiltinOperator, name)
-        quantized = any(tensor is not None and tensor.dtype == "int8" for tensor in (*inputs, *outputs))
-        version = INT8_VERSIONS.get(code, 1) if quantized else 1
-        self.operators.append(Operator(code, tuple(inputs), tuple(outputs), options, version))
+        version = operator_version(name, inputs, outputs, options)
+        operator = Operator(getattr(schema.BuiltinOperator, name), tuple(inputs), tuple(outputs), options, version)
+        self.operators.append(operator)
+        self._makers.update(dict.fromkeys(outputs, operator))
 
-    def finish(
-        self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor], metadata: Mapping[str, bytes]
-    ) -> bytes:
+    def maker(self, tensor: Tensor) -> Operator | None:
+        """The operator that gives a tensor; None for inputs and constants."""
+        return self._makers.get(tensor)
+
+    def finish(self, inputs: Sequence[Border], outputs: Sequence[Border], metadata: Mapping[str, bytes]) -> bytes:
         """The file's bytes.
 
         Args:
-            inputs: The model's inputs by the name that the signature gives them.
-            outputs: The model's outputs likewise.
+            inputs: The model's inputs, each with the name that the signature gives it.
+            outputs: The model's outputs likewise; one tensor may be given out more than once.
             metadata: Named buffers.
         """
-        return _Writer(self._alive(outputs.values()), inputs, outputs, metadata).write()
+        alive = self._alive([tensor for _, tensor in outputs])
+        return _Writer(alive, inputs, outputs, metadata).write()
 
     def _alive(self, outputs: Any) -> list[Operator]:
         """The operators that something reads."""
@@ -149,8 +140,8 @@ class _Writer:
     def __init__(
         self,
         operators: list[Operator],
-        inputs: Mapping[str, Tensor],
-        outputs: Mapping[str, Tensor],
+        inputs: Sequence[Border],
+        outputs: Sequence[Border],
         metadata: Mapping[str, bytes],
     ) -> None:
         self._operators = operators
@@ -162,13 +153,14 @@ class _Writer:
         self._metadata = metadata
 
     def write(self) -> bytes:
-        inputs = [self._index(tensor) for tensor in self._inputs.values()]
+        inputs = [self._index(tensor) for _, tensor in self._inputs]
         codes = sorted({(operator.code, operator.version) for operator in self._operators})
+        places = {code: index for index, code in enumerate(codes)}
         graph = schema.SubGraphT()
         graph.name = b"main"
-        graph.operators = [self._operator(operator, codes) for operator in self._operators]
+        graph.operators = [self._operator(operator, places) for operator in self._operators]
         graph.inputs = inputs
-        graph.outputs = [self._index(tensor) for tensor in self._outputs.values()]
+        graph.outputs = [self._index(tensor) for _, tensor in self._outputs]
         graph.tensors = self._packed
         model = schema.ModelT()
         model.version = 3
@@ -212,9 +204,9 @@ class _Writer:
         self._buffers.append(buffer)
         return len(self._buffers) - 1
 
-    def _operator(self, operator: Operator, codes: list[tuple[int, int]]) -> Any:
+    def _operator(self, operator: Operator, codes: Mapping[tuple[int, int], int]) -> Any:
         packed = schema.OperatorT()
-        packed.opcodeIndex = codes.index((operator.code, operator.version))
+        packed.opcodeIndex = codes[operator.code, operator.version]
         packed.inputs = [self._index(tensor) for tensor in operator.inputs]
         packed.outputs = [self._index(tensor) for tensor in operator.outputs]
         if operator.options is not None:
@@ -237,7 +229,7 @@ class _Writer:
         signature.subgraphIndex = 0
         for tensors, field in ((self._inputs, "inputs"), (self._outputs, "outputs")):
             maps = []
-            for name, tensor in tensors.items():
+            for name, tensor in dict(tensors).items():
                 entry = schema.TensorMapT()
                 entry.name, entry.tensorIndex = name.encode(), self._index(tensor)
                 maps.append(entry)

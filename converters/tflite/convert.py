@@ -39,7 +39,7 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
         if node in lowering.done:
             continue
         form, reason = _lower(lowering, node)
-        if model.quantization and form == "real" and any(is_float(value) for value in node.outputs):
+        if model.quantization and form == "real" and _computes_in_float(node):
             islands.append(FloatIsland(node.name or "", node.op_type, reason or "the portable scheme keeps it in float"))
     outputs = [_add_output(lowering, value, options) for value in graph.outputs]
     interface = Interface(
@@ -47,11 +47,16 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
         tuple(_describe(*item) for item in zip(graph.outputs, outputs, strict=True)),
     )
     content = lowering.builder.finish(
-        {value.name or "": tensor for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)},
-        {value.name or "": tensor for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)},
+        [(value.name or "", tensor) for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)],
+        [(value.name or "", tensor) for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)],
         {METADATA_KEY: interface.to_json().encode()},
     )
     return content, tuple(islands)
+
+
+def _computes_in_float(node: ir.Node) -> bool:
+    """Whether float numbers go in and come out, as opposed to a Cast from integers, say."""
+    return all(any(is_float(value) for value in values) for values in (node.inputs, node.outputs))
 
 
 def check(model: CompressedModel) -> list[Unsupported]:
@@ -86,14 +91,17 @@ def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
         return operation.form, None
     except (Unsuited, ValueError) as error:
         reason = str(error)
+        lowering.forget(node, operation.activation)
         if not operation.integer:
             raise _unsupported(node, reason) from None
-    operation = Operation(lowering, node)
-    operation.form = "real"
+    operation = Operation(lowering, node, island=True)
     try:
         function(operation)
     except (Unsuited, ValueError) as error:
+        lowering.forget(node, operation.activation)
         raise _unsupported(node, str(error)) from None
+    for value in (operation.result, *node.outputs[1:]):
+        lowering.settle(value)
     return "real", reason
 
 

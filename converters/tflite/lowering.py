@@ -38,7 +38,8 @@ class Lowering:
         self.builder = Builder()
         self.table = model.quantization
         self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
-        self._home: dict[ir.Value, Layout] = {}
+        self._home: dict[ir.Value, tuple[Form, Layout]] = {}
+        self._restored: dict[tuple[ir.Value, Layout], Tensor] = {}
         self._shuffled: dict[ir.Value, npt.NDArray[np.intp]] = {}
         self.done: set[ir.Node] = set()
 
@@ -47,11 +48,11 @@ class Lowering:
     def place(self, value: ir.Value, tensor: Tensor, layout: Layout, form: Form) -> None:
         """Says that `tensor` holds `value`."""
         self._places.setdefault(value, {})[form, layout] = tensor
-        self._home.setdefault(value, layout)
+        self._home.setdefault(value, (form, layout))
 
     def layout(self, value: ir.Value) -> Layout:
         """The layout that a value was made in; constants have the source's."""
-        return self._home.get(value, identity(len(shape_of(value))))
+        return self._home[value][1] if value in self._home else identity(len(shape_of(value)))
 
     def has(self, value: ir.Value, layout: Layout) -> bool:
         """Whether a value can be had in a layout without moving memory."""
@@ -92,6 +93,30 @@ class Lowering:
                 return self.fetch(value, layout, form)
         places[form, layout] = tensor
         return tensor
+
+    def restored(self, value: ir.Value, layout: Layout) -> Tensor:
+        """The real numbers that the integer form of a value stands for, even where the original ones are at hand."""
+        if self._home[value][0] == "integer":
+            return self.fetch(value, layout, "real")
+        if (value, layout) not in self._restored:
+            self._restored[value, layout] = self._converted(value, self.fetch(value, layout, "integer"), "real")
+        return self._restored[value, layout]
+
+    def settle(self, value: ir.Value) -> None:
+        """Gives a value that was made in real form its integer form as the only one."""
+        form, layout = self._home[value]
+        if form == "real":
+            tensor = self.fetch(value, layout, "integer")
+            self._places[value], self._home[value] = {("integer", layout): tensor}, ("integer", layout)
+
+    def forget(self, node: ir.Node, activation: ir.Node | None) -> None:
+        """Takes back what the lowering of a node placed before it gave up."""
+        for value in (*node.outputs, *(activation.outputs if activation is not None else ())):
+            self._places.pop(value, None)
+            self._home.pop(value, None)
+            self._shuffled.pop(value, None)
+        if activation is not None:
+            self.done.discard(activation)
 
     def _nearest(self, value: ir.Value, layout: Layout, form: Form) -> Layout:
         """Of the layouts at hand, one from which memory need not move, else the first."""
@@ -144,11 +169,9 @@ class Lowering:
             return tensor
         if tensor.data is not None:
             return self.builder.constant(name, tensor.data.reshape(shape), tensor.quantization)
-        made_by = next((op for op in reversed(self.builder.operators) if tensor in op.outputs), None)
-        if made_by is not None and made_by.code == schema.BuiltinOperator.RESHAPE and made_by.inputs[0] is not None:
-            return self.reshape(made_by.inputs[0], shape, name) if made_by.inputs[0].shape == shape else self._reshape(
-                made_by.inputs[0], shape, name
-            )
+        maker = self.builder.maker(tensor)
+        if maker is not None and maker.code == schema.BuiltinOperator.RESHAPE and maker.inputs[0] is not None:
+            return self.reshape(maker.inputs[0], shape, name)
         return self._reshape(tensor, shape, name)
 
     def _reshape(self, tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
@@ -169,15 +192,20 @@ class Operation:
     Attributes:
         node: The ONNX node.
         form: Whether it is computed in integers.
+        island: Whether it ought to be and is not: then it works on real numbers that went through their integers, weights
+            included, so that it computes what the simulation predicts.
         lowering: The conversion that it is part of.
+        activation: The Relu or Clip that was fused into it.
     """
 
-    def __init__(self, lowering: Lowering, node: ir.Node) -> None:
+    def __init__(self, lowering: Lowering, node: ir.Node, *, island: bool = False) -> None:
         self.lowering = lowering
         self.node = node
         self.builder = lowering.builder
-        self.form: Form = "integer" if scheme.runs_in_integers(node, lowering.table) else "real"
-        self._activation: ir.Node | None = None
+        self.island = island
+        integer = not island and scheme.runs_in_integers(node, lowering.table)
+        self.form: Form = "integer" if integer else "real"
+        self.activation: ir.Node | None = None
 
     @property
     def integer(self) -> bool:
@@ -197,10 +225,16 @@ class Operation:
 
     def constant(self, index: int) -> npt.NDArray[Any]:
         """The array of an input that has to be constant."""
-        array = constant(self.value(index))
+        array = self.array(self.value(index))
         if array is None:
             raise Unsuited(f"its input {index} ({self.value(index).name}) is computed, and TFLite needs a constant")
         return array
+
+    def array(self, value: ir.Value) -> npt.NDArray[Any] | None:
+        """The array of a constant, as this node sees it; None when the value is computed."""
+        array = constant(value)
+        parameters = self.lowering.table.get(value.name or "") if self.island else None
+        return array if array is None or parameters is None else parameters.dequantize(parameters.quantize(array))
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The shape of an input, in the source's order."""
@@ -213,8 +247,13 @@ class Operation:
     def input(self, index: int, layout: Layout | None = None) -> Tensor:
         """An input in the form of this node, and in `layout` or as it lies."""
         value = self.value(index)
-        form: Form = self.form if is_float(value) else "real"
-        return self.lowering.fetch(value, self.layout(index) if layout is None else layout, form)
+        layout = self.layout(index) if layout is None else layout
+        if self.island and is_float(value) and value.name in self.lowering.table:
+            array = self.array(value)
+            if array is not None:
+                return self.real_constant(np.transpose(array, layout), "operand")
+            return self.lowering.restored(value, layout)
+        return self.lowering.fetch(value, layout, self.form if is_float(value) else "real")
 
     def parameters(self, value: ir.Value) -> QuantizationParameters | None:
         """The parameters that a value has in this node: None when the node computes in float."""
@@ -225,7 +264,7 @@ class Operation:
     @property
     def result(self) -> ir.Value:
         """The value that this node gives: that of the activation that was fused into it, when one was."""
-        return (self._activation or self.node).outputs[0]
+        return (self.activation or self.node).outputs[0]
 
     def output(self, layout: Layout, index: int = 0) -> Tensor:
         """The tensor for an output, new and placed."""
@@ -273,7 +312,7 @@ class Operation:
         else:
             code = FUSED_ACTIVATIONS.get(clip_bounds(activation), -1)
         if code >= 0:
-            self._activation = activation
+            self.activation = activation
             self.lowering.done.add(activation)
         return max(code, 0)
 

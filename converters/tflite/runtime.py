@@ -37,6 +37,6 @@ class LiteRtPredictor:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Invokes the interpreter once."""
         for details, array in zip(self._inputs, inputs, strict=True):
-            self._interpreter.set_tensor(details["index"], np.ascontiguousarray(array))
+            self._interpreter.set_tensor(details["index"], np.asarray(array, order="C"))
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(details["index"]) for details in self._outputs]

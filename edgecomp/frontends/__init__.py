@@ -28,8 +28,8 @@ def load_source(
     """Loads a model from any of its forms.
 
     Args:
-        source: `task.py`, `task.py:function`, `package.module:function`, a `.pt2` exported program, an `.onnx` file, or a
-            torch module.
+        source: `task.py`, `task.py:function`, `package.module:function`, a `.pt2` exported program, an `.onnx` file, or
+            a torch module.
         shapes: Input name -> shape. Fixes the dynamic inputs of an `.onnx` or `.pt2` file.
         example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ import torch
 import torch.fx
 
 from edgecomp.frontends.naming import unwrap
+
+_TORCH = os.path.dirname(torch.__file__)
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,17 @@ def blame(failures: Sequence[BaseException], names: Mapping[int, str]) -> Blame:
         # The TorchScript exporter names the operator that the user wrote, the other one what it was decomposed into.
         found = re.search(r"operator '?(?:with unrecognized namespace )?([\w]+::\w+)", str(error))
         operator = operator or (found.group(1) if found else "")
+        location = location or getattr(error, "location", "")
         for frame in _frames(error):
             node, owner = frame.f_locals.get("node"), frame.f_locals.get("self")
             if isinstance(node, torch.fx.Node) and (stack := node.meta.get("nn_module_stack")):
                 module = unwrap(str(list(stack.values())[-1][0]))
                 operator = operator or str(node.target)
-            elif isinstance(owner, torch.nn.Module) and id(owner) in names and not location:
-                module = names[id(owner)]
-                location = _line(error, frame)
+            elif isinstance(owner, torch.nn.Module) and id(owner) in names:
+                module = module or names[id(owner)]
+                # A line of the user's code says more than one inside torch.
+                if not location and not frame.f_code.co_filename.startswith(_TORCH):
+                    location = _line(error, frame)
     return Blame(operator, module, location, data_dependent)
 
 
@@ -59,7 +65,7 @@ def first_line(error: BaseException) -> str:
     """The first line of what went wrong at the bottom of a chain of exceptions."""
     *_, deepest = _chain(error)
     lines = [line.strip() for line in str(deepest).splitlines() if line.strip()]
-    return f"{lines[0]}" if lines else type(deepest).__name__
+    return lines[0].rstrip(".") if lines else type(deepest).__name__
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -23,6 +24,10 @@ _SLOTS = {
     "GRU": ("", "W", "R", "B"),
     "RNN": ("", "W", "R", "B"),
 }
+#: Operators that the exporters fuse a BatchNorm into.
+_FUSED = frozenset({"Conv", "ConvTranspose", "Gemm"})
+#: The names that the two exporters give to weights that they computed.
+_ANONYMOUS = re.compile(r"onnx::.*|val_\d+")
 
 
 def unwrap(path: str) -> str:
@@ -33,12 +38,13 @@ def unwrap(path: str) -> str:
 def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) -> None:
     """Marks every node with its module and names nodes, values and weights after it, in place.
 
-    1. A node's module is what the exporter recorded: the last component of the TorchScript exporter's node name that is a
-       module, or the last such scope of the torch.export one's metadata.
-    2. A weight knows better: a fused Conv and BatchNorm is recorded under either, so a node whose second input is the
-       parameter "a.conv.weight" belongs to "a.conv".
+    1. A node's module is what the exporter recorded: the last component of the TorchScript exporter's node name that is
+       a module, or the last such scope of the torch.export one's metadata.
+    2. A fused Conv and BatchNorm is recorded under either, and belongs to the convolution: to "a.conv" when it reads
+       "a.conv.weight". (Not so for every operator: the exporters share equal weights, such as those of two
+       normalizations before training.)
     3. A node is "module/OpType", with "_1", "_2" behind a name that is taken. Its outputs carry its name.
-    4. A weight that the exporter made anonymous ("onnx::Conv_25") is named after the node that reads it.
+    4. A weight that the exporter made anonymous ("onnx::Conv_25", "val_16") is named after the node that reads it.
     5. Everything else that the exporters write into a node's metadata is dropped: stack traces hold paths of the
        user's disk and differ from machine to machine.
 
@@ -60,7 +66,8 @@ def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) ->
     used: Counter[str] = Counter()
     for node in ir.traversal.RecursiveGraphIterator(graph):
         module = strip(_recorded_module(node, known))
-        if len(node.inputs) > 1 and (weight := node.inputs[1]) is not None and weight.is_initializer():
+        weight = node.inputs[1] if node.op_type in _FUSED else None
+        if weight is not None and weight.is_initializer():
             owner, _, leaf = str(weight.name).rpartition(".")
             if leaf == "weight" and (f"{_WRAPPER}.{owner}" if wrapped else owner) in known:
                 module = owner
@@ -92,7 +99,7 @@ def _recorded_module(node: ir.Node, known: frozenset[str]) -> str:
 
 def _name_weights(graph: ir.Graph, node: ir.Node, module: str, taken: set[str]) -> None:
     for index, value in enumerate(node.inputs):
-        if value is None or not value.is_initializer() or not str(value.name).startswith("onnx::"):
+        if value is None or not value.is_initializer() or not _ANONYMOUS.fullmatch(str(value.name)):
             continue
         slots = _SLOTS.get(node.op_type, ())
         if index < len(slots) and slots[index]:

@@ -79,7 +79,7 @@ class Preprocessing:
         pixels = np.asarray(picture, np.float32).reshape(picture.size[1], picture.size[0], -1)
         if self.channels == "bgr":
             pixels = pixels[:, :, ::-1]
-        normal = (pixels / np.float32(self.scale) - np.float32(self.mean)) / np.float32(self.std)
+        normal = (pixels / self.scale - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         batch = normal.astype(np.float32)[None]
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2) if self.layout == "nchw" else batch)
 
@@ -104,7 +104,7 @@ def read_pictures(folder: Path, preprocessing: Preprocessing) -> Iterator[tuple[
         try:
             with Image.open(path) as picture:
                 sample = preprocessing.apply(picture)
-        # Pillow's decoders raise what they like about broken files: OSError, SyntaxError, ValueError, DecompressionBombError.
+        # Pillow's decoders raise what they like about broken files: OSError, SyntaxError, DecompressionBombError.
         except Exception as error:
             raise DataError(
                 str(path),

@@ -15,8 +15,8 @@ def quiet() -> Iterator[list[warnings.WarningMessage]]:
     """Collects the warnings of a block and drops what it prints, from Python or from native code.
 
     The user's own warnings do not get lost: the module has run once before any exporter runs it, and they were shown
-    then. Native code writes to the file descriptors 1 and 2 directly, and would spoil the one JSON document that `--json`
-    promises on stdout.
+    then. Native code writes to the file descriptors 1 and 2 directly, and would spoil the one JSON document that
+    `--json` promises on stdout.
 
     Yields:
         The list that the block's warnings are added to.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
@@ -48,9 +48,9 @@ class Source:
     """
 
     name: str
-    graph: ir.Model
-    inputs: Arrays
-    reference: Callable[[Arrays], list[Array]]
+    graph: ir.Model = field(repr=False)
+    inputs: Arrays = field(repr=False)
+    reference: Callable[[Arrays], list[Array]] = field(repr=False)
     step: Step
     notes: tuple[str, ...] = ()
     module: torch.nn.Module | None = None

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 
-class NotATensor(TypeError):
+class NotATensorError(TypeError):
     """A leaf that is neither a tensor nor None."""
 
     def __init__(self, name: str, leaf: object) -> None:
@@ -27,7 +27,7 @@ def flatten(value: Any, is_tensor: Callable[[Any], bool]) -> list[tuple[str, Any
     """The tensors in `value` with their names, in order.
 
     Raises:
-        NotATensor: A leaf is neither a tensor nor None.
+        NotATensorError: A leaf is neither a tensor nor None.
     """
     if is_tensor(value):
         return [("output", value)]
@@ -59,7 +59,7 @@ def _walk(value: Any, prefix: str, is_tensor: Callable[[Any], bool]) -> Iterator
         return
     children = _children(value)
     if children is None:
-        raise NotATensor(prefix or "the output", value)
+        raise NotATensorError(prefix or "the output", value)
     for name, child in children:
         if prefix:
             path = f"{prefix}_{name}"

@@ -1,18 +1,21 @@
 """Turns a torch module into an ONNX graph that is known to compute the same.
 
 PyTorch has two exporters. The TorchScript one is about five times faster and is deprecated; it records one run, so
-that an `if` on data disappears in silence, with no more than a TracerWarning. The torch.export one handles or refuses such
-code. The rules:
+that an `if` on data disappears in silence, with no more than a TracerWarning. The torch.export one handles or refuses
+such code. The rules:
 
-1. The TorchScript exporter goes first. If it fails, if it warned that it recorded a decision on data, or if its graph disagrees
-   with the module on the example inputs, the torch.export one goes next.
+1. The TorchScript exporter goes first. If it fails, if it warned that it recorded a decision on data, or if its graph
+   disagrees with the module on the example inputs, the torch.export one goes next.
 2. A graph is accepted only when it agrees with the module in ONNX Runtime (`runtime.TOLERANCE`).
 3. When both fail the error names the torch operator and the module that it sits in.
 """
 
 from __future__ import annotations
 
+import ast
 import io
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +24,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import torch
+from torch.jit._trace import TracerWarning
 
 from edgecomp.errors import ExportError
 from edgecomp.frontends import runtime
@@ -31,6 +35,8 @@ from edgecomp.frontends.structure import flatten
 
 #: 20 is the first opset with Gelu and the last that both exporters write; every runtime since 2023 reads it.
 OPSET = 20
+
+_TORCH_MODULES = os.path.dirname(torch.nn.__file__)
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +49,7 @@ class Export:
         model: The graph, with names by module.
         exporter: "torchscript" or "torch.export".
         difference: The largest difference to the module over all outputs, as a share of the output's range.
-        rejected: Why each exporter tried before was not taken.
+        rejected: Why the exporter that was tried before was not taken, if there was one.
     """
 
     model: ir.Model
@@ -63,12 +69,16 @@ class _Flat(torch.nn.Module):
         return tuple(tensor for _, tensor in flatten(self.module(*inputs), torch.is_tensor))
 
 
-class _Disagreement(Exception):
+class _DisagreementError(Exception):
     """A graph that does not compute what the module does."""
 
 
-class _DecisionOnData(Exception):
-    """A trace that recorded a decision on data."""
+class _DecisionOnDataError(Exception):
+    """A trace that recorded a decision on data, at `location`."""
+
+    def __init__(self, warning: warnings.WarningMessage) -> None:
+        self.location = f"{warning.filename}:{warning.lineno}"
+        super().__init__(f"{str(warning.message).partition('. ')[0]} ({self.location})")
 
 
 @dataclass(frozen=True)
@@ -88,6 +98,10 @@ class Job:
     expected: Sequence[Array]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+
+    def fresh_inputs(self) -> tuple[torch.Tensor, ...]:
+        """Copies of the inputs: a forward that works in place would change them for whoever comes next."""
+        return tuple(tensor.clone() for tensor in self.inputs)
 
 
 def export_module(module: torch.nn.Module, job: Job) -> Export:
@@ -113,7 +127,7 @@ def export_module(module: torch.nn.Module, job: Job) -> Export:
         except Exception as error:
             failures[exporter] = error
         else:
-            return Export(model, exporter, difference, tuple(f"{k}: {first_line(v)}" for k, v in failures.items()))
+            return Export(model, exporter, difference, tuple(map(first_line, failures.values())))
     raise _export_error(job.subject, failures, names)
 
 
@@ -135,7 +149,8 @@ def export_program(program: torch.export.ExportedProgram, job: Job) -> Export:
             )
         assert exported is not None, "the torch.export exporter returns a program when no file is given"
         model = exported.model
-        name_by_module(model, _scopes(model), wrapped=False)
+        owners = {name.rpartition(".")[0] for name in program.state_dict}
+        name_by_module(model, _scopes(model) | owners, wrapped=False)
         model, difference = _check(model, job)
     except Exception as error:
         raise _export_error(job.subject, {"torch.export": error}, {}) from error
@@ -145,12 +160,15 @@ def export_program(program: torch.export.ExportedProgram, job: Job) -> Export:
 def _trace(wrapper: _Flat, job: Job) -> ir.Model:
     buffer = io.BytesIO()
     handle = wrapper.register_forward_pre_hook(_record_full_names)
+    # The fused attention kernels of torch's own transformer layers have no counterpart in ONNX; their parts have.
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with quiet() as warned:
             torch.onnx.export(
                 wrapper,
-                job.inputs,
-                buffer,
+                job.fresh_inputs(),
+                buffer,  # type: ignore[arg-type] # this exporter takes a stream, the declared type is the other one's
                 opset_version=OPSET,
                 dynamo=False,
                 input_names=list(job.input_names),
@@ -158,9 +176,11 @@ def _trace(wrapper: _Flat, job: Job) -> ir.Model:
             )
     finally:
         handle.remove()
+        torch.backends.mha.set_fastpath_enabled(fused)
     for warning in warned:
-        if issubclass(warning.category, torch.jit.TracerWarning):
-            raise _DecisionOnData(f"{str(warning.message).splitlines()[0]} ({warning.filename}:{warning.lineno})")
+        # The checks in torch's own modules are about shapes, which are fixed here: every LSTM warns about them.
+        if issubclass(warning.category, TracerWarning) and not warning.filename.startswith(_TORCH_MODULES):
+            raise _DecisionOnDataError(warning)
     return ir.from_proto(onnx.load_model_from_string(buffer.getvalue()))
 
 
@@ -182,7 +202,7 @@ def _capture(wrapper: _Flat, job: Job) -> ir.Model:
     with quiet():
         program = torch.onnx.export(
             wrapper,
-            job.inputs,
+            job.fresh_inputs(),
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -197,7 +217,7 @@ def _check(model: ir.Model, job: Job) -> tuple[ir.Model, float]:
     """Compares the graph with the original; gives it back with its weights in memory of its own."""
     found = [value.name for value in model.graph.inputs], [value.name for value in model.graph.outputs]
     if found != (list(job.input_names), list(job.output_names)):
-        raise _Disagreement(f"the graph has the inputs {found[0]} and the outputs {found[1]}")
+        raise _DisagreementError(f"the graph has the inputs {found[0]} and the outputs {found[1]}")
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto)
     serialized = proto.SerializeToString()
@@ -208,15 +228,13 @@ def _check(model: ir.Model, job: Job) -> tuple[ir.Model, float]:
     for name, left, right in zip(job.output_names, job.expected, actual, strict=True):
         difference = runtime.difference(left, right)
         if difference > runtime.tolerance(left.dtype):
-            raise _Disagreement(f"output {name!r} differs from the module's by {difference:.2g} of its range")
+            raise _DisagreementError(f"output {name!r} differs from the module's by {difference:.2g} of its range")
         worst = max(worst, difference)
     return ir.from_proto(onnx.load_model_from_string(serialized)), worst
 
 
 def _scopes(model: ir.Model) -> set[str]:
-    """Every module path that a captured program knows: it has no module to ask."""
-    import ast
-
+    """Every module path that the nodes of a captured program recorded: it has no module to ask."""
     scopes: set[str] = set()
     for node in model.graph.all_nodes():
         recorded = node.metadata_props.get("pkg.torch.onnx.name_scopes")
@@ -230,7 +248,7 @@ def _export_error(subject: str, failures: dict[str, Exception], names: dict[int,
     culprit = blame(list(failures.values()), names)
     where = f" in module {culprit.module!r}" if culprit.module else " in the outermost module"
     where += f" ({culprit.location})" if culprit.location else ""
-    decided = any(isinstance(error, _DecisionOnData) for error in failures.values())
+    decided = any(isinstance(error, _DecisionOnDataError) for error in failures.values())
     if culprit.operator and not culprit.data_dependent:
         return ExportError(
             f"{subject}: torch operator {culprit.operator}{where}",
@@ -245,7 +263,7 @@ def _export_error(subject: str, failures: dict[str, Exception], names: dict[int,
             actual=reasons,
             cure="use torch.where or torch.cond instead of `if`, and shapes instead of values for sizes and loops",
         )
-    if all(isinstance(error, _Disagreement) for error in failures.values()):
+    if all(isinstance(error, _DisagreementError) for error in failures.values()):
         return ExportError(
             subject,
             expected=f"a graph that agrees with the module within {runtime.TOLERANCE:g} of each output's range",

@@ -15,8 +15,8 @@ import torch
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime, structure
-from edgecomp.frontends.checks import bad_weight, check_outputs, check_shapes
 from edgecomp.frontends.blame import first_line
+from edgecomp.frontends.checks import bad_weight, check_outputs, check_shapes
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.torch_export import OPSET, Export, Job, export_module
 from edgecomp.model import Step
@@ -81,7 +81,7 @@ def load_module(
 
 
 def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Callable[[Sequence[Array], Array], float]:
-    """The task's metric as a function of flat arrays: it sees torch tensors in the structure that its module returns."""
+    """The task's metric as a function of flat arrays: it sees tensors in the structure that its module returns."""
     assert source.module is not None, "a metric comes with a torch module"
     with preserving(source.module), torch.no_grad():
         example = source.module(*(torch.from_numpy(np.array(array)) for array in source.inputs))
@@ -186,7 +186,7 @@ def name_outputs(outputs: Any, input_names: Sequence[str], subject: str) -> list
     """
     try:
         named = structure.flatten(outputs, torch.is_tensor)
-    except structure.NotATensor as error:
+    except structure.NotATensorError as error:
         raise _outputs_error(subject, str(error)) from None
     if not named:
         raise _outputs_error(subject, "no tensor")
@@ -286,7 +286,7 @@ def export_step(export: Export, state: Mapping[str, Any]) -> Step:
 
 def export_notes(export: Export) -> tuple[str, ...]:
     """What a report should show about an export."""
-    return tuple(f"The {export.exporter} exporter was used, because the other one failed: {why}." for why in export.rejected)
+    return tuple(f"The {export.exporter} exporter was used, the fast one failed: {why}." for why in export.rejected)
 
 
 def hash_state(state: Mapping[str, Any]) -> str:

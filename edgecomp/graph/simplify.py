@@ -1,61 +1,130 @@
 """Makes a raw exported graph small and regular, without changing what it computes.
 
-Most of the work is onnxscript's; this module fixes the order, adds the fusions that on-device runtimes have single
-operators for, and leaves every node and value named and every shape inferred.
+Most of the work is onnxscript's; this module fixes the order, bounds what folding may cost, adds the fusions that
+on-device runtimes have single operators for, and leaves every node and value named and every shape inferred.
 """
 
 from __future__ import annotations
 
+import math
+
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer
-from onnxscript.rewriter import RewritePass, RewriteRule
-from onnxscript.rewriter.rules.common import (
-    affine_conv_fusion_rule,
-    conv_affine_fusion_rule,
-    fuse_hardswish_rules,
-    matmul_add_to_gemm_rule,
-    transpose_b_matmul_add_to_gemm_rule,
-)
 
-from edgecomp.graph.fusions import FUSIONS
+from edgecomp.graph.canonical import canonicalize
+from edgecomp.graph.fusions import fuse_gelu
+from edgecomp.graph.protection import Protection
+from edgecomp.graph.rules import apply_rules
 from edgecomp.model import CompressedModel, Step
 
+#: A constant above this size is folded only when that makes the model smaller, not for Expand or ConstantOfShape.
+_LARGEST_GROWTH = 1 << 20
+_NO_LIMIT = 1 << 62
 
-RULES: tuple[RewriteRule, ...] = (
-    conv_affine_fusion_rule,
-    affine_conv_fusion_rule,
-    matmul_add_to_gemm_rule,
-    transpose_b_matmul_add_to_gemm_rule,
-    *fuse_hardswish_rules(),
-    *FUSIONS,
-)
+#: Folding enables rules and rules enable folding; exported graphs are stable after two or three rounds.
+_MOST_ROUNDS = 6
 
 
 def simplify(model: CompressedModel) -> CompressedModel:
     """Folds constants and BatchNorm, fuses patterns into single operators, drops dead code, infers shapes.
 
+    What the quantization table says stays true: a tensor with parameters is not fused away, an Identity that changes
+    parameters stays, and an entry whose constant is folded into another is dropped.
+
     Args:
-        model: Any float graph with static input shapes. Entries of its quantization table whose tensor disappears are
-            dropped.
+        model: Any float graph with static input shapes.
 
     Returns:
         A model whose graph has unique node and value names and no Constant, Identity, Dropout or BatchNormalization
-        node that could be folded.
+        node that could be folded. Inputs and outputs keep their names, order, types and shapes.
     """
     graph = model.graph.clone()
     before = len(graph.graph)
-    # should_fold: the graph is frozen, so everything that is constant is folded, whatever onnxscript's default says.
-    optimizer.optimize_ir(graph, should_fold=lambda _: True)
-    RewritePass(RULES)(graph)
-    optimizer.optimize_ir(graph, should_fold=lambda _: True, inline=False)
-    common.IdentityEliminationPass()(graph)
+    common.InlinePass()(graph)
+    with Protection(graph.graph, model.quantization) as protection:
+        common.DeduplicateInitializersPass()(graph)
+        for _ in range(_MOST_ROUNDS):
+            if not _simplify_once(graph):
+                break
+        _infer_missing_shapes(graph)
+        canonicalize(graph)
+        _simplify_once(graph)
+        canonicalize(graph)  # the rules join MatMul and Add to a Gemm again, whatever the shape of the bias
     common.RemoveUnusedNodesPass()(graph)
-    common.ShapeInferencePass()(graph)
+    common.RemoveUnusedOpsetsPass()(graph)
     common.TopologicalSortPass()(graph)
     common.NameFixPass()(graph)
-    alive = {value.name for node in graph.graph for value in (*node.inputs, *node.outputs) if value is not None}
-    alive |= {value.name for value in (*graph.graph.inputs, *graph.graph.outputs)}
-    quantization = {name: entry for name, entry in model.quantization.items() if name in alive}
-    step = Step("simplify", facts={"nodes_before": before, "nodes_after": len(graph.graph)})
-    return model.after(step, graph=graph, quantization=quantization)
+    _infer_missing_shapes(graph)
+    table = protection.surviving()
+    facts = {"nodes_before": before, "nodes_after": len(graph.graph)}
+    if dropped := len(model.quantization) - len(table):
+        facts["parameters_dropped"] = dropped
+    return model.after(Step("simplify", facts=facts), graph=graph, quantization=table)
+
+
+def _simplify_once(graph: ir.Model) -> bool:
+    """One round of everything; returns whether something changed."""
+    passes = (
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.CommonSubexpressionEliminationPass(),
+    )
+    folded = optimizer.fold_constants_ir(
+        graph, onnx_shape_inference=_lacks_shapes(graph), output_size_limit=_NO_LIMIT, should_fold=_is_worth_folding
+    )
+    changed = bool(folded.modified)
+    changed |= apply_rules(graph)
+    changed |= fuse_gelu(graph)
+    for each in passes:
+        changed |= each(graph).modified
+    return eliminate_identities(graph.graph) or changed
+
+
+def _lacks_shapes(graph: ir.Model) -> bool:
+    """Inference is most of the work on a large graph, and most graphs are known after the first round."""
+    return any(
+        value.shape is None or value.type is None for node in graph.graph for value in node.outputs if value.name
+    )
+
+
+def _infer_missing_shapes(graph: ir.Model) -> None:
+    if _lacks_shapes(graph):
+        common.ShapeInferencePass()(graph)
+
+
+def _is_worth_folding(node: ir.Node) -> bool:
+    """The graph is frozen, so what is constant is folded, unless the result is large and larger than what it is made of."""
+    size = sum(_bytes(value) for value in node.outputs)
+    return size <= max(_LARGEST_GROWTH, sum(_bytes(value) for value in node.inputs if value is not None))
+
+
+def _bytes(value: ir.Value) -> int:
+    if value.shape is None or value.dtype is None or not all(isinstance(size, int) for size in value.shape):
+        return 0
+    return int(math.prod(int(size) for size in value.shape.numpy()) * value.dtype.itemsize)
+
+
+def eliminate_identities(graph: ir.Graph) -> bool:
+    """Removes every Identity, except where the graph's own inputs, constants and outputs need it to keep their names.
+
+    onnx_ir's pass of that name renames a value that is an output already, when a second output is an Identity of it.
+    """
+    changed = False
+    for node in tuple(graph):
+        if node.op_type != "Identity" or node.domain not in {"", "ai.onnx"}:
+            continue
+        source, result = node.inputs[0], node.outputs[0]
+        assert source is not None
+        if result.is_graph_output():
+            if source.is_graph_output() or source.producer() is None or source.graph is not graph:
+                continue
+            name = result.name
+            result.name = None
+            source.name = name
+        source.type = source.type or result.type
+        source.shape = source.shape if source.shape is not None else result.shape
+        result.replace_all_uses_with(source, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        changed = True
+    return changed

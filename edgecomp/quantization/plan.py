@@ -97,6 +97,8 @@ def _add(groups: Groups, graph: ir.Graph, node: ir.Node) -> None:
     if rule.output == "input":
         _reconcile(groups, graph, node)
         groups.merge([*_activations(node), *outputs])
+        if not _activations(node):  # what is taken from a constant has no parameters to keep
+            _measure(groups, node.outputs[0])
         return
     for name in (*_activations(node), *outputs):
         groups.of(name).anchored = True

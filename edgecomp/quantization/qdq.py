@@ -37,7 +37,8 @@ def to_qdq(
             which changes no value.
 
     Returns:
-        A new graph. Clips that the saturation of their quantized output makes redundant are left out.
+        A new graph. Clips that the saturation of their quantized output makes redundant are left out. A float node reads
+        and gives out what another float node, or a float input, gives as it is, without a detour over integers.
     """
     graph = model.graph.clone()
     if model.quantization:
@@ -65,6 +66,7 @@ class _Writer:
         self._graph = graph
         self._table = table
         self._activations = activations
+        self._integer = {id(node) for node in graph if scheme.runs_in_integers(node, table)}
 
     def drop_redundant_clips(self) -> None:
         for node in tuple(self._graph):
@@ -110,6 +112,12 @@ class _Writer:
         numbers = self._parameters(name, parameters, dtype)
         real_type, stored_type = value.type, ir.TensorType(_IR_TYPE[dtype])
         producer, uses, is_output = value.producer(), tuple(value.uses()), value.is_graph_output()
+        if not (integer_io if producer is None else id(producer) in self._integer):
+            # Real numbers are at hand: whoever works on real numbers reads them, and rounds nothing in between.
+            uses = tuple(use for use in uses if id(use.node) in self._integer)
+            is_output = is_output and integer_io
+            if not uses and not is_output:
+                return
         added: list[ir.Node] = []
 
         def convert(op_type: str, source: ir.Value, suffix: str, kind: ir.TypeProtocol | None) -> ir.Value:

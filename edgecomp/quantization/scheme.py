@@ -153,7 +153,7 @@ def _quantizable_variant(node: ir.Node) -> bool:
         case "Resize":
             return attributes.get_string("mode", "nearest") in {"nearest", "linear"}
         case "Pad":
-            return attributes.get_string("mode", "constant") in {"constant", "reflect"}
+            return attributes.get_string("mode", "constant") in {"constant", "reflect", "edge", "wrap"}
         case "Gemm":
             return not attributes.get_int("transA", 0)
         case _:
@@ -179,7 +179,7 @@ def runs_in_integers(node: ir.Node, quantization: Container[str]) -> bool:
 def quantizable_nodes(graph: ir.Graph) -> Iterator[ir.Node]:
     """The nodes that the scheme has rules for and that something computed flows into, in topological order."""
     for node in graph:
-        if is_quantizable(node) and any(not is_constant(value) for value in data_inputs(node)):
+        if is_quantizable(node) and any(value is not None and not is_constant(value) for value in node.inputs):
             yield node
 
 

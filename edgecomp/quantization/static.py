@@ -67,7 +67,8 @@ def quantize_static(
     graph = model.graph.clone()
     groups = plan(graph.graph)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
-    statistics = collect(graph, measured, batches, samples=settings.samples, threads=threads)
+    # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
+    statistics = collect(graph, measured, batches, samples=settings.samples, threads=threads) if measured else {}
     table: dict[str, QuantizationParameters] = {}
     for group in groups:
         parameters = group.fixed

@@ -13,6 +13,7 @@ from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, unary
 from edgecomp.graph.query import clip_bounds
 from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import is_redundant_clip
 
 #: Clips that are an operator of their own.
 _CLIPS = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
@@ -25,25 +26,51 @@ def simple(operation: Operation, name: str, options: type | None = None) -> None
 
 
 def clip(operation: Operation) -> None:
-    """Relu and Clip -> RELU and its kin, else MAXIMUM and MINIMUM; nothing when saturation does it."""
+    """Relu and Clip -> RELU and its kin, else MAXIMUM and MINIMUM; in integers QUANTIZE when saturation does it."""
     bounds = clip_bounds(operation.node)
-    source, result = unary(operation)
-    if operation.integer:
-        # Requantizing saturates, and the output's range lies within the bounds: it was measured behind the clip.
-        operation.emit("QUANTIZE", [source], [result], schema.QuantizeOptionsT())
-        return
-    if bounds in _CLIPS:
-        operation.emit(_CLIPS[bounds], [source], [result])
-        return
-    steps = [(name, bound) for name, bound in zip(("MAXIMUM", "MINIMUM"), bounds, strict=True) if np.isfinite(bound)]
-    if not steps:
+    source = operation.input(0)
+    parameters = operation.parameters(operation.node.outputs[0])
+    if parameters is not None:
+        result = operation.output(operation.layout(0))
+        if is_redundant_clip(operation.node, parameters):
+            operation.emit("QUANTIZE", [source], [result], schema.QuantizeOptionsT())
+            return
+        if source.quantization != parameters:
+            source = operation.lowering.quantized(source, parameters, f"{operation.node.name}/requantized")
+        _limit(operation, source, result, bounds)
+    elif bounds in _CLIPS:
+        operation.emit(_CLIPS[bounds], [source], [operation.output(operation.layout(0))])
+    elif np.isinf(bounds).all():
         operation.alias(source, operation.layout(0))
-        return
+    else:
+        _limit(operation, source, operation.output(operation.layout(0)), bounds)
+
+
+def _limit(operation: Operation, source: Tensor, result: Tensor, bounds: tuple[float, float]) -> None:
+    """MAXIMUM and MINIMUM with the finite bounds, stored as the tensors are."""
+    steps = [(name, bound) for name, bound in zip(("MAXIMUM", "MINIMUM"), bounds, strict=True) if np.isfinite(bound)]
     for index, (name, bound) in enumerate(steps, start=1):
         target = result if index == len(steps) else operation.temporary(result)
-        limit = operation.builder.constant("bound", np.array(bound, source.dtype))
+        parameters = source.quantization
+        stored = np.array(bound, source.dtype) if parameters is None else parameters.quantize(np.array(bound))
+        limit = operation.builder.constant("bound", stored, parameters)
         operation.emit(name, [source, limit], [target], schema.MaximumMinimumOptionsT())
         source = target
+
+
+def elu(operation: Operation) -> None:
+    """Elu -> ELU; with another alpha than 1, max(x, 0) + alpha * (ELU(x) - max(x, 0))."""
+    alpha = operation.node.attributes.get_float("alpha", 1.0)
+    source, result = unary(operation)
+    if alpha == 1:
+        operation.emit("ELU", [source], [result])
+        return
+    whole, positive, negative, scaled = (operation.temporary(result) for _ in range(4))
+    operation.emit("ELU", [source], [whole])
+    operation.emit("RELU", [source], [positive])
+    operation.emit("SUB", [whole, positive], [negative], schema.SubOptionsT())
+    operation.emit("MUL", [negative, operation.real_constant(alpha, "alpha")], [scaled], schema.MulOptionsT())
+    operation.emit("ADD", [positive, scaled], [result], schema.AddOptionsT())
 
 
 def leaky_relu(operation: Operation) -> None:
@@ -137,7 +164,7 @@ LOWERINGS: dict[str, LoweringFunction] = {
     "Abs": partial(simple, name="ABS", options=schema.AbsOptionsT),
     "Cast": cast,
     "Clip": clip,
-    "Elu": partial(simple, name="ELU"),
+    "Elu": elu,
     "Exp": partial(simple, name="EXP", options=schema.ExpOptionsT),
     "Floor": partial(simple, name="FLOOR"),
     "Gelu": gelu,

@@ -46,37 +46,59 @@ def conv_transpose(operation: Operation) -> None:
     since padding a transposed convolution means dropping the border of its output.
     """
     node = operation.node
-    weight = operation.constant(1)
-    if (node.attributes.get_int("group", 1) or 1) != 1:
-        raise Unsuited("TRANSPOSE_CONV has no groups")
-    if len(operation.shape(0)) != 4:
-        raise Unsuited("TRANSPOSE_CONV has two spatial dimensions")
-    if any(dilation != 1 for dilation in node.attributes.get_ints("dilations", [1, 1]) or [1, 1]):
-        raise Unsuited("TRANSPOSE_CONV has no dilation")
-    height, width = (int(size) for size in node.attributes.get_ints("strides", [1, 1]) or [1, 1])
+    rank = len(operation.shape(0)) - 2
+    if rank not in {1, 2}:
+        raise Unsuited(f"TFLite has it in 1 and 2 spatial dimensions, and this one has {rank}")
+    weight = _transposed_weight(operation)
+    height, width = [1, *(node.attributes.get_ints("strides", None) or [1] * rank)][-2:]
     batch, channels, *target = shape_of(node.outputs[0])
-    full = [(size - 1) * step + k for size, step, k in zip(operation.shape(0)[2:], (height, width), weight.shape[2:], strict=True)]
-    begins = _transposed_begins(operation, full, target)
+    source = image(operation)
+    target = [1, *target][-2:]
+    full = [(n - 1) * step + k for n, step, k in zip(source.shape[1:3], (height, width), weight.shape[2:], strict=True)]
+    begins = [0, *_transposed_begins(operation, full[-rank:], target[-rank:])][-2:]
     options = schema.TransposeConvOptionsT()
     options.strideH, options.strideW = height, width
     options.padding = int(schema.Padding.VALID)
     filters = weight_constant(operation, weight.transpose(1, 2, 3, 0), axis=0)
     bias = bias_constant(operation, channels)
-    source = image(operation)
+    # Output padding reaches beyond the last element that a window touches; the kernel fills it with the bias.
     reach = [max(size, begin + wanted) for size, begin, wanted in zip(full, begins, target, strict=True)]
-    exact = reach == target and not any(begins)
-    if exact:
+    inputs = [operation.lowering.integers((batch, *reach, channels), "output_shape"), filters, source, bias]
+    if reach == target:
         options.fusedActivationFunction = operation.fuse_activation()
-        shape = operation.lowering.integers((batch, *target, channels), "output_shape")
-        emit_image(operation, "TRANSPOSE_CONV", [shape, filters, source, bias], options)
+        emit_image(operation, "TRANSPOSE_CONV", inputs, options)
         return
     parameters = operation.parameters(node.outputs[0])
-    dtype = source.dtype
-    whole = operation.builder.tensor(f"{node.name}/whole", (batch, *reach, channels), dtype, parameters)
-    shape = operation.lowering.integers(whole.shape, "output_shape")
-    operation.emit("TRANSPOSE_CONV", [shape, filters, source, bias], [whole], options)
-    inputs = [whole, *(operation.lowering.integers(n, "crop") for n in ((0, *begins, 0), (batch, *target, channels)))]
-    emit_image(operation, "SLICE", inputs, schema.SliceOptionsT())
+    whole = operation.builder.tensor(f"{node.name}/whole", (batch, *reach, channels), source.dtype, parameters)
+    operation.emit("TRANSPOSE_CONV", inputs, [whole], options)
+    bounds = [operation.lowering.integers(n, "crop") for n in ((0, *begins, 0), (batch, *target, channels))]
+    emit_image(operation, "SLICE", [whole, *bounds], schema.SliceOptionsT())
+
+
+def _transposed_weight(operation: Operation) -> npt.NDArray[np.float32]:
+    """The weight (in, out, height, width) of a plain transposed convolution that computes the same.
+
+    TRANSPOSE_CONV has neither groups nor dilation: zeros stand where groups do not meet and where the kernel has holes.
+    """
+    weight = operation.constant(1)
+    attributes = operation.node.attributes
+    if weight.ndim == 3:
+        weight = weight[:, :, None]
+    height, width = [1, *(attributes.get_ints("dilations", None) or [1] * (weight.ndim - 2))][-2:]
+    if (height, width) != (1, 1):
+        k = weight.shape[2:]
+        spread = np.zeros((*weight.shape[:2], (k[0] - 1) * height + 1, (k[1] - 1) * width + 1), weight.dtype)
+        spread[:, :, ::height, ::width] = weight
+        weight = spread
+    group = attributes.get_int("group", 1) or 1
+    if group > 1:
+        each, per_group = weight.shape[0] // group, weight.shape[1]
+        dense = np.zeros((weight.shape[0], per_group * group, *weight.shape[2:]), weight.dtype)
+        for index in range(group):
+            rows = slice(index * each, (index + 1) * each)
+            dense[rows, index * per_group : (index + 1) * per_group] = weight[rows]
+        weight = dense
+    return weight
 
 
 def _transposed_begins(operation: Operation, full: list[int], target: list[int]) -> list[int]:
@@ -89,8 +111,8 @@ def _transposed_begins(operation: Operation, full: list[int], target: list[int])
     if mode == "SAME_LOWER":
         return [total - total // 2 for total in surplus]
     if attributes.get("output_shape") is not None:
-        return [total // 2 for total in surplus]
-    return [int(pad) for pad in (attributes.get_ints("pads", [0] * 4) or [0] * 4)[:2]]
+        return [total - total // 2 for total in surplus]
+    return [int(pad) for pad in attributes.get_ints("pads", None) or [0] * len(full)][: len(full)]
 
 
 def weight_constant(operation: Operation, weight: npt.NDArray[np.float32], axis: int) -> Tensor:

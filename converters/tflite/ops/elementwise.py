@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, stored_shape
 from edgecomp.converters.tflite.lowering import Operation
-from edgecomp.graph.query import constant, is_constant, is_float, shape_of
+from edgecomp.graph.query import is_constant, is_float, shape_of
 
 
 def unary(operation: Operation) -> tuple[Tensor, Tensor]:
@@ -51,7 +51,7 @@ def broadcastable(operation: Operation, index: int, layout: Layout) -> Tensor:
     if missing == 0:
         return operation.input(index, layout)
     wide = (1,) * missing + shape
-    array = constant(value)
+    array = operation.array(value)
     if array is not None:
         parameters = operation.parameters(value)
         stored = np.transpose(array.reshape(wide), layout)

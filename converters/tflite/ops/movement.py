@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import channels_last, identity, reshaped, stored_shape, transposed
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.elementwise import common_layout
@@ -119,16 +122,19 @@ def _slice_arguments(operation: Operation) -> tuple[list[int], list[int], list[i
 
 
 def pad(operation: Operation) -> None:
-    """Pad -> PAD, PADV2 or MIRROR_PAD."""
+    """Pad -> PAD, PADV2 or MIRROR_PAD; other modes GATHER the repeated elements, negative pads are cut off before."""
     mode = operation.node.attributes.get_string("mode", "constant")
     pads = pads_of(operation.node)
     if pads is None:
         raise Unsuited("its pads are computed, and TFLite needs constants")
-    if min(pads) < 0:
-        raise Unsuited("TFLite cannot pad by less than nothing; use a Slice")
     layout, rank = operation.layout(0), len(operation.shape(0))
     pairs = np.array([(pads[dimension], pads[dimension + rank]) for dimension in layout], np.int32)
-    source, result = operation.input(0), operation.output(layout)
+    source = _cropped(operation, np.maximum(-pairs, 0))
+    pairs = np.maximum(pairs, 0)
+    if mode in {"edge", "wrap"}:
+        _repeat(operation, source, pairs, mode)
+        return
+    result = operation.output(layout)
     paddings = operation.builder.constant("paddings", pairs)
     if mode == "reflect":
         options = schema.MirrorPadOptionsT()
@@ -145,6 +151,33 @@ def pad(operation: Operation) -> None:
     stored = np.array(fill, source.dtype) if parameters is None else parameters.quantize(np.array(fill))
     value = operation.builder.constant("pad_value", stored.reshape(1), parameters)
     operation.emit("PADV2", [source, paddings, value], [result], schema.PadV2OptionsT())
+
+
+def _cropped(operation: Operation, pairs: npt.NDArray[np.int32]) -> Tensor:
+    """The input without `pairs` elements at the begin and end of each stored dimension."""
+    source = operation.input(0)
+    if not pairs.any():
+        return source
+    size = np.array(source.shape) - pairs.sum(axis=1)
+    result = operation.temporary(source, size.tolist(), "cropped")
+    bounds = [operation.lowering.integers(numbers.tolist(), "crop") for numbers in (pairs[:, 0], size)]
+    operation.emit("SLICE", [source, *bounds], [result], schema.SliceOptionsT())
+    return result
+
+
+def _repeat(operation: Operation, source: Tensor, pairs: npt.NDArray[np.int32], mode: Literal["edge", "wrap"]) -> None:
+    """Gathers along one dimension after the other."""
+    for place, pair in enumerate(pairs):
+        if not pair.any():
+            continue
+        index = np.pad(np.arange(source.shape[place]), tuple(pair), mode=mode)
+        shape = (*source.shape[:place], len(index), *source.shape[place + 1 :])
+        result = operation.temporary(source, shape, "repeated")
+        options = schema.GatherOptionsT()
+        options.axis = place
+        operation.emit("GATHER", [source, operation.lowering.integers(index.tolist(), "indices")], [result], options)
+        source = result
+    operation.alias(source, operation.layout(0))
 
 
 def gather(operation: Operation) -> None:

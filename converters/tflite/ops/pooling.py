@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.reduction import reduce
-from edgecomp.converters.tflite.ops.windows import Window, emit_image, image, padded, window_of
+from edgecomp.converters.tflite.ops.windows import (
+    Window,
+    emit_image,
+    explicitly_padded,
+    image,
+    lowest,
+    padded,
+    window_of,
+)
 
 
-def _options(operation: Operation, window: Window, padding: int) -> schema.Pool2DOptionsT:
+def _options(window: Window, padding: int) -> schema.Pool2DOptionsT:
     options = schema.Pool2DOptionsT()
     options.padding = padding
     options.strideH, options.strideW = window.strides
     options.filterHeight, options.filterWidth = window.kernel
-    options.fusedActivationFunction = operation.fuse_activation()
     return options
 
 
@@ -31,23 +42,58 @@ def max_pool(operation: Operation) -> None:
     if len(operation.node.outputs) > 1 and tuple(operation.node.outputs[1].uses()):
         raise Unsuited("MAX_POOL_2D does not give the indices of the maxima")
     window = _window(operation)
-    source, padding = padded(operation, image(operation), window, fill=float(np.finfo(np.float32).min))
-    emit_image(operation, "MAX_POOL_2D", [source], _options(operation, window, padding))
+    tensor = image(operation)
+    source, padding = padded(operation, tensor, window, fill=lowest(tensor))
+    emit_image(operation, "MAX_POOL_2D", [source], _options(window, padding))
 
 
 def average_pool(operation: Operation) -> None:
-    """AveragePool -> AVERAGE_POOL_2D, which leaves padding out of the average."""
+    """AveragePool -> AVERAGE_POOL_2D, which leaves padding out of the average and knows SAME and VALID only.
+
+    Other padding becomes a PAD. Where ONNX divides by fewer elements than the window has, the result is multiplied by a
+    constant map that makes up for it: in float, since in integers that would round twice.
+    """
     window = _window(operation)
-    source = image(operation)
-    if operation.node.attributes.get_int("count_include_pad", 0):
-        source, padding = padded(operation, source, Window(window.kernel, window.strides, (1, 1), window.begins, window.ends))
-        if padding == schema.Padding.SAME:
-            raise Unsuited("AVERAGE_POOL_2D leaves padding out of the average, and count_include_pad=1 counts it")
-    elif not window.is_padded() or window.is_same(source.shape[1:3]):
-        padding = int(schema.Padding.SAME if window.is_padded() else schema.Padding.VALID)
-    else:
-        raise Unsuited("AVERAGE_POOL_2D has no such padding")
-    emit_image(operation, "AVERAGE_POOL_2D", [source], _options(operation, window, padding))
+    tensor = image(operation)
+    counts = _counts(operation, window, tensor)
+    if not window.is_padded():
+        emit_image(operation, "AVERAGE_POOL_2D", [tensor], _options(window, int(schema.Padding.VALID)))
+        return
+    if not operation.node.attributes.get_int("count_include_pad", 0) and window.is_same(tensor.shape[1:3]):
+        emit_image(operation, "AVERAGE_POOL_2D", [tensor], _options(window, int(schema.Padding.SAME)))
+        return
+    source = explicitly_padded(operation, tensor, window)
+    options = _options(window, int(schema.Padding.VALID))
+    correction = math.prod(window.kernel) / np.outer(*counts)
+    if (correction == 1).all():
+        emit_image(operation, "AVERAGE_POOL_2D", [source], options)
+        return
+    if operation.integer:
+        raise Unsuited("AVERAGE_POOL_2D has no such padding for integers")
+    pooled = operation.temporary(tensor, (tensor.shape[0], *correction.shape, tensor.shape[3]), "pooled")
+    operation.emit("AVERAGE_POOL_2D", [source], [pooled], options)
+    factor = operation.real_constant(correction[None, :, :, None], "correction")
+    emit_image(operation, "MUL", [pooled, factor], schema.MulOptionsT())
+
+
+def _counts(operation: Operation, window: Window, tensor: Tensor) -> list[npt.NDArray[np.int64]]:
+    """By how many rows and columns ONNX divides at every output position.
+
+    With count_include_pad that is the padding too, but never what ceil_mode adds behind it.
+    """
+    attributes = operation.node.attributes
+    included = bool(attributes.get_int("count_include_pad", 0))
+    given = attributes.get_ints("pads", None)
+    ends = list(window.ends)
+    if given is not None and attributes.get_string("auto_pad", "NOTSET") == "NOTSET":
+        ends = [0, 0, *given[len(given) // 2 :]][-2:]
+    counts = []
+    for axis, size in enumerate(tensor.shape[1:3]):
+        first, behind = (-window.begins[axis], size + ends[axis]) if included else (0, size)
+        steps = (size + window.begins[axis] + window.ends[axis] - window.kernel[axis]) // window.strides[axis] + 1
+        start = np.arange(steps) * window.strides[axis] - window.begins[axis]
+        counts.append(np.minimum(start + window.kernel[axis], behind) - np.maximum(start, first))
+    return counts
 
 
 def global_average_pool(operation: Operation) -> None:

@@ -7,102 +7,201 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.layout import channels_last
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
-from edgecomp.converters.tflite.ops.windows import image
+from edgecomp.converters.tflite.ops.windows import emit_image, image
 from edgecomp.graph.query import constant, input_of, shape_of
+
+Positions = npt.NDArray[np.float64]
+
+#: TFLite's flags: align corners, half-pixel centers.
+_FLAGS = ((False, False), (False, True), (True, False))
 
 
 def resize(operation: Operation) -> None:
-    """Resize of the spatial dimensions -> RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR, else GATHER.
+    """Resize of the spatial dimensions -> RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR, else GATHER and arithmetic.
 
-    ONNX and TFLite name their coordinate rules differently and overlap in part. For nearest, the source index of every
-    output is computed by ONNX's definition and TFLite's flags are chosen so that they agree; when none do, the indices
-    themselves are gathered.
+    ONNX and TFLite name their coordinate rules differently and overlap in part. The source position of every output is
+    computed by ONNX's definition, and TFLite's flags are chosen so that they agree; when none do, the elements around
+    each position are gathered and weighted.
     """
     before, after = operation.shape(0), shape_of(operation.node.outputs[0])
-    if len(before) != 4 or before[:2] != after[:2]:
-        raise Unsuited("TFLite resizes the two spatial dimensions of an image only")
-    mode = operation.node.attributes.get_string("mode", "nearest")
-    source, size = image(operation), operation.lowering.integers(after[2:], "size")
-    if mode == "linear":
-        options = schema.ResizeBilinearOptionsT()
-        options.alignCorners, options.halfPixelCenters = _linear_flags(operation, after[2:])
-        operation.emit("RESIZE_BILINEAR", [source, size], [operation.output(channels_last(4))], options)
-        return
-    if mode != "nearest":
-        raise Unsuited(f"TFLite has no Resize of mode {mode!r}")
-    wanted = [_nearest_indices(operation, axis) for axis in (2, 3)]
-    for align, half in ((False, False), (False, True), (True, False)):
-        given = [_tflite_indices(before[axis], after[axis], align=align, half=half) for axis in (2, 3)]
+    attributes = operation.node.attributes
+    if len(before) not in {3, 4} or before[:2] != after[:2]:
+        raise Unsuited("TFLite resizes the spatial dimensions of an image only")
+    if attributes.get_int("antialias", 0):
+        raise Unsuited("TFLite's resizing has no antialiasing")
+    if attributes.get_string("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise Unsuited("TFLite's resizing does not keep the aspect ratio")
+    axes = [*([None] if len(before) == 3 else []), *range(2, len(before))]
+    wanted = [np.zeros(1) if axis is None else _positions(operation, axis) for axis in axes]
+    sizes = [(1, 1) if axis is None else (before[axis], after[axis]) for axis in axes]
+    match attributes.get_string("mode", "nearest"):
+        case "nearest":
+            _nearest(operation, wanted, sizes)
+        case "linear":
+            _linear(operation, wanted, sizes)
+        case "cubic":
+            _weigh(operation, [_cubic_taps(operation, *pair) for pair in zip(wanted, sizes, strict=True)])
+        case other:
+            raise Unsuited(f"TFLite has no Resize of mode {other!r}")
+
+
+def _positions(operation: Operation, axis: int) -> Positions:
+    """Where in the source each output position lies, by the ONNX specification of Resize."""
+    attributes = operation.node.attributes
+    before, after = operation.shape(0)[axis], shape_of(operation.node.outputs[0])[axis]
+    old = len(operation.node.inputs) == 2  # opset 10 had input and scales, and no attributes
+    scales = constant(input_of(operation.node, 1 if old else 2))
+    scale = after / before
+    if scales is not None and scales.size:
+        resized = [int(a) for a in attributes.get_ints("axes", None) or range(scales.size)]
+        places = [a % len(operation.shape(0)) for a in resized]
+        scale = float(scales[places.index(axis)]) if axis in places else 1.0
+    position = np.arange(after, dtype=np.float64)
+    mode = "asymmetric" if old else attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    match mode:
+        case "asymmetric":
+            return position / scale
+        case "align_corners":
+            return position * (before - 1) / max(after - 1, 1)
+        case "pytorch_half_pixel" if after == 1:
+            return position
+        case "half_pixel" | "pytorch_half_pixel":
+            return (position + 0.5) / scale - 0.5
+        case "half_pixel_symmetric":
+            return before / 2 * (1 - after / (scale * before)) + (position + 0.5) / scale - 0.5
+        case other:
+            raise Unsuited(f"TFLite has no coordinates of the kind {other!r}")
+
+
+def _tflite_positions(before: int, after: int, *, align: bool, half: bool) -> Positions:
+    """The same by TFLite's reference kernels, in float32 as they compute; half-pixel centers not shifted back."""
+    scale = np.float32(before - 1) / np.float32(after - 1) if align and after > 1 else np.float32(before) / np.float32(after)
+    return ((np.arange(after, dtype=np.float32) + np.float32(0.5 if half else 0.0)) * scale).astype(np.float64)
+
+
+# --- nearest ------------------------------------------------------------------------------------------------------
+
+
+def _nearest(operation: Operation, positions: list[Positions], sizes: list[tuple[int, int]]) -> None:
+    old = len(operation.node.inputs) == 2
+    mode = "floor" if old else operation.node.attributes.get_string("nearest_mode", "round_prefer_floor")
+    wanted = [_round(at, mode, before) for at, (before, _) in zip(positions, sizes, strict=True)]
+    for align, half in _FLAGS:
+        given = [_tflite_nearest(*size, align=align, half=half) for size in sizes]
         if all(np.array_equal(a, b) for a, b in zip(wanted, given, strict=True)):
             options = schema.ResizeNearestNeighborOptionsT()
             options.alignCorners, options.halfPixelCenters = align, half
-            operation.emit("RESIZE_NEAREST_NEIGHBOR", [source, size], [operation.output(channels_last(4))], options)
+            size = operation.lowering.integers([after for _, after in sizes], "size")
+            emit_image(operation, "RESIZE_NEAREST_NEIGHBOR", [image(operation), size], options)
             return
-    _gather(operation, source, wanted)
+    rows = _gather(operation, image(operation), 1, wanted[0])
+    options = schema.GatherOptionsT()
+    options.axis = 2
+    emit_image(operation, "GATHER", [rows, operation.lowering.integers(wanted[1].tolist(), "indices")], options)
 
 
-def _linear_flags(operation: Operation, size: tuple[int, ...]) -> tuple[bool, bool]:
-    attributes = operation.node.attributes
-    if attributes.get_int("antialias", 0):
-        raise Unsuited("RESIZE_BILINEAR has no antialiasing")
-    match attributes.get_string("coordinate_transformation_mode", "half_pixel"):
-        case "half_pixel":
-            return False, True
-        case "pytorch_half_pixel" if min(size) > 1:
-            return False, True
-        case "align_corners":
-            return True, False
-        case "asymmetric":
-            return False, False
-        case other:
-            raise Unsuited(f"RESIZE_BILINEAR has no coordinates of the kind {other!r}")
-
-
-def _nearest_indices(operation: Operation, axis: int) -> npt.NDArray[np.int32]:
-    """The source index of every output position, by the ONNX specification of Resize."""
-    attributes = operation.node.attributes
-    before, after = operation.shape(0)[axis], shape_of(operation.node.outputs[0])[axis]
-    scales = constant(input_of(operation.node, 2))
-    scale = float(scales[axis if scales.size == 4 else axis - 2]) if scales is not None and scales.size else after / before
-    position = np.arange(after, dtype=np.float64)
-    match attributes.get_string("coordinate_transformation_mode", "half_pixel"):
-        case "asymmetric":
-            real = position / scale
-        case "align_corners":
-            real = position * (before - 1) / max(after - 1, 1)
-        case "half_pixel" | "pytorch_half_pixel" | "half_pixel_symmetric":
-            real = (position + 0.5) / scale - 0.5
-        case other:
-            raise Unsuited(f"TFLite has no coordinates of the kind {other!r}")
-    match attributes.get_string("nearest_mode", "round_prefer_floor"):
+def _round(positions: Positions, mode: str | None, size: int) -> npt.NDArray[np.int32]:
+    match mode:
         case "floor":
-            index = np.floor(real)
+            index = np.floor(positions)
         case "ceil":
-            index = np.ceil(real)
+            index = np.ceil(positions)
         case "round_prefer_ceil":
-            index = np.floor(real + 0.5)
+            index = np.floor(positions + 0.5)
         case _:
-            index = np.ceil(real - 0.5)
-    return np.clip(index, 0, before - 1).astype(np.int32)
+            index = np.ceil(positions - 0.5)
+    return np.clip(index, 0, size - 1).astype(np.int32)
 
 
-def _tflite_indices(before: int, after: int, *, align: bool, half: bool) -> npt.NDArray[np.int32]:
-    """The same by TFLite's reference kernel (resize_nearest_neighbor.h), in float32 as it computes."""
-    scale = np.float32(before - 1) / np.float32(after - 1) if align and after > 1 else np.float32(before) / np.float32(after)
-    position = (np.arange(after, dtype=np.float32) + np.float32(0.5 if half else 0.0)) * scale
-    index = np.floor(position + 0.5) if align else np.floor(position)
-    return np.clip(index, 0, before - 1).astype(np.int32)
+def _tflite_nearest(before: int, after: int, *, align: bool, half: bool) -> npt.NDArray[np.int32]:
+    """The source indices of resize_nearest_neighbor.h."""
+    position = _tflite_positions(before, after, align=align, half=half)
+    return np.clip(np.floor(position + 0.5 * align), 0, before - 1).astype(np.int32)
 
 
-def _gather(operation: Operation, source: Tensor, indices: list[npt.NDArray[np.int32]]) -> None:
-    result = operation.output(channels_last(4))
-    rows = operation.temporary(source, (source.shape[0], result.shape[1], *source.shape[2:]), "rows")
-    for axis, (tensor, target, index) in enumerate(((source, rows, indices[0]), (rows, result, indices[1])), start=1):
-        options = schema.GatherOptionsT()
-        options.axis = axis
-        operation.emit("GATHER", [tensor, operation.builder.constant("indices", index)], [target], options)
+# --- linear and cubic: a weighted sum of neighbours --------------------------------------------------------------------
+
+#: Source indices and weights, one pair for each neighbour.
+_Taps = list[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]]
+
+
+def _linear(operation: Operation, positions: list[Positions], sizes: list[tuple[int, int]]) -> None:
+    limited = [np.clip(at, 0, before - 1) for at, (before, _) in zip(positions, sizes, strict=True)]
+    for align, half in _FLAGS:
+        given = [
+            np.clip(_tflite_positions(*size, align=align, half=half) - 0.5 * half, 0, size[0] - 1) for size in sizes
+        ]
+        if all(np.allclose(a, b, rtol=0, atol=1e-4) for a, b in zip(limited, given, strict=True)):
+            options = schema.ResizeBilinearOptionsT()
+            options.alignCorners, options.halfPixelCenters = align, half
+            size = operation.lowering.integers([after for _, after in sizes], "size")
+            emit_image(operation, "RESIZE_BILINEAR", [image(operation), size], options)
+            return
+    _weigh(operation, [_linear_taps(at, before) for at, (before, _) in zip(limited, sizes, strict=True)])
+
+
+def _linear_taps(positions: Positions, size: int) -> _Taps:
+    low = np.floor(positions)
+    share = (positions - low).astype(np.float32)
+    high = np.minimum(low + 1, size - 1)
+    return [(low.astype(np.int32), 1 - share), (high.astype(np.int32), share)]
+
+
+def _cubic_taps(operation: Operation, positions: Positions, size: tuple[int, int]) -> _Taps:
+    """Keys' cubic convolution (1981), with the source's edge repeated."""
+    attributes = operation.node.attributes
+    if attributes.get_int("exclude_outside", 0):
+        raise Unsuited("its weights outside of the image are left out")
+    a = attributes.get_float("cubic_coeff_a", -0.75) or 0.0
+    low = np.floor(positions)
+    taps = []
+    for offset in range(-1, 3):
+        distance = np.abs(positions - low - offset)
+        near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+        far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+        index = np.clip(low + offset, 0, size[0] - 1).astype(np.int32)
+        taps.append((index, np.where(distance <= 1, near, far).astype(np.float32)))
+    return taps
+
+
+def _weigh(operation: Operation, taps: list[_Taps]) -> None:
+    """Sums the weighted neighbours, first over the height, then over the width."""
+    if operation.integer:
+        raise Unsuited("TFLite has no such coordinates for integers")
+    tensor = image(operation)
+    for axis, neighbours in enumerate(taps, start=1):
+        total: Tensor | None = None
+        for index, weight in neighbours:
+            if not weight.any():
+                continue
+            part = _gather(operation, tensor, axis, index)
+            shape = [1] * 4
+            shape[axis] = -1
+            weighted = operation.temporary(part, suffix="weighted")
+            factor = operation.real_constant(weight.reshape(shape), "weight")
+            operation.emit("MUL", [part, factor], [weighted], schema.MulOptionsT())
+            if total is None:
+                total = weighted
+                continue
+            result = operation.temporary(part, suffix="sum")
+            operation.emit("ADD", [total, weighted], [result], schema.AddOptionsT())
+            total = result
+        assert total is not None  # the weights of a position sum to 1
+        tensor = total
+    shape = operation.lowering.integers(tensor.shape, "shape")
+    emit_image(operation, "RESHAPE", [tensor, shape], schema.ReshapeOptionsT())
+
+
+def _gather(operation: Operation, tensor: Tensor, axis: int, index: npt.NDArray[np.int32]) -> Tensor:
+    if np.array_equal(index, np.arange(tensor.shape[axis])):
+        return tensor
+    shape = (*tensor.shape[:axis], len(index), *tensor.shape[axis + 1 :])
+    result = operation.temporary(tensor, shape, "gathered")
+    options = schema.GatherOptionsT()
+    options.axis = axis
+    operation.emit("GATHER", [tensor, operation.lowering.integers(index.tolist(), "indices")], [result], options)
+    return result
 
 
 LOWERINGS: dict[str, LoweringFunction] = {"Resize": resize}

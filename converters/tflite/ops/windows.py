@@ -125,13 +125,24 @@ def emit_image(operation: Operation, name: str, inputs: Sequence[Tensor | None],
     operation.lowering.place(operation.result, flat, layout, operation.form)
 
 
-def padded(operation: Operation, tensor: Tensor, window: Window, fill: float = 0.0) -> tuple[Tensor, int]:
-    """The input with explicit padding where neither SAME nor VALID says it, and the schema's Padding code."""
+def padded(operation: Operation, tensor: Tensor, window: Window, fill: float | int = 0) -> tuple[Tensor, int]:
+    """The input with explicit padding where neither SAME nor VALID says it, and the schema's Padding code.
+
+    Args:
+        operation: The node.
+        tensor: Its input as NHWC.
+        window: The window, with its padding.
+        fill: The stored number to pad with, or 0 for the real number 0.
+    """
     if not window.is_padded():
         return tensor, int(schema.Padding.VALID)
-    size = tensor.shape[1:3]
-    if window.is_same(size):
+    if window.is_same(tensor.shape[1:3]):
         return tensor, int(schema.Padding.SAME)
+    return explicitly_padded(operation, tensor, window, fill), int(schema.Padding.VALID)
+
+
+def explicitly_padded(operation: Operation, tensor: Tensor, window: Window, fill: float | int = 0) -> Tensor:
+    """The input with the window's padding around it; see `padded`."""
     pads = [(0, 0), *zip(window.begins, window.ends, strict=True), (0, 0)]
     shape = [size + sum(pad) for size, pad in zip(tensor.shape, pads, strict=True)]
     result = operation.temporary(tensor, shape, "padded")
@@ -139,9 +150,13 @@ def padded(operation: Operation, tensor: Tensor, window: Window, fill: float = 0
     if fill == 0:
         # PAD fills integers with the zero point.
         operation.emit("PAD", [tensor, paddings], [result], schema.PadOptionsT())
-        return result, int(schema.Padding.VALID)
-    parameters = tensor.quantization
-    value = np.float32(fill) if parameters is None else parameters.quantize(np.array(fill))
-    constant = operation.builder.constant("pad_value", np.array([value]).reshape(1), parameters)
+        return result
+    constant = operation.builder.constant("pad_value", np.array([fill], tensor.dtype), tensor.quantization)
     operation.emit("PADV2", [tensor, paddings, constant], [result], schema.PadV2OptionsT())
-    return result, int(schema.Padding.VALID)
+    return result
+
+
+def lowest(tensor: Tensor) -> float | int:
+    """The smallest number that a tensor can store."""
+    kind = np.dtype(tensor.dtype).kind
+    return float(np.finfo(tensor.dtype).min) if kind == "f" else int(np.iinfo(tensor.dtype).min)

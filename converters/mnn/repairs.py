@@ -1,0 +1,98 @@
+"""Rules for what MNN's importer reads without complaint and then computes wrongly, in float too.
+
+Each was found by comparing MNN 3.6.1 with ONNX Runtime; `operators` lists what has no repair.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
+
+from edgecomp.graph.query import constant, normalized_axes
+
+
+def repair_reduction(rewriting: Rewriting, node: ir.Node) -> None:
+    """ReduceL1, ReduceL2, ReduceSumSquare, ReduceLogSum, ReduceLogSumExp: MNN ignores axes that are an input."""
+    data, output = node.inputs[0], node.outputs[0]
+    sizes = sizes_of(data)
+    if data is None or sizes is None:
+        return
+    name = output.name or ""
+    match node.op_type:
+        case "ReduceL1":
+            terms = rewriting.node("Abs", [data], f"{name}/terms", None)
+        case "ReduceLogSumExp":
+            terms = rewriting.node("Exp", [data], f"{name}/terms", None)
+        case "ReduceL2" | "ReduceSumSquare":
+            terms = rewriting.node("Mul", [data, data], f"{name}/terms", None)
+        case _:
+            terms = data
+    axes = list(normalized_axes(node, len(sizes)))
+    keep = node.attributes.get_int("keepdims", 1) or 0
+    # ReduceSum has its axes as an input since opset 13.
+    given = rewriting.constant(f"{name}/axes", np.array(axes, np.int64))
+    result = rewriting.node("ReduceSum", [terms, given], f"{name}/sum", None, keepdims=keep)
+    follower = {"ReduceL2": "Sqrt", "ReduceLogSum": "Log", "ReduceLogSumExp": "Log"}.get(node.op_type)
+    if follower is not None:
+        result = rewriting.node(follower, [result], f"{name}/result", None)
+    rewriting.replace(node, result)
+
+
+def repair_sum(rewriting: Rewriting, node: ir.Node) -> None:
+    """Sum and Mean: MNN reads their first input only."""
+    output = node.outputs[0]
+    name, total = output.name or "", node.inputs[0]
+    for index, value in enumerate(node.inputs[1:]):
+        total = rewriting.node("Add", [total, value], f"{name}/{index}", None)
+    if node.op_type == "Mean":
+        share = rewriting.constant(f"{name}/share", np.array(1 / len(node.inputs), np.float32))
+        total = rewriting.node("Mul", [total, share], f"{name}/mean", None)
+    if total is not None and len(node.inputs) > 1:
+        rewriting.replace(node, total)
+
+
+def repair_gelu(rewriting: Rewriting, node: ir.Node) -> None:
+    """Gelu: MNN's own is an approximation that is off by 2e-4."""
+    data, name = node.inputs[0], node.outputs[0].name or ""
+    if node.attributes.get_string("approximate", "none") != "none":
+        return
+
+    def number(what: str, value: float) -> ir.Value:
+        return rewriting.constant(f"{name}/{what}", np.array(value, np.float32))
+
+    scaled = rewriting.node("Mul", [data, number("root", 0.5**0.5)], f"{name}/scaled", None)
+    error = rewriting.node("Erf", [scaled], f"{name}/erf", None)
+    # Not the usual order of operations: MNN would recognize that, and use its approximation after all.
+    half = rewriting.node("Mul", [error, number("half", 0.5)], f"{name}/halved", None)
+    share = rewriting.node("Sub", [half, number("shift", -0.5)], f"{name}/share", None)
+    rewriting.replace(node, rewriting.node("Mul", [data, share], f"{name}/result", None))
+
+
+def repair_convolution(rewriting: Rewriting, node: ir.Node) -> None:
+    """Conv or ConvTranspose over one dimension, which comes out with a fourth one: over images of height 1."""
+    data, weight, output = node.inputs[0], node.inputs[1], node.outputs[0]
+    kernel, result = constant(weight), sizes_of(output)
+    source = sizes_of(data)
+    if data is None or weight is None or kernel is None or kernel.ndim != 3 or result is None or source is None:
+        return
+    name = output.name or ""
+    image = rewriting.reshape(data, (*source[:2], 1, source[2]), f"{name}/image")
+    flat = rewriting.constant(f"{name}/kernel", kernel[:, :, None, :])
+    if weight.name in rewriting.quantization:
+        rewriting.quantization[f"{name}/kernel"] = rewriting.of(weight)
+    attributes: dict[str, object] = {"kernel_shape": [1, kernel.shape[2]]}
+    for key, attribute in node.attributes.items():
+        match key:
+            case "strides" | "dilations" | "output_shape":
+                attributes[key] = [1, *attribute.as_ints()]
+            case "pads":
+                before, after = attribute.as_ints()
+                attributes[key] = [0, before, 0, after]
+            case "output_padding":
+                attributes[key] = [0, *attribute.as_ints()]
+            case "group" | "auto_pad":
+                attributes[key] = attribute.value
+    parameters = rewriting.quantization.get(name)
+    convolved = rewriting.node(node.op_type, [image, flat, *node.inputs[2:]], f"{name}/line", parameters, **attributes)
+    rewriting.replace(node, rewriting.reshape(convolved, result, f"{name}/result"))

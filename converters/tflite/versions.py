@@ -1,0 +1,94 @@
+"""Operator versions: a runtime refuses a version that it does not know, so the lowest that says the truth is written.
+
+The rules are those of tensorflow/lite/tools/versioning/op_version.cc, for what this converter writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgecomp.converters.tflite.builder import Tensor
+
+    Inputs = Sequence[Tensor | None]
+
+_INT8 = {
+    name: version
+    for version, names in {
+        2: "ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION DEPTH_TO_SPACE DEQUANTIZE EXP GATHER GELU LOG LOG_SOFTMAX LOGISTIC "
+        "MAX_POOL_2D MAXIMUM MEAN MINIMUM MIRROR_PAD MUL PAD PADV2 REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6 "
+        "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT_V STRIDED_SLICE SUB SUM TANH "
+        "TRANSPOSE",
+        3: "BROADCAST_TO CAST CONV_2D DEPTHWISE_CONV_2D TILE",
+        4: "FULLY_CONNECTED",
+    }.items()
+    for name in names.split()
+}
+#: Where not even the float kernel has version 1.
+_FLOAT = {"BROADCAST_TO": 2}
+#: What int64 numbers need.
+_INT64 = {"ADD": 4, "MUL": 5, "SUB": 4}
+#: (first rank, version) for tensors of many dimensions.
+_MANY_DIMENSIONS = {"PAD": (5, 4), "PADV2": (5, 4), "SLICE": (5, 5), "STRIDED_SLICE": (5, 4), "TRANSPOSE": (5, 4)}
+#: The same where two inputs of unlike shapes are broadcast.
+_MANY_DIMENSIONS_BROADCAST = {"DIV": (5, 2), "MAXIMUM": (5, 3), "MINIMUM": (5, 3), "SUB": (5, 3)}
+
+
+def operator_version(name: str, inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    """The lowest version of an operator that covers this use of it."""
+    given = [tensor for tensor in inputs if tensor is not None]
+    dtype = given[0].dtype
+    version = {"int8": _INT8, "int64": _INT64}.get(dtype, {}).get(name, _FLOAT.get(name, 1))
+    rank = max(len(tensor.shape) for tensor in given)
+    rules = [_MANY_DIMENSIONS.get(name)]
+    if len({tensor.shape for tensor in given}) > 1:
+        rules.append(_MANY_DIMENSIONS_BROADCAST.get(name))
+    versions = [version, *(rule[1] for rule in rules if rule is not None and rank >= rule[0])]
+    if name in _DETAILS:
+        versions.append(_DETAILS[name](inputs, outputs, options))
+    return max(versions)
+
+
+def _conv(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    source, weight = inputs[0], inputs[1]
+    assert source is not None and weight is not None
+    return 6 if source.shape[3] != weight.shape[3] else 1  # grouped
+
+
+def _depthwise(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    return 2 if (options.dilationHFactor, options.dilationWFactor) != (1, 1) else 1
+
+
+def _fully_connected(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    return 5 if options.keepNumDims else 1
+
+
+def _transpose_conv(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    return 4 if options.fusedActivationFunction else 3  # with a bias
+
+
+def _resize(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    return 3 if options.halfPixelCenters else 1
+
+
+def _resize_nearest(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    return 3 if options.halfPixelCenters or options.alignCorners else 1
+
+
+def _mul(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
+    """Version 3 can make numbers larger than the integers that go in."""
+    parameters = [tensor.quantization for tensor in (*inputs, *outputs) if tensor is not None]
+    left, right, result = (None if entry is None else float(entry.scale) for entry in parameters)
+    return 3 if left is not None and right is not None and result is not None and left * right >= result else 1
+
+
+_DETAILS: dict[str, Callable[[Inputs, Sequence[Tensor], Any], int]] = {
+    "CONV_2D": _conv,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _fully_connected,
+    "MUL": _mul,
+    "RESIZE_BILINEAR": _resize,
+    "RESIZE_NEAREST_NEIGHBOR": _resize_nearest,
+    "TRANSPOSE_CONV": _transpose_conv,
+}

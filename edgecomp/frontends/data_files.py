@@ -1,0 +1,167 @@
+"""Calibration data from files: what `--calibration` takes.
+
+1. An `.npz` file with one array per input, by name; axis 0 counts samples. The arrays are read piece by piece.
+2. A folder of such `.npz` files, or of `.npy` files for a model with one input: each a batch, or one sample without
+   the batch axis. They are read in the order of their names.
+3. A folder of pictures, with the preprocessing that turns one into an input.
+4. `file.py:function` or `package.module:function`: a function that yields what `calibration_data()` of a task would.
+
+Nothing is ever unpickled: arrays of Python objects are refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecomp.data import InputSpec
+from edgecomp.errors import DataError
+from edgecomp.frontends.pictures import SUFFIXES, Preprocessing, find_pictures, read_pictures
+from edgecomp.frontends.task import call, import_task
+
+Array = npt.NDArray[Any]
+
+
+def open_data(
+    place: str | Path, inputs: Sequence[InputSpec], *, preprocessing: Preprocessing | None = None
+) -> Iterable[Any]:
+    """Items for `edgecomp.data.collect_calibration`, or `collect_evaluation` when a function yields pairs.
+
+    Args:
+        place: One of the four forms above.
+        inputs: What the graph wants.
+        preprocessing: How a picture becomes an input.
+
+    Raises:
+        DataError: The place does not exist, is of no known form, or holds something else.
+        SourceError: The function cannot be imported or raises.
+        MissingToolchainError: Pillow is needed and not installed.
+    """
+    path = Path(place)
+    if path.is_dir():
+        return _open_folder(path, inputs, preprocessing)
+    if path.is_file() and path.suffix == ".npz":
+        return _read_npz(path, inputs)
+    module, colon, function = str(place).rpartition(":")
+    if colon and function.isidentifier():
+        items: Iterable[Any] = call(import_task(module, str(place)), function, str(place))
+        return items
+    raise DataError(
+        str(place),
+        expected="an .npz file, a folder of .npy, .npz or pictures, or file.py:function",
+        actual=f"a file with the suffix {path.suffix!r}" if path.exists() else "no such file or folder",
+        cure="check the path, or save the samples with numpy.savez(path, input_name=array)",
+    )
+
+
+def _open_folder(folder: Path, inputs: Sequence[InputSpec], preprocessing: Preprocessing | None) -> Iterable[Any]:
+    arrays = sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".npz"))
+    if arrays:
+        return (item for path in arrays for item in _read_file(path, inputs))
+    if not find_pictures(folder):
+        raise DataError(
+            str(folder),
+            expected=f"files that end in .npy, .npz, {', '.join(sorted(SUFFIXES))}",
+            actual="none",
+            cure="check the path",
+        )
+    if preprocessing is None:
+        raise DataError(
+            str(folder),
+            expected="--preprocess with a folder of pictures",
+            actual="none, and the source has no preprocessing()",
+            cure="give --preprocess resize=256,crop=224,mean=0.485:0.456:0.406,std=0.229:0.224:0.225, as in training",
+        )
+    return read_pictures(folder, preprocessing)
+
+
+def _read_file(path: Path, inputs: Sequence[InputSpec]) -> Iterator[tuple[Array, ...]]:
+    if path.suffix == ".npz":
+        yield from _read_npz(path, inputs)
+        return
+    if len(inputs) != 1:
+        raise DataError(
+            str(path),
+            expected=f".npz files with the arrays {', '.join(spec.name for spec in inputs)}",
+            actual="an .npy file, which holds one array",
+            cure="save the samples with numpy.savez(path, name=array, ...)",
+        )
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    yield (array[None] if array.ndim == len(inputs[0].shape) - 1 else array,)
+
+
+def _read_npz(path: Path, inputs: Sequence[InputSpec]) -> Iterator[tuple[Array, ...]]:
+    """The samples of an archive, in pieces of the graph's batch size."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = {name.removesuffix(".npy") for name in archive.namelist()}
+            wanted = {spec.name for spec in inputs}
+            if names != wanted:
+                raise DataError(
+                    str(path),
+                    expected=f"the arrays {', '.join(sorted(wanted))}",
+                    actual=", ".join(sorted(names)) or "none",
+                    cure="save it with numpy.savez(path, name=array, ...), one array per input of the model",
+                )
+            columns = [_Column(archive.open(f"{spec.name}.npy"), spec) for spec in inputs]
+            lengths = {column.samples for column in columns}
+            if len(lengths) != 1:
+                raise DataError(
+                    str(path),
+                    expected="the same number of samples (axis 0) in every array",
+                    actual=", ".join(f"{s.name} has {c.samples}" for s, c in zip(inputs, columns, strict=True)),
+                    cure="save one row per sample in every array",
+                )
+            for _ in range(0, lengths.pop(), columns[0].step):
+                yield tuple(column.read() for column in columns)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise _unreadable(path, error) from error
+
+
+class _Column:
+    """One array of an archive, read piece by piece so that memory does not grow with its length."""
+
+    def __init__(self, stream: IO[bytes], spec: InputSpec) -> None:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(stream)
+        if dtype.hasobject:
+            raise ValueError("an array of Python objects, which would have to be unpickled")
+        if not shape:
+            raise ValueError(f"the array {spec.name!r} is a single number, without an axis for samples")
+        self._stream, self._shape, self._dtype = stream, shape[1:], dtype
+        self.samples, self.step = int(shape[0]), max(1, spec.shape[0] if spec.shape else 1)
+        self._left = self.samples
+        self._whole: Array | None = None
+        if fortran:  # its samples are not one after another in the file
+            data = np.frombuffer(stream.read(), dtype)
+            self._whole = data.reshape(shape, order="F")
+
+    def read(self) -> Array:
+        """The next piece."""
+        start, count = self.samples - self._left, min(self.step, self._left)
+        self._left -= count
+        if self._whole is not None:
+            return self._whole[start : start + count]
+        size = count * int(np.prod(self._shape)) * self._dtype.itemsize
+        data = self._stream.read(size)
+        if len(data) != size:
+            raise EOFError("the file ends in the middle of an array")
+        return np.frombuffer(data, self._dtype).reshape(count, *self._shape)
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        str(path),
+        expected="arrays of numbers as numpy.save or numpy.savez writes them",
+        actual=f"{type(error).__name__}: {error}",
+        cure="save it again with numpy.savez(path, name=array, ...); arrays of Python objects are never read",
+    )

@@ -1,0 +1,277 @@
+"""Loads an `.onnx` file that may come from anywhere.
+
+A file is data, never an instruction: it is parsed, and its external data is read only from regular files inside its
+own folder (`external_data`). It is then checked by onnx, run once in ONNX Runtime, and raised to the opset that the
+torch frontends write, so that what follows sees one form of each operator; the raised graph has to give the same
+outputs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx.inliner
+import onnx.version_converter
+import onnx_ir as ir
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # protobuf ships no stubs
+
+from edgecomp.errors import SourceError
+from edgecomp.frontends import runtime
+from edgecomp.frontends.checks import bad_weight, check_outputs
+from edgecomp.frontends.dynamic_shapes import fix_shapes, resolve_shapes
+from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
+from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.model import Step
+
+if TYPE_CHECKING:
+    import onnxruntime  # type: ignore[import-untyped] # it ships no types
+
+#: What graphs are raised to: the opset of the torch frontends, repeated here because theirs imports torch.
+OPSET = 20
+#: Below this the version converter is not able to help, and few exporters are in use that write it.
+OLDEST_OPSET = 7
+#: From here on operators have the form that the converters know, so a graph that cannot be raised may stay.
+OLDEST_KEPT_OPSET = 13
+
+_STANDARD = ("", "ai.onnx")
+#: Operators whose constant inputs are trained weights: infinity there is a diverged training, elsewhere a mask.
+_WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN"})
+
+
+def load_onnx(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Source:
+    """Loads an ONNX model with static shapes and generated example inputs.
+
+    Args:
+        path: The file; it exists.
+        shapes: Input name -> shape, for dynamic inputs. A dynamic first dimension is 1 without one.
+
+    Raises:
+        SourceError: The file is damaged or hostile, or the model cannot be used.
+    """
+    subject = str(path)
+    proto, digest = _read(path)
+    opset = _check_opset(proto, subject)
+    _check_weights(proto, subject)
+    _check_model(proto, subject)
+    if proto.functions:
+        proto = onnx.inliner.inline_local_functions(proto)
+    model = ir.from_proto(proto)
+    graph = model.graph
+    # Before IR version 4 every weight was an input too, and some exporters still write that.
+    for index in reversed(range(len(graph.inputs))):
+        if graph.inputs[index].name in graph.initializers:
+            del graph.inputs[index]
+    resolved, notes = resolve_shapes(graph, shapes, subject)
+    examples = _generate(graph, resolved, subject)
+    notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
+    fix_shapes(model, resolved, {})
+    session = _open(model, subject)
+    facts: dict[str, object] = {"opset": opset, "file_sha256": digest, "versions": {"onnx": onnx.__version__}}
+    if isinstance(session, SourceError):
+        notes.append(f"ONNX Runtime cannot run the original, so nothing was compared with it: {session.actual}.")
+        failure = session
+
+        def refuse(inputs: Arrays) -> list[Array]:
+            raise failure
+
+        reference = refuse
+    else:
+        opened = session
+        expected = _run(opened, examples, subject)
+        check_outputs([str(value.name) for value in graph.outputs], expected, subject, _CURE)
+        output_shapes = {str(v.name): array.shape for v, array in zip(graph.outputs, expected, strict=True)}
+        fix_shapes(model, resolved, output_shapes)
+        model, note = _raise_opset(model, opset, examples, expected, subject)
+        notes.extend(note)
+
+        def run(inputs: Arrays) -> list[Array]:
+            return runtime.run_session(opened, inputs)
+
+        reference = run
+    return Source(
+        name=path.stem,
+        graph=model,
+        inputs=examples,
+        reference=reference,
+        step=Step("import", settings={"shapes": {name: list(shape) for name, shape in resolved.items()}}, facts=facts),
+        notes=tuple(notes),
+    )
+
+
+_CURE = "check the model: it gives this for random inputs from 0 to 1"
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, str]:
+    """The model with all its data in memory, and the SHA-256 of that data."""
+    if path.stat().st_size > LIMIT:
+        raise too_large(path, path.stat().st_size)
+    content = path.read_bytes()
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(content)
+    except DecodeError as error:
+        raise _damaged(path, f"bytes that do not parse: {error}") from error
+    # An empty file, and some garbage, is a valid message without any field.
+    if not proto.ir_version or not proto.HasField("graph"):
+        raise _damaged(path, "an empty file" if not content else "a file without a graph")
+    digest = hashlib.sha256(content)
+    for data in load_external_data(proto, path):
+        digest.update(data)
+    return proto, digest.hexdigest()
+
+
+def _check_opset(proto: onnx.ModelProto, subject: str) -> int:
+    newest = onnx.defs.onnx_opset_version()
+    versions = [int(entry.version) for entry in proto.opset_import if entry.domain in _STANDARD]
+    if not versions and all(node.domain not in _STANDARD for node in proto.graph.node):
+        return 0
+    if not versions or not OLDEST_OPSET <= versions[0] <= newest:
+        raise SourceError(
+            subject,
+            expected=f"an ONNX opset from {OLDEST_OPSET} to {newest}",
+            actual=f"opset {versions[0]}" if versions else "none is declared",
+            cure="export the model again with opset_version=20",
+        )
+    return versions[0]
+
+
+def _check_model(proto: onnx.ModelProto, subject: str) -> None:
+    # The checker wants shapes at the border, which ONNX Runtime does not, and many exporters leave out.
+    border = [value.type.tensor_type for value in (*proto.graph.input, *proto.graph.output)]
+    shapeless = [kind for kind in border if kind.elem_type and not kind.HasField("shape")]
+    for kind in shapeless:
+        kind.shape.SetInParent()
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise SourceError(
+            subject,
+            expected="a model that keeps the ONNX specification",
+            actual=_one_line(error),
+            cure="export the model again, or correct the node that the message names",
+        ) from error
+    finally:
+        for kind in shapeless:
+            kind.ClearField("shape")
+    if not proto.graph.output or not proto.graph.input:
+        raise SourceError(
+            subject,
+            expected="at least one input and one output",
+            actual=f"{len(proto.graph.input)} inputs and {len(proto.graph.output)} outputs",
+            cure="export the model again",
+        )
+
+
+def _check_weights(proto: onnx.ModelProto, subject: str) -> None:
+    weights = {name for node in proto.graph.node if node.op_type in _WEIGHTED for name in node.input}
+    for tensor in all_tensors(proto):
+        name = tensor.name or "a constant without a name"
+        try:
+            array = onnx.numpy_helper.to_array(tensor)
+        # A size that does not go with the data, or a dtype that there is not.
+        except Exception as error:
+            raise SourceError(
+                f"{subject}: tensor {name!r}",
+                expected=f"data for the shape {list(tensor.dims)}",
+                actual=_one_line(error),
+                cure="export the model again: the file is damaged",
+            ) from error
+        if not np.issubdtype(array.dtype, np.floating):
+            continue
+        bad = ~np.isfinite(array) if tensor.name in weights else np.isnan(array)
+        if bad.any():
+            raise bad_weight(f"{subject}: tensor {name!r}", int(bad.sum()), array.size)
+
+
+def _generate(graph: ir.Graph, shapes: Mapping[str, tuple[int, ...]], subject: str) -> Arrays:
+    """Seeded inputs: from 0 to 1 like pictures, where logarithms and roots are defined; 0 and 1 for integers."""
+    random = np.random.default_rng(0)
+    arrays = []
+    for value in graph.inputs:
+        try:
+            assert value.dtype is not None
+            dtype = value.dtype.numpy()
+        except (AssertionError, TypeError):
+            dtype = np.dtype(object)
+        if not isinstance(value.type, ir.TensorType) or dtype.kind not in "biuf":
+            raise SourceError(
+                f"{subject}: input {value.name!r}",
+                expected="a tensor of numbers",
+                actual=str(value.type),
+                cure="cut the model behind the part that takes such an input",
+            )
+        shape = shapes[str(value.name)]
+        arrays.append((random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)).astype(dtype))
+    return tuple(arrays)
+
+
+def _open(model: ir.Model, subject: str) -> onnxruntime.InferenceSession | SourceError:
+    """A session, or why there is none when the model has operators of its own, which the converters will name."""
+    try:
+        return runtime.open_session(ir.to_proto(model).SerializeToString())
+    # ONNX Runtime's exceptions have no common base below Exception.
+    except Exception as error:
+        failure = SourceError(
+            subject,
+            expected="a model that ONNX Runtime can load",
+            actual=_one_line(error),
+            cure="export the model again with opset_version=20",
+        )
+        if any(node.domain not in _STANDARD for node in model.graph.all_nodes()):
+            return failure
+        raise failure from error
+
+
+def _run(session: onnxruntime.InferenceSession, examples: Arrays, subject: str) -> list[Array]:
+    try:
+        return runtime.run_session(session, examples)
+    except Exception as error:
+        sizes = ", ".join("x".join(map(str, array.shape)) for array in examples)
+        raise SourceError(
+            subject,
+            expected=f"a model that runs on inputs of shape {sizes}",
+            actual=_one_line(error),
+            cure="give the shapes that the model needs with --shape NAME=...",
+        ) from error
+
+
+def _raise_opset(
+    model: ir.Model, opset: int, examples: Arrays, expected: list[Array], subject: str
+) -> tuple[ir.Model, list[str]]:
+    if opset == 0 or opset >= OPSET:
+        return model, []
+    proto = ir.to_proto(model)
+    try:
+        raised = onnx.version_converter.convert_version(proto, OPSET)
+        onnx.checker.check_model(raised)
+        actual = runtime.run_session(runtime.open_session(raised.SerializeToString()), examples)
+        for left, right in zip(expected, actual, strict=True):
+            difference = runtime.difference(left, right)
+            if difference > runtime.tolerance(left.dtype):
+                raise ValueError(f"the raised graph differs by {difference:.2g} of an output's range")
+    # The version converter raises RuntimeError and worse about operators that it has no adapter for.
+    except Exception as error:
+        if opset < OLDEST_KEPT_OPSET:
+            raise SourceError(
+                subject,
+                expected=f"an opset of {OLDEST_KEPT_OPSET} or more, or one that onnx can raise to it",
+                actual=f"opset {opset}; {_one_line(error)}",
+                cure="export the model again with opset_version=20",
+            ) from error
+        return model, [f"The graph stays at opset {opset}: {_one_line(error)}."]
+    return ir.from_proto(raised), [f"The graph was raised from opset {opset} to {OPSET}."]
+
+
+def _damaged(path: Path, actual: str) -> SourceError:
+    return SourceError(
+        str(path), expected="an ONNX model", actual=actual, cure="export or copy the file again: it is damaged"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

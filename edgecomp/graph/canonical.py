@@ -1,0 +1,171 @@
+"""Rewrites what ONNX can say in several ways into the one way that the quantizer and the converters know.
+
+Rules, cited by number where they are applied:
+
+1. A Gemm has a constant matrix, a constant bias of shape (N,) or none, alpha = beta = 1 and an untransposed input. Another
+   one becomes MatMul, Mul and Add.
+2. No MatMul has a vector as operand: a Reshape makes it a matrix.
+3. Division by a constant is multiplication by its reciprocal, which differs in the last bit at most.
+4. Subtraction of a constant is addition of its negative, which differs in nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgecomp.graph.query import constant, input_of, is_float, shape_of
+
+Array = npt.NDArray[Any]
+
+
+def canonicalize(model: ir.Model) -> None:
+    """Applies every rule to every node of a graph with known shapes, in place."""
+    graph = model.graph
+    for node in tuple(graph):
+        rewrite = _REWRITES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
+        if rewrite is not None and all(value.shape is not None for value in node.inputs if value is not None):
+            rewrite(_Site(graph, node))
+
+
+class _Site:
+    """A node and the place where its replacements go: in front of it."""
+
+    def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
+        self.graph, self.node = graph, node
+        self._added = 0
+
+    def value(self, index: int) -> ir.Value:
+        value = self.node.inputs[index]
+        assert value is not None  # these inputs are mandatory in ONNX
+        return value
+
+    def add(self, op_type: str, *inputs: ir.Value, shape: tuple[int, ...], **attributes: Any) -> ir.Value:
+        """A new node's output, with the float type of the original one's."""
+        node = ir.node(op_type, list(inputs), attributes, name=self._name(op_type.lower()))
+        node.metadata_props.update(self.node.metadata_props)
+        result = node.outputs[0]
+        result.name, result.shape, result.type = node.name, ir.Shape(shape), self.node.outputs[0].type
+        self.graph.insert_before(self.node, node)
+        return result
+
+    def constant(self, array: Array) -> ir.Value:
+        name = self._name("constant")
+        value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
+        value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        self.graph.register_initializer(value)
+        return value
+
+    def replace_by(self, value: ir.Value) -> None:
+        """Gives the readers of the original node `value` instead, under the old name."""
+        old = self.node.outputs[0]
+        name, old.name = old.name, f"{old.name}/replaced"
+        old.replace_all_uses_with(value, replace_graph_outputs=True)
+        value.name = name
+        self.graph.remove(self.node, safe=True)
+
+    def _name(self, suffix: str) -> str:
+        self._added += 1
+        return f"{self.node.name or self.node.outputs[0].name}/{suffix}_{self._added}"
+
+
+def _gemm(site: _Site) -> None:
+    """Rule 1."""
+    node, attributes = site.node, site.node.attributes
+    if not all(is_float(value) for value in node.inputs if value is not None):
+        return
+    alpha, beta = (np.float32(attributes.get_float(name, 1.0)) for name in ("alpha", "beta"))
+    weight, bias = constant(site.value(1)), input_of(node, 2)
+    columns = shape_of(node.outputs[0])[1]
+    offset = constant(bias)
+    row = offset is not None and offset.size in {1, columns} and (offset.ndim == 0 or offset.shape[-1] == offset.size)
+    if weight is None or attributes.get_int("transA", 0) or not (bias is None or row):
+        _decompose_gemm(site, float(alpha), float(beta))
+        return
+    if alpha != 1:
+        node.replace_input_with(1, site.constant(weight * alpha))
+    if offset is not None and (beta != 1 or offset.shape != (columns,)):
+        node.replace_input_with(2, site.constant(np.broadcast_to(offset.reshape(-1) * beta, (columns,)).copy()))
+    for name in ("alpha", "beta"):
+        attributes.pop(name, None)
+
+
+def _decompose_gemm(site: _Site, alpha: float, beta: float) -> None:
+    shape = shape_of(site.node.outputs[0])
+
+    def scaled(value: ir.Value, factor: float) -> ir.Value:
+        if factor == 1:
+            return value
+        return site.add("Mul", value, site.constant(np.array(factor, np.float32)), shape=shape_of(value))
+
+    operands = []
+    for index, flag in enumerate(("transA", "transB")):
+        value, array = site.value(index), constant(site.value(index))
+        if site.node.attributes.get_int(flag, 0) and array is not None:
+            value = site.constant(np.ascontiguousarray(array.T))
+        elif site.node.attributes.get_int(flag, 0):
+            value = site.add("Transpose", value, shape=shape_of(value)[::-1], perm=[1, 0])
+        operands.append(value)
+    result = scaled(site.add("MatMul", *operands, shape=shape), alpha)
+    bias = input_of(site.node, 2)
+    if bias is not None:
+        offset = constant(bias)
+        addend = scaled(bias, beta) if offset is None else site.constant(offset * np.float32(beta))
+        result = site.add("Add", result, addend, shape=shape)
+    site.replace_by(result)
+
+
+def _matmul(site: _Site) -> None:
+    """Rule 2."""
+    left, right = (shape_of(site.value(index)) for index in (0, 1))
+    if len(left) > 1 and len(right) > 1 or not left or not right:
+        return
+    operands = []
+    for index, (shape, wide) in enumerate(((left, (1, *left)), (right, (*right, 1)))):
+        value, array = site.value(index), constant(site.value(index))
+        if len(shape) == 1 and array is not None:
+            value = site.constant(array.reshape(wide))
+        elif len(shape) == 1:
+            value = site.add("Reshape", value, site.constant(np.array(wide, np.int64)), shape=wide)
+        operands.append(value)
+    shape = shape_of(site.node.outputs[0])
+    full = (
+        *(
+            shape
+            if len(left) > 1
+            else (*shape[: len(shape) - (len(right) > 1)], 1, *shape[len(shape) - (len(right) > 1) :])
+        ),
+    )
+    full = (*full, 1) if len(right) == 1 else full
+    product = site.add("MatMul", *operands, shape=full)
+    site.replace_by(site.add("Reshape", product, site.constant(np.array(shape, np.int64)), shape=shape))
+
+
+def _div(site: _Site) -> None:
+    """Rule 3."""
+    divisor = constant(site.value(1))
+    if divisor is None or not is_float(site.value(0)) or constant(site.value(0)) is not None:
+        return
+    with np.errstate(divide="ignore", over="ignore"):
+        reciprocal = (1 / divisor.astype(np.float64)).astype(np.float32)
+    if np.isfinite(reciprocal).all():
+        _replace_operand(site, "Mul", reciprocal)
+
+
+def _sub(site: _Site) -> None:
+    """Rule 4."""
+    subtrahend = constant(site.value(1))
+    if subtrahend is not None and is_float(site.value(0)) and constant(site.value(0)) is None:
+        _replace_operand(site, "Add", -subtrahend)
+
+
+def _replace_operand(site: _Site, op_type: str, operand: Array) -> None:
+    shape = shape_of(site.node.outputs[0])
+    site.replace_by(site.add(op_type, site.value(0), site.constant(operand), shape=shape))
+
+
+_REWRITES: dict[str, Callable[[_Site], None]] = {"Div": _div, "Gemm": _gemm, "MatMul": _matmul, "Sub": _sub}

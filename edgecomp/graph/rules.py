@@ -1,0 +1,90 @@
+"""onnxscript's rewrite rules, by the operator that each one's pattern ends in.
+
+onnxscript tries every rule on every node; a table makes that a few rules for a few nodes. Left out is the rule that
+joins two Slices to a Split: it looks at all nodes for each, and no runtime gains by it.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnxscript import optimizer
+from onnxscript.rewriter import RewriteRule
+from onnxscript.rewriter.rules import common as rules
+
+_HARDSWISH = tuple(rules.fuse_hardswish_rules())
+
+RULES: dict[str, tuple[RewriteRule, ...]] = {
+    "Add": (
+        rules.add_0_rule,
+        rules.conv_affine_fusion_rule,
+        rules.matmul_add_to_gemm_rule,
+        rules.transpose_b_matmul_add_to_gemm_rule,
+    ),
+    "BatchNormalization": (
+        rules.fuse_batchnorm_into_conv_rule,
+        rules.fuse_batchnorm_into_conv_transpose_rule,
+        rules.fuse_batchnorm_into_gemm_rule,
+    ),
+    "Cast": (
+        rules.cast_constant_of_shape_rule,
+        rules.cast_constant_of_shape_without_value_rule,
+        rules.cast_cast_rule,
+        rules.no_op_cast_rule,
+    ),
+    "Clip": (rules.successive_clip_relu_rule, rules.successive_clip_rule),
+    "Conv": (
+        rules.normalize_pad_format_conv_rule,
+        rules.fuse_pad_into_conv_rule,
+        rules.remove_optional_bias_from_conv_rule,
+        rules.affine_conv_fusion_rule,
+    ),
+    "ConvTranspose": (rules.remove_optional_bias_from_conv_transpose_rule,),
+    "Div": (rules.div_by_1_rule, *_HARDSWISH),
+    "Dropout": (rules.dropout_zero_rule, rules.dropout_inference_rule),
+    "Expand": (rules.no_op_expand_rule,),
+    "Flatten": (rules.flatten_to_reshape_rule,),
+    "Gemm": (rules.remove_optional_bias_from_gemm_rule,),
+    "Max": (rules.max_max_rule, rules.min_max_rule),
+    "Min": (rules.min_min_rule, rules.max_min_rule),
+    "Mul": (rules.mul_by_1_rule, *_HARDSWISH),
+    "Relu": (rules.successive_relu_clip_rule, rules.successive_relu_rule),
+    "Reshape": (
+        rules.one_reshape_matmul_reshape_rule,
+        rules.two_reshapes_matmul_reshape_rule,
+        rules.materialize_reshape_shape_rule,
+        rules.reshape_reshape_rule,
+        rules.squeeze_reshape_1d_rule,
+    ),
+    "ScatterND": (rules.no_op_dynamic_scatter_nd_rule, rules.no_op_static_scatter_nd_rule),
+    "Slice": (rules.collapse_slice_rule, rules.collapse_slice2_rule),
+    "Sub": (rules.sub_0_rule,),
+    "Transpose": (rules.no_op_transpose_rule, rules.transpose_transpose_rule),
+    "Unsqueeze": (rules.unsqueeze_unsqueeze_rule,),
+}
+
+
+def apply_rules(model: ir.Model) -> bool:
+    """Tries the rules on every node once, in topological order; returns whether one applied."""
+    graph, changed = model.graph, False
+    for node in graph:
+        for rule in RULES.get(node.op_type, ()):
+            found = rule.try_rewrite(model, graph, node)
+            if found is None:
+                continue
+            for initializer in found.new_initializers:
+                while initializer.name in graph.initializers:  # rules reuse the name of what they read
+                    initializer.name = f"{initializer.name}/folded"
+                graph.register_initializer(initializer)
+            optimizer.basic_constant_propagation(found.new_nodes)
+            for new in found.new_nodes:
+                # A fused operator carries the name of the module that its first part came from.
+                for old in reversed(found.match.nodes):
+                    for key, value in old.metadata_props.items():
+                        new.metadata_props.setdefault(key, value)
+            removed = found.match.nodes if rule.remove_nodes else []
+            ir.convenience.replace_nodes_and_values(
+                graph, node, removed, found.new_nodes, found.match.outputs, found.new_outputs
+            )
+            changed = True
+            break
+    return changed

@@ -1,0 +1,249 @@
+import time
+
+import numpy as np
+import onnx
+import onnx.version_converter
+import onnx_ir as ir
+import pytest
+from hypothesis import HealthCheck, given, settings
+from onnx import TensorProto, helper, numpy_helper
+
+from edgecomp.graph.simplify import simplify
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.parameters import QuantizationParameters
+from random_graphs import Builder, models
+from onnx_sources import run
+
+
+def model_of(nodes, inputs, outputs, constants=None, opset=20):
+    values = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in group.items()]
+        for group in (inputs, outputs)
+    ]
+    tensors = [numpy_helper.from_array(array, name) for name, array in (constants or {}).items()]
+    model = helper.make_model(
+        helper.make_graph(nodes, "g", *values, tensors),
+        opset_imports=[helper.make_opsetid("", opset)],
+        ir_version=9 if opset > 8 else 4,
+    )
+    onnx.checker.check_model(model)
+    return model
+
+
+def simplified(model):
+    return simplify(CompressedModel(ir.from_proto(model)))
+
+
+def feed_for(model, seed=0):
+    rng = np.random.default_rng(seed)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return {
+        value.name: rng.normal(size=[size.dim_value for size in value.type.tensor_type.shape.dim]).astype(np.float32)
+        for value in model.graph.input
+        if value.name not in constants
+    }
+
+
+def assert_same(model, graph, tolerance=1e-5):
+    feed = feed_for(model)
+    before, after = run(model, feed), run(ir.to_proto(graph), feed)
+    assert list(before) == list(after)
+    for name, expected in before.items():
+        actual = after[name]
+        assert (actual.shape, actual.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance * max(1, np.abs(expected).max()))
+
+
+def operators(model):
+    return [node.op_type for node in model.graph.graph]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(models())
+def test_a_simplified_graph_computes_the_same(model):
+    result = simplified(model)
+    assert_same(model, result.graph)
+    assert [value.name for value in result.graph.graph.inputs] == ["x"]
+    onnx.checker.check_model(ir.to_proto(result.graph), full_check=True)
+    again = simplify(result)
+    assert len(again.graph.graph) == len(result.graph.graph)
+    names = [value.name for node in result.graph.graph for value in node.outputs]
+    assert all(names)
+    assert len(set(names)) == len(names)
+    for node in result.graph.graph:
+        assert node.name
+        for value in node.outputs:
+            assert value.shape is not None
+            assert value.shape.is_static()
+
+
+def test_a_graph_output_may_be_a_graph_input_or_a_constant():
+    relu = helper.make_node("Relu", ["x"], ["y"])
+    shapes = {"x": [2, 3]}
+    model = model_of([relu], shapes, {"x": [2, 3], "k": [2], "y": [2, 3]}, {"k": np.float32([1, 2])})
+    assert_same(model, simplified(model).graph)
+
+
+def test_two_outputs_of_one_value_keep_their_names():
+    nodes = [
+        helper.make_node("Relu", ["x"], ["a"]),
+        helper.make_node("Identity", ["a"], ["b"]),
+        helper.make_node("Relu", ["x"], ["c"]),
+        helper.make_node("Identity", ["x"], ["d"]),
+    ]
+    model = model_of(nodes, {"x": [2, 3]}, {name: [2, 3] for name in "abcd"})
+    assert_same(model, simplified(model).graph)
+
+
+def test_a_weight_that_two_convolutions_share_survives_the_folding_of_one_batch_norm():
+    b = Builder(0)
+    weight = b.weight(3, 3, 1, 1)
+    first = b.add("Conv", ["x", weight], (1, 3, 4, 4))
+    norm = b.add("BatchNormalization", [first[0], *(b.constant(np.float32([1, 2, 3])) for _ in range(4))], first[1])
+    second = b.add("Conv", ["x", weight], (1, 3, 4, 4))
+    total = b.add("Add", [norm[0], second[0]], (1, 3, 4, 4))
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in b.constants}
+    model = model_of(b.nodes, {"x": [1, 3, 4, 4]}, {total[0]: [1, 3, 4, 4]}, constants)
+    result = simplified(model)
+    assert_same(model, result.graph)
+    assert sorted(operators(result)) == ["Add", "Conv", "Conv"]
+
+
+def node(op_type, inputs="x", output="y", **attributes):
+    return helper.make_node(op_type, inputs.split(), output.split(), **attributes)
+
+
+IMAGE, HALF = [1, 3, 4, 4], {"s": np.float32([1, 1, 2, 2])}
+VECTORS = {name: np.float32([0.5, 1.5]) for name in ("g", "b", "m", "v")}
+OLD_MODELS = {
+    "clip-6": (9, [node("Clip", min=-0.5, max=0.5)], IMAGE, IMAGE, {}, ["Clip"]),
+    "pad-2": (9, [node("Pad", pads=[0, 0, 1, 1, 0, 0, 2, 2], value=0.3)], IMAGE, [1, 3, 7, 7], {}, ["Pad"]),
+    "pad-reflect": (9, [node("Pad", pads=[0, 0, 1, 1, 0, 0, 1, 1], mode="reflect")], IMAGE, [1, 3, 6, 6], {}, ["Pad"]),
+    "softmax-1": (11, [node("Softmax", axis=1)], [2, 3, 4], [2, 3, 4], {}, ["Reshape", "Softmax", "Reshape"]),
+    "softmax-last": (9, [node("Softmax", axis=1)], [2, 3], [2, 3], {}, ["Softmax"]),
+    "upsample-9": (9, [node("Upsample", "x s", mode="nearest")], IMAGE, [1, 3, 8, 8], HALF, ["Resize"]),
+    "upsample-7": (8, [node("Upsample", mode="nearest", scales=[1.0, 1.0, 2.0, 2.0])], IMAGE, [1, 3, 8, 8], {}, ["Resize"]),
+    "resize-10": (10, [node("Resize", "x s", mode="nearest")], IMAGE, [1, 3, 8, 8], HALF, ["Resize"]),
+    "reduce-sum": (11, [node("ReduceSum", axes=[1], keepdims=0)], [1, 3, 4], [1, 4], {}, ["ReduceSum"]),
+    "reduce-mean": (13, [node("ReduceMean", axes=[2, 3])], IMAGE, [1, 3, 1, 1], {}, ["ReduceMean"]),
+    "squeeze": (11, [node("Squeeze", output="t", axes=[0]), node("Relu", "t")], [1, 3], [3], {}, ["Squeeze", "Relu"]),
+    "slice-1": (9, [node("Slice", starts=[1], ends=[3], axes=[1])], [1, 3, 4], [1, 2, 4], {}, ["Slice"]),
+    "dropout": (9, [node("Dropout", output="t", ratio=0.5), node("Relu", "t")], [1, 3], [1, 3], {}, ["Relu"]),
+    "batch-norm": (
+        9,
+        [node("Conv", "x w", "c"), node("BatchNormalization", "c g b m v", epsilon=1e-3)],
+        IMAGE,
+        [1, 2, 4, 4],
+        {"w": np.random.default_rng(0).random((2, 3, 1, 1), np.float32), **VECTORS},
+        ["Conv"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OLD_MODELS)
+def test_old_opsets_are_raised_and_simplified(name):
+    opset, nodes, given_shape, result_shape, constants, expected = OLD_MODELS[name]
+    old = model_of(nodes, {"x": given_shape}, {"y": result_shape}, constants, opset)
+    result = simplified(onnx.version_converter.convert_version(old, 20))
+    assert_same(old, result.graph)
+    assert operators(result) == expected
+
+
+def gelu_model(form, opset=20):
+    b = Builder(0)
+    shape = (2, 3)
+
+    def number(value):
+        return b.constant(np.float32(value))
+
+    def op(op_type, *inputs):
+        return b.add(op_type, list(inputs), shape)[0]
+
+    if "tanh" in form:
+        cube = op("Mul", "x", op("Mul", "x", "x")) if "products" in form else op("Pow", "x", number(3))
+        inner = op("Mul", number(np.sqrt(2 / np.pi)), op("Add", "x", op("Mul", cube, number(0.044715))))
+        gate = op("Add", op("Tanh", inner), number(1))
+    else:
+        scaled = op("Div", "x", number(np.sqrt(2))) if "div" in form else op("Mul", number(np.sqrt(0.5)), "x")
+        gate = op("Add", number(1), op("Erf", scaled))
+    if "half-first" in form:
+        result = op("Mul", op("Mul", "x", number(0.5)), gate)
+    elif "half-on-gate" in form:
+        result = op("Mul", op("Mul", gate, number(0.5)), "x")
+    else:
+        result = op("Mul", op("Mul", "x", gate), number(0.5))
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in b.constants}
+    return model_of(b.nodes, {"x": [2, 3]}, {result: [2, 3]}, constants, opset)
+
+
+@pytest.mark.parametrize(
+    "form", ["erf-div", "erf-mul", "erf-div-half-first", "erf-half-on-gate", "tanh", "tanh-products-half-first"]
+)
+def test_gelu_is_found_in_every_order(form):
+    model = gelu_model(form)
+    result = simplified(model)
+    assert operators(result) == ["Gelu"]
+    assert result.graph.graph[0].attributes.get_string("approximate") == ("tanh" if "tanh" in form else "none")
+    assert_same(model, result.graph)
+
+
+def test_gelu_of_an_older_opset_is_onnxruntimes():
+    model = gelu_model("erf-div", opset=17)
+    result = simplified(model)
+    assert [(each.domain, each.op_type) for each in result.graph.graph] == [("com.microsoft", "Gelu")]
+    assert_same(model, result.graph)
+
+
+def test_silu_stays_a_product():
+    model = model_of([node("Sigmoid", output="s"), node("Mul", "x s")], {"x": [2, 3]}, {"y": [2, 3]})
+    assert operators(simplified(model)) == ["Sigmoid", "Mul"]
+
+
+def test_nothing_is_folded_into_a_large_constant():
+    nodes = [node("Expand", "k shape", "big"), node("Add", "x big")]
+    constants = {"k": np.float32([1.5]), "shape": np.array([64, 64, 128])}
+    model = model_of(nodes, {"x": [64, 64, 128]}, {"y": [64, 64, 128]}, constants)
+    result = simplified(model)
+    assert_same(model, result.graph)
+    assert sum(value.const_value.nbytes for value in result.graph.graph.initializers.values()) < 1000
+
+
+def test_a_large_weight_is_folded_all_the_same():
+    weight = np.random.default_rng(0).normal(size=(700, 600)).astype(np.float32)
+    nodes = [node("Transpose", "w", "t", perm=[1, 0]), node("MatMul", "x t")]
+    model = model_of(nodes, {"x": [1, 600]}, {"y": [1, 700]}, {"w": weight})
+    assert operators(simplified(model)) == ["MatMul"]
+
+
+def test_time_is_linear_in_the_number_of_nodes():
+    def seconds(count):
+        nodes = [node("Relu" if index % 2 else "Sigmoid", f"t{index}", f"t{index + 1}") for index in range(count)]
+        model = model_of(nodes, {"t0": [1, 8]}, {f"t{count}": [1, 8]})
+        start = time.process_time()
+        assert len(simplified(model).graph.graph) == count
+        return time.process_time() - start
+
+    seconds(10)
+    # 8 times the nodes: quadratic work would take 64 times as long.
+    assert seconds(1600) < 20 * max(seconds(200), 0.05)
+
+
+def test_the_table_stays_true():
+    nodes = [
+        node("Conv", "x w", "c"),
+        node("BatchNormalization", "c g b m v", "n"),
+        node("Identity", "n", "i"),
+        node("Relu", "i"),
+    ]
+    constants = {"w": np.random.default_rng(0).random((2, 3, 1, 1), np.float32), **VECTORS}
+    model = ir.from_proto(model_of(nodes, {"x": IMAGE}, {"y": [1, 2, 4, 4]}, constants))
+    coarse, fine = (QuantizationParameters(np.float32(scale), np.int32(0)) for scale in (0.1, 0.01))
+
+    quantized_after = simplify(CompressedModel(model, {"w": fine, "n": coarse, "i": fine}))
+    assert [each.op_type for each in quantized_after.graph.graph] == ["Conv", "Identity", "Relu"]
+    assert quantized_after.quantization == {"n": coarse, "i": fine}  # the weight has other numbers now
+    assert quantized_after.provenance[-1].facts["parameters_dropped"] == 1
+
+    quantized_between = simplify(CompressedModel(model, {"w": fine, "c": coarse}))
+    assert [each.op_type for each in quantized_between.graph.graph] == ["Conv", "BatchNormalization", "Relu"]
+    assert quantized_between.quantization == {"w": fine, "c": coarse}
