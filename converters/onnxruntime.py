@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -20,17 +21,19 @@ from edgecomp.converter import (
     Unsupported,
 )
 from edgecomp.errors import SourceError
-from edgecomp.graph.query import shape_of
+from edgecomp.graph.query import constant, is_float, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
-from edgecomp.quantization.qdq import to_qdq
+from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import is_redundant_clip, to_qdq
 
 #: Operators of the portable scheme that ONNX Runtime's CPU provider has no integer kernel for: it executes them in
-#: float between a DequantizeLinear and a QuantizeLinear. Read off the optimized graphs of ONNX Runtime 1.31
-#: (tests/converters/test_onnxruntime.py does it again).
+#: float between a DequantizeLinear and a QuantizeLinear. Read off the optimized graphs of ONNX Runtime 1.31, as
+#: tests/converters/test_onnxruntime.py does again.
 FLOAT_KERNELS = frozenset(
-    "Clip ConvTranspose Gelu HardSigmoid HardSwish Identity LogSoftmax PRelu ReduceMean ReduceSum Relu Sub Tanh".split()
+    "ConvTranspose Expand Gelu GlobalMaxPool HardSigmoid HardSwish LogSoftmax PRelu Pad ReduceMean ReduceSum SpaceToDepth Sub "
+    "Tanh".split()
 )
 
 
@@ -74,17 +77,9 @@ class OnnxRuntimeConverter:
         try:
             model = onnx.load(path, load_external_data=False)
         except Exception as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         predictor = self.open(path)
-        quantized = {name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-        counts = Counter(
-            (node.op_type, "int8" if node.input and node.input[0] in quantized and node.op_type not in FLOAT_KERNELS else "float32")
-            for node in model.graph.node
-            if node.op_type not in {"QuantizeLinear", "DequantizeLinear"}
-        )
-        counts |= Counter(
-            (node.op_type, "int8") for node in model.graph.node if node.op_type in {"QuantizeLinear", "DequantizeLinear"}
-        )
+        counts = Counter((node.op_type, _precision(node)) for node in ir.from_proto(model).graph)
         return Inspection(
             format=self.name,
             size=path.stat().st_size,
@@ -132,16 +127,44 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
     if not model.quantization:
         return ()
     graph = model.graph.graph
-    fused = {id(scheme.fused_activation(node)) for node in graph if scheme.runs_in_integers(node, model.quantization)}
     islands = []
     for node in graph:
-        if id(node) in fused:
-            continue
         if not scheme.runs_in_integers(node, model.quantization):
-            islands.append(FloatIsland(node.name or "", node.op_type, "the portable scheme keeps it in float"))
-        elif node.op_type in FLOAT_KERNELS:
+            if any(is_float(value) for value in node.inputs) and any(is_float(value) for value in node.outputs):
+                islands.append(FloatIsland(node.name or "", node.op_type, "the portable scheme keeps it in float"))
+            continue
+        if _needs_float(node, model.quantization[node.outputs[0].name or ""]):
             islands.append(FloatIsland(node.name or "", node.op_type, "ONNX Runtime has no int8 kernel for it"))
     return tuple(islands)
+
+
+def _needs_float(node: ir.Node, parameters: QuantizationParameters) -> bool:
+    """Whether ONNX Runtime has no integer kernel for a node whose output has `parameters`."""
+    match node.op_type:
+        case "Relu" | "Clip":
+            return not is_redundant_clip(node, parameters)  # else nothing but a change of parameters is left of it
+        case "Resize":
+            return node.attributes.get_string("mode", "nearest") != "nearest"
+        case _:
+            return node.op_type in FLOAT_KERNELS
+
+
+def _precision(node: ir.Node) -> str:
+    """What a node of a stored graph executes in: int8 between DequantizeLinear and QuantizeLinear, if there is a kernel."""
+    if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+        return "int8"
+    source = next((value.producer() for value in node.inputs if value is not None and value.producer() is not None), None)
+    readers = [use.node for use in node.outputs[0].uses()]
+    if source is None or source.op_type != "DequantizeLinear" or [n.op_type for n in readers] != ["QuantizeLinear"]:
+        value = node.outputs[0]
+        return "float32" if value.dtype is None else value.dtype.numpy().name
+    scale, zero_point = (constant(value) for value in readers[0].inputs[1:3])
+    if scale is None or scale.size != 1 or zero_point is None:
+        return "float32"
+    # uint8 numbers are int8 numbers with 128 added.
+    shift = 128 if zero_point.dtype == np.uint8 else 0
+    parameters = QuantizationParameters(scale.reshape(()), zero_point.reshape(()).astype(np.int32) - shift)
+    return "float32" if _needs_float(node, parameters) else "int8"
 
 
 class OnnxRuntimePredictor:
@@ -159,10 +182,10 @@ class OnnxRuntimePredictor:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise _unreadable(path, error) from None
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY in metadata:
-            found = Interface.from_json(metadata[METADATA_KEY], subject=str(path))
+            raise unreadable(path, error) from None
+        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY in self.metadata:
+            found = Interface.from_json(self.metadata[METADATA_KEY], subject=str(path))
         else:
             found = Interface(
                 tuple(_plain(value) for value in self._session.get_inputs()),
@@ -187,7 +210,8 @@ def _plain(value: Any) -> TensorInterface:
     return TensorInterface(value.name, dtype, shape, source_dtype=dtype)
 
 
-def _unreadable(path: Path, error: Exception) -> SourceError:
+def unreadable(path: Path, error: Exception) -> SourceError:
+    """The error for a file that is damaged, or something else altogether."""
     return SourceError(
         str(path),
         expected="a model that ONNX Runtime can load",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,7 +263,7 @@ class _Job:
 class Unlabelled:
     """Batches of inputs as verification wants them, without labels."""
 
-    def __init__(self, batches: Collection[Arrays]) -> None:
+    def __init__(self, batches: CalibrationData | list[Arrays]) -> None:
         self._batches = batches
 
     def __len__(self) -> int:

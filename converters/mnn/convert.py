@@ -89,7 +89,7 @@ def _mnnconvert(framework: str, source: Path, target: Path, subject: str, compre
 
 
 def _check(path: Path, interface: Interface, layers: frozenset[str], subject: str) -> None:
-    """Loads and runs the file in a process of its own: MNN ignores what it cannot match, and crashes on what it cannot run."""
+    """Runs the file in a process of its own: MNN ignores what it cannot match, and crashes on what it cannot run."""
     shapes = {item.name: list(item.shape) for item in interface.inputs}
     if any(None in shape for shape in shapes.values()):
         shapes = {}

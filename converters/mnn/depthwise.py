@@ -37,7 +37,7 @@ def lower_average_pool(rewriting: Rewriting, node: ir.Node) -> None:
     """
     sizes, result = sizes_of(node.inputs[0]), sizes_of(node.outputs[0])
     attributes = node.attributes
-    if sizes is None or result is None or len(sizes) != 4 or attributes.get_int("ceil_mode", 0):
+    if sizes is None or result is None or len(sizes) != 4 or attributes.get_int("ceil_mode", 0) != 0:
         return
     if -1 in (*sizes[1:], *result[1:]) or attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
         return

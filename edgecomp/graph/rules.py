@@ -20,11 +20,6 @@ RULES: dict[str, tuple[RewriteRule, ...]] = {
         rules.matmul_add_to_gemm_rule,
         rules.transpose_b_matmul_add_to_gemm_rule,
     ),
-    "BatchNormalization": (
-        rules.fuse_batchnorm_into_conv_rule,
-        rules.fuse_batchnorm_into_conv_transpose_rule,
-        rules.fuse_batchnorm_into_gemm_rule,
-    ),
     "Cast": (
         rules.cast_constant_of_shape_rule,
         rules.cast_constant_of_shape_without_value_rule,

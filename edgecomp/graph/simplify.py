@@ -12,6 +12,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer
 
+from edgecomp.graph.batch_norm import fold_batch_norms
 from edgecomp.graph.canonical import canonicalize
 from edgecomp.graph.fusions import fuse_gelu
 from edgecomp.graph.protection import Protection
@@ -36,8 +37,8 @@ def simplify(model: CompressedModel) -> CompressedModel:
         model: Any float graph with static input shapes.
 
     Returns:
-        A model whose graph has unique node and value names and no Constant, Identity, Dropout or BatchNormalization
-        node that could be folded. Inputs and outputs keep their names, order, types and shapes.
+        A model whose graph has unique node and value names and no Constant, BatchNormalization or
+        needless Identity or Dropout node. Inputs and outputs keep their names, order, types and shapes.
     """
     graph = model.graph.clone()
     before = len(graph.graph)
@@ -74,6 +75,7 @@ def _simplify_once(graph: ir.Model) -> bool:
         graph, onnx_shape_inference=_lacks_shapes(graph), output_size_limit=_NO_LIMIT, should_fold=_is_worth_folding
     )
     changed = bool(folded.modified)
+    changed |= fold_batch_norms(graph)
     changed |= apply_rules(graph)
     changed |= fuse_gelu(graph)
     for each in passes:

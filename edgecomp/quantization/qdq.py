@@ -160,7 +160,7 @@ class _Writer:
         return [self._constant(f"{name}/scale", parameters.scale), self._constant(f"{name}/zero_point", zero_point)]
 
     def _constant(self, name: str, array: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+        value = ir.Value(name=name, const_value=ir.Tensor(np.asarray(array), name=name))
         value.shape, value.type = value.const_value.shape, ir.TensorType(value.const_value.dtype)  # type: ignore[union-attr]
         self._graph.register_initializer(value)
         return value

@@ -314,7 +314,7 @@ POOLS = [
 
 REDUCTIONS = [
     Case(f"{op.lower()}-{'-'.join(map(str, axes))}-keep{keep}", single(op, list(axes), keepdims=keep))
-    for op in ("ReduceMean", "ReduceMax", "ReduceSum")
+    for op in ("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
     for axes, keep in (((2, 3), 0), ((2, 3), 1), ((1,), 0), ((1,), 1), ((-1,), 0), ((0, 2), 0), ((0, 1, 2, 3), 0))
 ]
 
@@ -390,6 +390,7 @@ MOVES = [
     Case("spacetodepth", single("SpaceToDepth", blocksize=2)),
     Case("tile", single("Tile", [1, 2, 1, 3])),
     Case("expand", lambda net: net.output(net.node("Expand", net.input(4, 1, 1), [2, 4, 3, 5]))),
+    Case("expand-image", single("Expand", [2, 4, 6, 8])),
     Case("gather-constant", single("Gather", [2, 0, -1], axis=1)),
     Case("gather-one", single("Gather", 2, axis=1)),
     Case("gather-matrix", single("Gather", [[0, 1], [2, 3]], axis=3)),

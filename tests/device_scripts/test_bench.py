@@ -78,19 +78,15 @@ def artifact(request: pytest.FixtureRequest, artifacts: Path) -> Path:
     return artifacts / f"model{request.param}"
 
 
-def altered(golden: Path, to: Path, name: str, array: object) -> Path:
-    with np.load(golden) as archive:
-        np.savez(to, **{**archive, name: array})
-    return to
-
-
 # What it measures.
 
 
 def test_a_real_artifact_is_measured_and_agrees_with_golden(artifact: Path) -> None:
     golden = artifact.with_name("golden.npz")
-    code, result, _ = run(artifact, "--runs", 13, "--warmup", 3, "--golden", golden, "--profile")
+    code, result, stderr = run(artifact, "--runs", 13, "--warmup", 3, "--golden", golden, "--profile")
     assert code == 0
+    # MNN greets on stdout; there it would spoil the JSON. If it stops, this test needs another chatterbox.
+    assert artifact.suffix != ".mnn" or "device supports" in stderr
     assert len(result["samples_ms"]) == 13
     assert len(result["warmup_ms"]) == 3
     assert result["latency_ms"] == pytest.approx(bench.summarize(result["samples_ms"]))
@@ -113,11 +109,6 @@ def test_a_real_artifact_is_measured_and_agrees_with_golden(artifact: Path) -> N
         assert all(operator["mean_ms"] >= 0 for operator in result["profile"])
 
 
-def test_outputs_keep_the_order_of_the_model(artifact: Path) -> None:
-    _, result, _ = run(artifact, "--runs", 1, "--warmup", 0)
-    assert [len(output["shape"]) for output in result["model"]["outputs"]] == [4, 2]
-
-
 def test_random_inputs_serve_without_golden(artifact: Path) -> None:
     code, result, _ = run(artifact, "--runs", 1, "--warmup", 0)
     assert code == 0
@@ -126,12 +117,7 @@ def test_random_inputs_serve_without_golden(artifact: Path) -> None:
     assert result["warmup_ms"] == []
     assert result["latency_ms"]["std"] == 0
     assert result["steady_state"]["steady"] is None
-
-
-def test_chatter_of_native_libraries_is_on_stderr(artifacts: Path) -> None:
-    code, _, stderr = run(artifacts / "model.mnn", "--runs", 1)
-    assert code == 0
-    assert "device supports" in stderr  # if MNN stops greeting, this test needs another chatterbox
+    assert [len(output["shape"]) for output in result["model"]["outputs"]] == [4, 2]  # in the order of the model
 
 
 def test_a_dynamic_input_takes_the_shape_of_golden(tmp_path: Path) -> None:
@@ -151,11 +137,10 @@ def test_a_dynamic_input_takes_the_shape_of_golden(tmp_path: Path) -> None:
 # The numeric check.
 
 
-def test_a_wrong_output_is_found(artifact: Path, tmp_path: Path) -> None:
-    golden = altered(
-        artifact.with_name("golden.npz"), tmp_path / "g.npz", f"{artifact.name}/outputs/1", np.ones((1, 8), np.float32)
-    )
-    code, result, _ = run(artifact, "--runs", 1, "--golden", golden)
+def test_a_wrong_output_is_found(artifacts: Path, tmp_path: Path) -> None:
+    with np.load(artifacts / "golden.npz") as archive:
+        np.savez(tmp_path / "golden.npz", **{**archive, "model.mnn/outputs/1": np.ones((1, 8), np.float32)})
+    code, result, _ = run(artifacts / "model.mnn", "--runs", 1, "--golden", tmp_path / "golden.npz")
     assert code == 0
     assert result["golden"]["agrees"] is False
     assert [output["agrees"] for output in result["golden"]["outputs"]] == [True, False]
@@ -205,10 +190,17 @@ def test_an_error_is_one_json_object(artifacts: Path) -> None:
     assert answer["message"] == "argument --runs: 0 is less than 1"
 
 
-@pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("content", [b"not a model at all" * 10, b""], ids=["garbage", "empty"])
-def test_a_damaged_model_is_an_error(suffix: str, content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / f"model{suffix}"
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.tflite", b"not a model" * 10),
+        ("m.onnx", b"not a model" * 10),
+        ("m.mnn", b"not a model" * 10),
+        ("m.mnn", b""),
+    ],
+)
+def test_a_damaged_model_is_an_error(name: str, content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
     path.write_bytes(content)
     code, answer, _ = run(path)
     assert (code, answer["error"]) == (1, "bad-model")
@@ -251,12 +243,31 @@ def test_a_golden_file_of_other_artifacts_says_whose_it_is(artifacts: Path) -> N
         bench.read_golden(str(artifacts / "golden.npz"), "other.onnx")
 
 
-def test_golden_inputs_must_be_those_of_the_artifact(artifact: Path, tmp_path: Path) -> None:
-    wrong = np.zeros((1, 3, 16, 16), np.float64)
-    golden = altered(artifact.with_name("golden.npz"), tmp_path / "g.npz", f"{artifact.name}/inputs/0", wrong)
-    code, answer, _ = run(artifact, "--golden", golden)
+def test_golden_inputs_must_be_those_of_the_artifact() -> None:
+    tensors = [bench.Tensor("x", "int8", (1, 2))]
+    bench.check_inputs([np.zeros((1, 2), np.int8)], tensors)
+    for arrays in ([np.zeros((1, 2), np.uint8)], [np.zeros((2, 1), np.int8)], [], [np.zeros((1, 2), np.int8)] * 2):
+        with pytest.raises(bench.BenchError, match=r"takes inputs .*int8.*, golden has"):
+            bench.check_inputs(arrays, tensors)
+
+
+def test_golden_with_too_few_inputs_is_an_error(tmp_path: Path) -> None:
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in "xyz"]
+    graph = helper.make_graph([helper.make_node("Add", ["x", "y"], ["z"])], "net", info[:2], info[2:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "m.onnx")
+    one = np.ones(1, np.float32)
+    np.savez(tmp_path / "g.npz", **{"m.onnx/inputs/0": one, "m.onnx/outputs/0": one})
+    code, answer, _ = run(tmp_path / "m.onnx", "--golden", tmp_path / "g.npz")
     assert (code, answer["error"]) == (1, "bad-golden")
-    assert "float64" in answer["message"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int8", "uint8", "int32", "int64", "bool"])
+def test_random_inputs_have_the_type_and_shape_of_the_input(dtype: str) -> None:
+    for shape in ((), (2, 3)):
+        (array,) = bench.random_inputs([bench.Tensor("x", dtype, shape)])
+        assert (array.dtype, array.shape) == (dtype, shape)
+        assert np.array_equal(array, bench.random_inputs([bench.Tensor("x", dtype, shape)])[0])
 
 
 def test_a_missing_runtime_names_the_packages(artifacts: Path, tmp_path: Path) -> None:

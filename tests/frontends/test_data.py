@@ -87,11 +87,8 @@ def test_torch_tensors():
 
 
 def test_inputs_without_a_common_batch_axis():
-    specs = (
-        InputSpec("sequence", "float32", (5, 1, 2)),
-        InputSpec("state", "float32", (1, 2)),
-        InputSpec("n", "int64", ()),
-    )
+    shapes = {"sequence": (5, 1, 2), "state": (1, 2)}
+    specs = (*(InputSpec(name, "float32", shape) for name, shape in shapes.items()), InputSpec("n", "int64", ()))
     item = (np.ones((5, 1, 2), np.float32), np.ones((1, 2), np.float32), np.array(3))
     data = collect([item, item], *specs)
     assert (data.samples, len(data)) == (2, 2)

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+from edgecomp.model import CompressedModel
 
 SHAPE = (1, 3, 12, 12)
 
@@ -23,8 +26,13 @@ class Reader(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def net(opset: int = 17) -> onnx.ModelProto:
-    """Conv+Relu, depthwise Conv+Relu6, residual Add, Concat, MaxPool, average pooling, Reshape, Gemm, Softmax."""
+def net(*, curved: bool = True, opset: int = 17) -> onnx.ModelProto:
+    """Conv+Relu, depthwise Conv+Clip, residual Add, MaxPool, Concat, average pooling, Reshape, Gemm.
+
+    Args:
+        curved: Whether a Sigmoid and a Softmax are in it, whose parameters the scheme fixes.
+        opset: Of the graph.
+    """
     rng = np.random.default_rng(0)
     constants: list[TensorProto] = []
 
@@ -48,12 +56,14 @@ def net(opset: int = 17) -> onnx.ModelProto:
         node("Add", ["c3", "r1"], ["a"], "add"),
         node("MaxPool", ["a"], ["m"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
         node("Conv", ["m", weight("w4", 4, 8, 3, 3), weight("b4", 4)], ["c4"], "conv4", pads=[1, 1, 1, 1]),
-        node("Sigmoid", ["c4"], ["s4"], "sigmoid"),
+        node("Sigmoid" if curved else "Relu", ["c4"], ["s4"], "gate"),
         node("Concat", ["m", "s4"], ["k"], "concat", axis=1),
         node("GlobalAveragePool", ["k"], ["g"], "gap"),
         node("Reshape", ["g", number("flat", [1, 12], np.int64)], ["f"], "flatten"),
         node("Gemm", ["f", weight("w5", 10, 12), weight("b5", 10)], ["logits"], "head", transB=1),
-        node("Softmax", ["logits"], ["y"], "softmax", axis=1),
+        node("Softmax", ["logits"], ["y"], "softmax", axis=1)
+        if curved
+        else node("Relu", ["logits"], ["y"], "relu5"),
     ]
     graph = helper.make_graph(
         nodes,
@@ -76,6 +86,7 @@ def quantized_by_onnxruntime(
     *,
     activations: QuantType = QuantType.QInt8,
     weights: QuantType = QuantType.QInt8,
+    curved: bool = True,
     per_channel: bool = True,
     form: QuantFormat = QuantFormat.QDQ,
     options: dict[str, object] | None = None,
@@ -83,7 +94,7 @@ def quantized_by_onnxruntime(
 ) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        onnx.save(net(), path / "float.onnx")
+        onnx.save(net(curved=curved), path / "float.onnx")
         quantize_static(
             path / "float.onnx",
             path / "quantized.onnx",
@@ -108,3 +119,39 @@ def run(model: onnx.ModelProto, feed: dict[str, np.ndarray], optimize: bool = Fa
     )
     names = [each.name for each in session.get_outputs()]
     return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def rounded_everywhere(model: CompressedModel) -> onnx.ModelProto:
+    """The graph with every tensor of the table rounded to its parameters, with no exception and no cleverness."""
+    copy = model.graph.clone()
+    graph = copy.graph
+    produced = [value for node in graph for value in node.outputs]
+    for value in (*graph.inputs, *produced):
+        entry = model.quantization.get(value.name or "")
+        if entry is None:
+            continue
+        numbers = []
+        for part, array in (("scale", entry.scale), ("zero", entry.zero_point.astype(entry.dtype))):
+            number = ir.Value(name=f"{value.name}/{part}", const_value=ir.tensor(array))
+            graph.register_initializer(number)
+            numbers.append(number)
+        quantize = ir.node("QuantizeLinear", [value, *numbers])
+        dequantize = ir.node("DequantizeLinear", [quantize.outputs[0], *numbers])
+        result = dequantize.outputs[0]
+        producer = value.producer()
+        if producer is None:
+            outputs = [index for index, each in enumerate(graph.outputs) if each is value]
+            assert not outputs
+        value.replace_all_uses_with(result, replace_graph_outputs=True)
+        quantize.replace_input_with(0, value)
+        if producer is None:
+            graph.insert_before(graph[0], [quantize, dequantize])
+        else:
+            graph.insert_after(producer, [quantize, dequantize])
+            result.name, value.name = value.name, f"{value.name}/exact"
+        result.type, result.shape = value.type, value.shape
+    for name, value in graph.initializers.items():
+        if name in model.quantization:
+            entry = model.quantization[name]
+            value.const_value = ir.tensor(entry.dequantize(entry.quantize(value.const_value.numpy())), name=name)
+    return ir.to_proto(copy)

@@ -100,13 +100,36 @@ def test_a_weight_that_two_convolutions_share_survives_the_folding_of_one_batch_
     weight = b.weight(3, 3, 1, 1)
     first = b.add("Conv", ["x", weight], (1, 3, 4, 4))
     norm = b.add("BatchNormalization", [first[0], *(b.constant(np.float32([1, 2, 3])) for _ in range(4))], first[1])
-    second = b.add("Conv", ["x", weight], (1, 3, 4, 4))
+    second = b.add("Conv", [b.add("Relu", ["x"], (1, 3, 4, 4))[0], weight], (1, 3, 4, 4))
     total = b.add("Add", [norm[0], second[0]], (1, 3, 4, 4))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in b.constants}
     model = model_of(b.nodes, {"x": [1, 3, 4, 4]}, {total[0]: [1, 3, 4, 4]}, constants)
     result = simplified(model)
     assert_same(model, result.graph)
-    assert sorted(operators(result)) == ["Add", "Conv", "Conv"]
+    assert sorted(operators(result)) == ["Add", "Conv", "Conv", "Relu"]
+
+
+@pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("op_type", ["Conv", "ConvTranspose", "Gemm", "Relu"])
+def test_batch_norm_is_folded_or_spelled_out(op_type, bias, group):
+    b = Builder(0)
+    given, result = [1, 4, 3, 3], (1, 6, 3, 3)
+    if op_type == "Relu":
+        before = b.add("Relu", ["x"], (result := (1, 4, 3, 3)))
+    elif op_type == "Gemm":
+        given, result = [2, 4], (2, 6)
+        before = b.add("Gemm", ["x", b.weight(4, 6), *([b.weight(6)] * bias)], result, beta=0.5)
+    else:
+        shape = (6, 4 // group) if op_type == "Conv" else (4, 6 // group)
+        before = b.add(op_type, ["x", b.weight(*shape, 1, 1), *([b.weight(6)] * bias)], result, group=group)
+    numbers = [b.weight(result[1]) for _ in range(3)] + [b.constant(b.rng.random(result[1]).astype(np.float32) + 0.5)]
+    norm = b.add("BatchNormalization", [before[0], *numbers], result, epsilon=1e-2)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in b.constants}
+    model = model_of(b.nodes, {"x": given}, {norm[0]: result}, constants)
+    simple = simplified(model)
+    assert_same(model, simple.graph)
+    assert operators(simple) == (["Relu", "Mul", "Add"] if op_type == "Relu" else [op_type])
 
 
 def node(op_type, inputs="x", output="y", **attributes):
@@ -245,5 +268,5 @@ def test_the_table_stays_true():
     assert quantized_after.provenance[-1].facts["parameters_dropped"] == 1
 
     quantized_between = simplify(CompressedModel(model, {"w": fine, "c": coarse}))
-    assert [each.op_type for each in quantized_between.graph.graph] == ["Conv", "BatchNormalization", "Relu"]
+    assert [each.op_type for each in quantized_between.graph.graph] == ["Conv", "Mul", "Add", "Relu"]
     assert quantized_between.quantization == {"w": fine, "c": coarse}

