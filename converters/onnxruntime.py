@@ -32,8 +32,21 @@ from edgecomp.quantization.qdq import is_redundant_clip, to_qdq
 #: float between a DequantizeLinear and a QuantizeLinear. Read off the optimized graphs of ONNX Runtime 1.31, as
 #: tests/converters/test_onnxruntime.py does again.
 FLOAT_KERNELS = frozenset(
-    "ConvTranspose Expand Gelu GlobalMaxPool HardSigmoid HardSwish LogSoftmax PRelu Pad ReduceMean ReduceSum SpaceToDepth Sub "
-    "Tanh".split()
+    [
+        "ConvTranspose",
+        "Gelu",
+        "GlobalMaxPool",
+        "HardSigmoid",
+        "HardSwish",
+        "LogSoftmax",
+        "PRelu",
+        "Pad",
+        "ReduceMean",
+        "ReduceSum",
+        "SpaceToDepth",
+        "Sub",
+        "Tanh",
+    ]
 )
 
 
@@ -103,7 +116,9 @@ def interface(model: CompressedModel, graph: ir.Model) -> Interface:
     """How the inputs and outputs of `graph` stand for those of `model`."""
 
     def describe(stored: ir.Value, source: ir.Value) -> TensorInterface:
-        assert source.name is not None and stored.dtype is not None and source.dtype is not None
+        assert source.name is not None
+        assert stored.dtype is not None
+        assert source.dtype is not None
         unsigned = stored.dtype == ir.DataType.UINT8
         parameters = model.quantization.get(source.name) if stored.dtype != source.dtype else None
         return TensorInterface(
@@ -150,10 +165,12 @@ def _needs_float(node: ir.Node, parameters: QuantizationParameters) -> bool:
 
 
 def _precision(node: ir.Node) -> str:
-    """What a node of a stored graph executes in: int8 between DequantizeLinear and QuantizeLinear, if there is a kernel."""
+    """What a stored node executes in: int8 between DequantizeLinear and QuantizeLinear, if there is a kernel."""
     if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
         return "int8"
-    source = next((value.producer() for value in node.inputs if value is not None and value.producer() is not None), None)
+    source = next(
+        (value.producer() for value in node.inputs if value is not None and value.producer() is not None), None
+    )
     readers = [use.node for use in node.outputs[0].uses()]
     if source is None or source.op_type != "DequantizeLinear" or [n.op_type for n in readers] != ["QuantizeLinear"]:
         value = node.outputs[0]
@@ -181,9 +198,9 @@ class OnnxRuntimePredictor:
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:
             raise unreadable(path, error) from None
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY in self.metadata:
             found = Interface.from_json(self.metadata[METADATA_KEY], subject=str(path))
         else:
@@ -200,7 +217,12 @@ class OnnxRuntimePredictor:
         return results
 
 
-_DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16", "tensor(bool)": "bool"}
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+}
 
 
 def _plain(value: Any) -> TensorInterface:

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.converter import Array, Predictor, converter_for
+from edgecomp.converter import Array, Converter, Predictor, converter_for
 from edgecomp.errors import DataError, SourceError
-from edgecomp.interface import TensorInterface
+from edgecomp.interface import Interface, TensorInterface
+from edgecomp.recording import open_column
 
 Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 
@@ -116,34 +117,47 @@ def load(path: str | Path, *, threads: int = 1) -> Artifact:
         SourceError: There is no such file, or it is not a readable artifact.
     """
     path = Path(path)
+    return Artifact(find_converter(path).open(path, threads), str(path))
+
+
+def find_converter(path: Path) -> Converter:
+    """The converter that reads an artifact.
+
+    Raises:
+        SourceError: There is no such file, or no converter knows its suffix.
+    """
     if not path.is_file():
         raise SourceError(
             str(path),
-            expected="an artifact that edgecomp wrote",
+            expected="an artifact: a .tflite, .onnx, .ort or .mnn file",
             actual="a folder" if path.is_dir() else "no such file",
-            cure="give the path of the .tflite, .onnx, .ort or .mnn file itself",
+            cure="check the path" if not path.is_dir() else "give the path of the file itself",
         )
-    return Artifact(converter_for(path).open(path, threads), str(path))
+    return converter_for(path)
 
 
-def predict_samples(path: str, inputs: list[str], outputs: dict[str, str], threads: int) -> None:
+def predict_samples(path: str, inputs: dict[str, str], outputs: dict[str, str], threads: int) -> str:
     """Runs an artifact on stored samples; `run_isolated` calls this, since a runtime might abort.
 
     Args:
         path: The artifact.
-        inputs: One `.npy` file per input, samples along a new axis in front.
+        inputs: Input name -> its `.npy` file, samples along a new axis in front.
         outputs: Output name -> the `.npy` file to write, in the same form.
         threads: Threads that the runtime may use.
+
+    Returns:
+        How the artifact stores its inputs and outputs, as `Interface.to_json` writes it.
     """
     artifact = load(path, threads=threads)
-    columns = [np.load(file, mmap_mode="r", allow_pickle=False) for file in inputs]
+    columns = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in inputs.items()}
+    length = len(next(iter(columns.values())))
     written: dict[str, Any] = {}
-    for index in range(len(columns[0])):
-        results = artifact.predict([column[index] for column in columns])
+    for index in range(length):
+        results = artifact.predict({name: column[index] for name, column in columns.items()})
         for name, file in outputs.items():
             if name not in written:
-                shape = (len(columns[0]), *results[name].shape)
-                written[name] = np.lib.format.open_memmap(file, mode="w+", dtype=results[name].dtype, shape=shape)
+                written[name] = open_column(file, length, results[name])
             written[name][index] = results[name]
     for column in written.values():
         column.flush()
+    return Interface(artifact.inputs, artifact.outputs).to_json()

@@ -10,6 +10,9 @@ import numpy as np
 
 from edgecomp.converter import Array
 
+#: The SQNR of equal outputs, in dB.
+EQUAL = 200.0
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -22,8 +25,12 @@ class Comparison:
         mean_difference: The mean absolute difference, likewise.
         step: The quantization step of the output, None when it is not quantized.
         cosine: Cosine similarity over all samples.
-        sqnr: Signal-to-quantization-noise ratio in dB: power of the reference over power of the difference.
-        agreement: Share of samples with the same argmax; None unless the output has the shape (batch, classes).
+        sqnr: Signal-to-quantization-noise ratio in dB: power of the reference over power of the difference; None for
+            integers, such as class numbers, which are right or wrong and nothing in between.
+        agreement: Share of samples with the same argmax for an output of the shape (batch, classes), share of equal
+            numbers for integers, else None.
+        broken: How many numbers are NaN or infinite in one and something else in the other. They count in `agreement`
+            and in no other figure.
     """
 
     output: str
@@ -32,8 +39,9 @@ class Comparison:
     mean_difference: float
     step: float | None
     cosine: float
-    sqnr: float
+    sqnr: float | None
     agreement: float | None
+    broken: int = 0
 
 
 def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | None) -> Comparison:
@@ -44,24 +52,32 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         pairs: (reference, candidate) arrays of equal shape, batch in front.
         step: The quantization step to count differences in.
     """
-    samples = elements = matches = 0
-    classifies = False
+    samples = elements = broken = decided = matches = 0
+    integers = False
     largest = total = products = reference_power = candidate_power = noise = 0.0
     for reference, candidate in pairs:
+        integers = reference.dtype.kind != "f"
         x, y = reference.astype(np.float64), candidate.astype(np.float64)
-        difference = np.abs(x - y)
+        same = (x == y) | (np.isnan(x) & np.isnan(y))
+        finite = np.isfinite(x) & np.isfinite(y)
         samples += len(x) if x.ndim else 1
-        elements += x.size
+        elements += int(finite.sum())
+        broken += int((~same & ~finite).sum())
+        if integers:
+            decided += x.size
+            matches += int(same.sum())
+        elif x.ndim == 2 and x.shape[1] > 1:
+            decided += len(x)
+            matches += int((x.argmax(axis=1) == y.argmax(axis=1)).sum())
+        x, y = np.where(finite, x, 0.0), np.where(finite, y, 0.0)
+        difference = np.abs(x - y)
         largest = max(largest, float(difference.max(initial=0.0)))
         total += float(difference.sum())
         noise += float((difference**2).sum())
         products += float((x * y).sum())
         reference_power += float((x**2).sum())
         candidate_power += float((y**2).sum())
-        if x.ndim == 2 and x.shape[1] > 1:
-            classifies = True
-            matches += int((x.argmax(axis=1) == y.argmax(axis=1)).sum())
-    norm = math.sqrt(reference_power * candidate_power)
+    norm = math.sqrt(reference_power) * math.sqrt(candidate_power)
     unit = step or 1.0
     return Comparison(
         output,
@@ -69,19 +85,20 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         largest / unit,
         total / max(elements, 1) / unit,
         step,
-        cosine=products / norm if norm else 1.0 if reference_power == candidate_power else 0.0,
-        sqnr=_decibels(reference_power, noise),
-        agreement=matches / samples if classifies else None,
+        cosine=products / norm if norm else float(reference_power == candidate_power),
+        sqnr=None if integers else _decibels(reference_power, noise),
+        agreement=matches / decided if decided else None,
+        broken=broken,
     )
 
 
 def _decibels(signal: float, noise: float) -> float:
-    """10 log10 of the ratio, within +-200 dB so that it stays a number in JSON."""
+    """10 log10 of the ratio, within +-EQUAL so that it stays a number in JSON."""
     if noise == 0:
-        return 200.0
+        return EQUAL
     if signal == 0:
-        return -200.0
-    return float(np.clip(10 * math.log10(signal / noise), -200, 200))
+        return -EQUAL
+    return max(-EQUAL, min(10 * math.log10(signal / noise), EQUAL))
 
 
 def wilson_upper(share: float, samples: int, z: float = 1.96) -> float:

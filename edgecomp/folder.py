@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -66,8 +67,9 @@ def atomic_folder(target: Path) -> Iterator[Staging]:
     staging: Staging | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Staging(Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent)), target)
-        staging.path.chmod(0o755)
+        partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
+        partial.mkdir()  # mkdtemp would make a folder that only its owner can read
+        staging = Staging(partial, target)
         yield staging
         # rename() replaces an empty folder silently; nothing may be replaced.
         if staging.target.exists():
@@ -80,17 +82,21 @@ def atomic_folder(target: Path) -> Iterator[Staging]:
             if parent.exists() and not any(parent.iterdir()):
                 parent.rmdir()
         if isinstance(error, OSError) and error.errno in _CURES:
-            raise _unwritable(target, error) from error
+            # A full folder for temporary files is another place, and has another cure.
+            place = Path(error.filename) if error.filename else target
+            ours = staging is None or staging.path in (place, *place.parents)
+            raise _unwritable(target if ours else place, error) from error
         raise
 
 
 _CURES = {
-    errno.ENOSPC: "free some space, or choose a folder on another disk with -o",
-    errno.EDQUOT: "free some space, or choose a folder on another disk with -o",
+    errno.ENOSPC: "free some space, or choose another disk: with -o for the result, TMPDIR for temporary files",
+    errno.EDQUOT: "free some space, or choose another disk: with -o for the result, TMPDIR for temporary files",
     errno.EROFS: "choose a folder that can be written to with -o",
     errno.EACCES: "choose a folder that can be written to with -o",
     errno.EPERM: "choose a folder that can be written to with -o",
     errno.EEXIST: "remove it, or choose another with -o",
+    errno.ENOTEMPTY: "remove it, or choose another with -o",
     errno.ENOTDIR: "choose a folder whose parents are folders with -o",
     errno.ENAMETOOLONG: "choose a shorter name with -o",
 }

@@ -22,7 +22,7 @@ class TensorInterface:
         name: The source model's name for it.
         dtype: numpy dtype name as stored: "float32", "int8", "int64".
         shape: As stored; None where dynamic.
-        permutation: The source's dimensions in stored order, (0, 2, 3, 1) for NHWC from an NCHW source; None when equal.
+        permutation: The source's dimensions in stored order: (0, 2, 3, 1) for NHWC from NCHW; None when equal.
         scale: Quantization step when `dtype` is an integer that stands for a real number, else None.
         zero_point: Goes with `scale`.
         source_dtype: The dtype that the source model takes or gives.
@@ -47,6 +47,8 @@ class TensorInterface:
     def from_json(cls, fields: Mapping[str, Any]) -> TensorInterface:
         """Reads what `asdict` gave."""
         permutation = fields.get("permutation")
+        if permutation is not None and sorted(permutation) != list(range(len(fields["shape"]))):
+            raise ValueError(f"permutation {permutation} of the shape {fields['shape']}")
         return cls(
             **{
                 **fields,
@@ -80,7 +82,7 @@ class Interface:
                 raise ValueError(f"schema {fields['schema']}")
             parts = {part: tuple(map(TensorInterface.from_json, fields[part])) for part in ("inputs", "outputs")}
             return cls(**parts)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 f"the metadata of {subject}",
                 expected=f"edgecomp's description of inputs and outputs, schema {SCHEMA} or older",

@@ -13,59 +13,92 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import traceback
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
 from edgecomp import errors
 
+_CURE = "report this with the model, or leave this format out with --formats"
+#: Seconds between two looks at whether the work was cancelled.
+_PULSE = 0.2
 
-def run_isolated(function: str, /, *, subject: str, timeout: float | None = None, **arguments: Any) -> Any:
+
+def run_isolated(
+    function: str,
+    /,
+    *,
+    subject: str,
+    timeout: float | None = None,
+    cancel: threading.Event | None = None,
+    **arguments: Any,
+) -> Any:
     """Calls `function(**arguments)` in a fresh interpreter and returns what it returns.
+
+    The interpreter does not outlive this call, however it ends.
 
     Args:
         function: "package.module:function".
         subject: What the work is about, for the error message.
         timeout: Seconds to wait, or None for ever.
+        cancel: Stops the work when another thread sets it.
         **arguments: JSON data.
 
     Raises:
         ConversionError: The interpreter crashed, raised something unforeseen, or took too long.
         EdgecompError: The function raised it; it arrives here as it was.
+        CancelledError: `cancel` was set.
     """
-    with tempfile.TemporaryDirectory(prefix="edgecomp-") as folder:
-        answer = Path(folder) / "answer.json"
-        command = [sys.executable, "-m", "edgecomp.isolation", function, json.dumps(arguments), str(answer)]
-        try:
-            process = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=timeout,
-                check=False,
-                # The child must find the same edgecomp, also when it was put on the path by hand.
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
-            )
-        except subprocess.TimeoutExpired:
-            raise errors.ConversionError(
-                subject,
-                expected=f"an answer within {timeout:g} s",
-                actual="none; the process was stopped",
-                cure="report this with the model, or leave this format out with --formats",
-            ) from None
-        reply = json.loads(answer.read_text()) if answer.exists() else None
+    with tempfile.TemporaryDirectory(prefix="edgecomp-") as name:
+        folder = Path(name)
+        (folder / "arguments.json").write_text(json.dumps(arguments), encoding="utf-8")
+        # -P: a `json.py` in the working directory is not ours to import.
+        command = [sys.executable, "-P", "-m", "edgecomp.isolation", function, name]
+        # The child must find the same edgecomp, also when it was put on the path by hand.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment
+        ) as process:
+            try:
+                output = _wait(process, subject, timeout, cancel)
+            finally:
+                process.kill()  # does nothing to a process that has ended
+        answer = folder / "answer.json"
+        reply = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else None
     if reply is None:
         raise errors.ConversionError(
             subject,
             expected="native code that returns or reports an error",
-            actual=f"it ended with {_describe_exit(process.returncode)}; its last words: {_tail(process.stdout)}",
-            cure="report this with the model, or leave this format out with --formats",
+            actual=f"it ended with {_describe_exit(process.returncode)}; its last words: {_tail(output)}",
+            cure=_CURE,
         )
     if "error" in reply:
         kind = getattr(errors, reply["error"])
         raise kind(reply["subject"], expected=reply["expected"], actual=reply["actual"], cure=reply["cure"])
     return reply["result"]
+
+
+def _wait(
+    process: subprocess.Popen[bytes], subject: str, timeout: float | None, cancel: threading.Event | None
+) -> bytes:
+    """What the process printed until it ended."""
+    start = time.monotonic()
+    while True:
+        try:
+            return process.communicate(timeout=_PULSE)[0]
+        except subprocess.TimeoutExpired:
+            if cancel is not None and cancel.is_set():
+                raise CancelledError from None
+            if timeout is not None and time.monotonic() - start > timeout:
+                raise errors.ConversionError(
+                    subject,
+                    expected=f"an answer within {timeout:g} s",
+                    actual="none; the process was stopped",
+                    cure=_CURE,
+                ) from None
 
 
 def _describe_exit(code: int) -> str:
@@ -79,20 +112,21 @@ def _tail(output: bytes, lines: int = 5) -> str:
     return " | ".join(text.splitlines()[-lines:]) or "none"
 
 
-def _main(function: str, arguments: str, answer: str) -> int:
-    """The child's side: writes the result, or the edgecomp error that was raised, to the file `answer`."""
+def _main(function: str, folder: str) -> int:
+    """The child's side: writes the result, or the edgecomp error that was raised, to `answer.json`."""
     module, _, name = function.partition(":")
-    reply: dict[str, Any]
+    arguments = json.loads(Path(folder, "arguments.json").read_text(encoding="utf-8"))
     try:
-        reply = {"result": getattr(importlib.import_module(module), name)(**json.loads(arguments))}
+        answer = json.dumps({"result": getattr(importlib.import_module(module), name)(**arguments)})
     except errors.EdgecompError as error:
-        reply = error.as_dict()
+        answer = json.dumps(error.as_dict())
     except Exception:
         traceback.print_exc()
         return 1
-    partial = Path(answer).with_suffix(".partial")
-    partial.write_text(json.dumps(reply))
-    partial.replace(answer)
+    # Whole or not at all: the process may be stopped while it writes.
+    partial = Path(folder, "answer.partial")
+    partial.write_text(answer, encoding="utf-8")
+    partial.replace(Path(folder, "answer.json"))
     return 0
 
 

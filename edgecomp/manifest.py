@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from edgecomp.converter import FloatIsland
+from edgecomp.converter import Conversion, load_converter
 from edgecomp.errors import SourceError
-from edgecomp.interface import TensorInterface
+from edgecomp.model import Step
 from edgecomp.verification import Verification
 
 SCHEMA = 1
@@ -21,55 +21,45 @@ FILE = "manifest.json"
 _PACKAGES = ("edgecomp", "ai-edge-litert", "mnn", "numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "torch")
 
 
-@dataclass(frozen=True)
-class ArtifactEntry:
-    """One artifact in a result folder.
-
-    Attributes:
-        format: The converter's name.
-        file: Its name in the folder.
-        sha256: Of its bytes.
-        size: In bytes.
-        runtime: What it was verified in.
-        inputs: How it stores its inputs.
-        outputs: How it stores its outputs.
-        islands: Nodes that it computes in float although the model is quantized.
-    """
-
-    format: str
-    file: str
-    sha256: str
-    size: int
-    runtime: str
-    inputs: tuple[TensorInterface, ...]
-    outputs: tuple[TensorInterface, ...]
-    islands: tuple[FloatIsland, ...]
-
-
 def build(
     *,
     source: str,
     target: str,
     precision: str,
-    artifacts: tuple[ArtifactEntry, ...],
+    conversions: Mapping[str, Conversion],
     verification: Verification,
-    provenance: tuple[Any, ...],
-    notes: tuple[str, ...],
+    provenance: Sequence[Step],
+    notes: Sequence[str],
     data: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The manifest as plain data."""
-    matrix = asdict(verification)
-    matrix["between"] = [
-        {"artifacts": list(pair), "comparisons": [asdict(entry) for entry in entries]}
-        for pair, entries in verification.between.items()
-    ]
+    """The manifest as plain data.
+
+    Args:
+        source: Short name of the source.
+        target: Name of the target profile.
+        precision: What the model computes in.
+        conversions: Format -> what its converter wrote.
+        verification: Of these artifacts.
+        provenance: Every step.
+        notes: Choices that were made for the user, as whole sentences.
+        data: What was drawn from calibration and evaluation data.
+    """
     return {
         "schema": SCHEMA,
         "source": source,
         "target": target,
         "precision": precision,
-        "artifacts": [asdict(entry) for entry in artifacts],
-        "verification": matrix,
+        "artifacts": [_artifact(name, conversion, verification) for name, conversion in conversions.items()],
+        "verification": {
+            "samples": verification.samples,
+            "metric": verification.metric,
+            "tolerance": asdict(verification.tolerance),
+            "verdicts": [asdict(verdict) for verdict in verification.verdicts],
+            "between": [
+                {"artifacts": list(pair), "comparisons": [asdict(entry) for entry in entries]}
+                for pair, entries in verification.between.items()
+            ],
+        },
         "provenance": [asdict(step) for step in provenance],
         "data": dict(data),
         "notes": list(notes),
@@ -77,30 +67,53 @@ def build(
     }
 
 
+def _artifact(name: str, conversion: Conversion, verification: Verification) -> dict[str, Any]:
+    """An artifact: its file with hash and size, what it was verified in, how it stores its inputs and outputs, and the
+    nodes that it computes in float although the model is quantized.
+    """
+    path = conversion.path
+    return {
+        "format": name,
+        "file": path.name,
+        "sha256": sha256(path),
+        "size": path.stat().st_size,
+        "runtime": load_converter(name).runtime,
+        **asdict(verification.interfaces[path.name]),
+        "islands": [asdict(island) for island in conversion.islands],
+    }
+
+
 def write(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Writes the manifest; the same one gives the same bytes."""
-    (folder / FILE).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(manifest, indent=2, sort_keys=True, allow_nan=False)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Reads the manifest of a result folder.
+    """Reads the manifest of a result folder, and makes sure that it names artifacts of that folder.
 
     Raises:
-        SourceError: There is none, it is damaged, or it is from a newer edgecomp.
+        SourceError: There is none, it is damaged, it is from a newer edgecomp, or it points outside its folder.
     """
-    path = folder / FILE
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads((folder / FILE).read_text(encoding="utf-8"))
         if manifest["schema"] > SCHEMA:
             raise ValueError(f"schema {manifest['schema']}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(
-            str(folder),
-            expected=f"a folder that `edgecomp compress` or `edgecomp convert` wrote, with a {FILE} of schema {SCHEMA} or older",
-            actual=f"{type(error).__name__}: {error}",
-            cure="give the folder that was named with -o",
-        ) from None
-    return dict(manifest)
+        for entry in manifest["artifacts"]:
+            if Path(entry["file"]).name != entry["file"] or not isinstance(entry["sha256"], str):
+                raise ValueError(f"an artifact {entry['file']!r}")
+    except OSError as error:
+        problem = error.strerror or str(error)
+    except (ValueError, KeyError, TypeError) as error:
+        problem = f"{type(error).__name__}: {error}"
+    else:
+        return dict(manifest)
+    raise SourceError(
+        str(folder / FILE),
+        expected=f"what `edgecomp compress` wrote: schema {SCHEMA} or older, with artifacts in the same folder",
+        actual=problem,
+        cure="give the folder that was named with -o",
+    )
 
 
 def sha256(path: Path) -> str:

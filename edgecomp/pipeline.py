@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,25 +13,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from edgecomp import manifest
-from edgecomp.artifact import load, to_stored
-from edgecomp.converter import Array, Conversion, ConversionOptions, load_converter
+from edgecomp import golden, manifest
+from edgecomp.converter import (
+    Array,
+    Conversion,
+    ConversionOptions,
+    Unsupported,
+    available_formats,
+    load_converter,
+)
 from edgecomp.data import CalibrationData, collect_calibration, collect_evaluation
-from edgecomp.errors import DataError, VerificationError
+from edgecomp.errors import DataError, UnsupportedOperatorError, VerificationError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.frontends import Source, load_source
 from edgecomp.graph.absorb import absorb_quantization
+from edgecomp.graph.query import describe
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
+from edgecomp.original import Original
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
 from edgecomp.recipe import Recipe, default_recipe
+from edgecomp.recording import Arrays, Samples, Unlabelled
 from edgecomp.target import TargetProfile, load_target
-from edgecomp.verification import Arrays, Samples, Tolerance, Verification, verify
+from edgecomp.verification import Tolerance, Verification, verify
 
 if TYPE_CHECKING:
     import torch
 
+#: Where data come from: a place as `frontends.data_files.open_data` takes it, or a function that opens them.
+Data = str | Path | Callable[[], Iterable[Any]]
 #: Called with what is being done, and how much of how much is done.
 Progress = Callable[[str, int, int], None]
 
@@ -64,8 +76,9 @@ def compress(
     recipe: Recipe | None = None,
     example_inputs: Any = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-    calibration: Callable[[], Any] | None = None,
-    evaluation: Callable[[], Any] | None = None,
+    calibration: Data | None = None,
+    evaluation: Data | None = None,
+    preprocess: str | None = None,
     tolerance: Tolerance | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Result:
@@ -78,8 +91,12 @@ def compress(
         recipe: What to do; by default what the target's profile says.
         example_inputs: For a torch module: a tuple of tensors.
         shapes: Input name -> shape, for dynamic inputs of an `.onnx` or `.pt2` file.
-        calibration: Opens calibration items; by default the task's `calibration_data()`.
-        evaluation: Opens `(inputs, labels)` items; by default the task's `evaluation_data()`.
+        calibration: Calibration items: an `.npz`, a folder of arrays or pictures, `file.py:function`, or a function
+            that opens them; by default the task's `calibration_data()`.
+        evaluation: `(inputs, labels)` items: `file.py:function`, or a function that opens them; by default the task's
+            `evaluation_data()`.
+        preprocess: How pictures become inputs, "resize=256,crop=224,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"; by
+            default the task's `preprocessing()`.
         tolerance: What artifacts are held to.
         progress: Called as the work goes on.
 
@@ -94,16 +111,37 @@ def compress(
     output = Path(output)
     check_free(output)
     profile = target if isinstance(target, TargetProfile) else load_target(target)
-    recipe = recipe or default_recipe(profile)
-    np.random.seed(recipe.seed)  # noqa: NPY002 (task files use numpy's global generator)
+    recipe = replace(recipe or default_recipe(profile), target=profile.name)
+    _seed(recipe.seed, source)
     progress("load", 0, 1)
     loaded = source if isinstance(source, Source) else load_source(source, shapes=shapes, example_inputs=example_inputs)
     progress("load", 1, 1)
-    if calibration is not None:
-        loaded = replace(loaded, calibration_data=calibration)
-    if evaluation is not None:
-        loaded = replace(loaded, evaluation_data=evaluation)
+    loaded = replace(
+        loaded,
+        calibration_data=_opener(calibration, loaded, preprocess) or loaded.calibration_data,
+        evaluation_data=_opener(evaluation, loaded, preprocess) or loaded.evaluation_data,
+    )
     return _Job(loaded, profile, recipe, output, tolerance or Tolerance(), progress).run()
+
+
+def _seed(seed: int, source: object) -> None:
+    """Seeds what task files draw random numbers from: a module may be initialised with them, data be augmented."""
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules or (isinstance(source, str | Path) and not str(source).endswith(".onnx")):
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def _opener(data: Data | None, source: Source, preprocess: str | None) -> Callable[[], Iterable[Any]] | None:
+    if data is None or not isinstance(data, str | Path):
+        return data
+    from edgecomp.frontends.data_files import open_data
+    from edgecomp.frontends.pictures import Preprocessing
+
+    preprocessing = source.preprocessing if preprocess is None else Preprocessing.parse(preprocess)
+    return lambda: open_data(data, source.input_specs, preprocessing=preprocessing)
 
 
 def conversion_options(recipe: Recipe, profile: TargetProfile) -> ConversionOptions:
@@ -136,30 +174,32 @@ class _Job:
         self._tolerance = tolerance
         self._progress = progress
         self._data: dict[str, Any] = {}
+        self._notes = list(source.notes)
 
     def run(self) -> Result:
         """All of it."""
         float_model = self._simplified()
+        self._check_operators(float_model)
         calibration = self._calibration()
         samples = self._samples(calibration)
         model = self._quantized(float_model, calibration)
         with atomic_folder(self._output) as staging:
             conversions = self._convert(model, staging.path)
-            verification = self._verify(model, [conversion.path for conversion in conversions.values()], samples)
-            entries = tuple(self._entry(name, conversion) for name, conversion in conversions.items())
+            paths = [conversion.path for conversion in conversions.values()]
+            verification = self._verify(float_model, model, paths, samples)
             content = manifest.build(
                 source=self._source.name,
                 target=self._target.name,
-                precision=self._recipe.precision,
-                artifacts=entries,
+                precision="int8" if model.quantization else "fp32",
+                conversions=conversions,
                 verification=verification,
                 provenance=model.provenance,
-                notes=self._source.notes,
+                notes=self._notes,
                 data=self._data,
             )
             manifest.write(staging.path, content)
             (staging.path / "recipe.toml").write_text(self._recipe.to_toml(), encoding="utf-8")
-            write_golden(staging.path, next(iter(samples))[0], self._source, model, [c.path for c in conversions.values()])
+            golden.write(staging.path, verification, output_steps(model))
             if verification.violations:
                 staging.reject()
         if verification.violations:
@@ -192,7 +232,21 @@ class _Job:
             data = collect_evaluation(items, self._source.input_specs, subject="the evaluation data", limit=limit)
             self._data["evaluation"] = {"samples": data.samples, "sha256": data.digest}
             return data
-        return Unlabelled(calibration if calibration is not None else [self._source.inputs])
+        return Unlabelled(calibration if calibration is not None else self._stand_ins())
+
+    def _stand_ins(self, count: int = 8) -> list[Arrays]:
+        """The example, or random numbers for one that is constant: on zeros, wrong weights give right answers."""
+        example = self._source.inputs
+        if not any(_is_constant(array) for array in example):
+            return [example]
+        self._notes.append("The example inputs are constant: seeded random numbers from 0 to 1 stand in for them.")
+        generator = np.random.default_rng(self._recipe.seed)
+        return [
+            tuple(
+                generator.random(array.shape).astype(array.dtype) if _is_constant(array) else array for array in example
+            )
+            for _ in range(count)
+        ]
 
     def _quantized(self, model: CompressedModel, calibration: CalibrationData | None) -> CompressedModel:
         # A source that came with its own integers keeps them.
@@ -206,10 +260,35 @@ class _Job:
                 cure="add calibration_data() to the task, give --calibration, or ask for --precision fp32",
             )
         for settings in self._recipe.steps:
-            total = len(calibration)
-            counted = _counted(calibration, lambda done: self._progress("calibrate", done, total))
-            model = quantize_static(model, counted, settings)
+            model = quantize_static(model, self._counted(calibration), settings)
         return model
+
+    def _counted(self, batches: CalibrationData) -> Iterator[Arrays]:
+        for done, batch in enumerate(batches):
+            self._progress("calibrate", done, len(batches))
+            yield batch
+        self._progress("calibrate", len(batches), len(batches))
+
+    def _check_operators(self, model: CompressedModel) -> None:
+        """Finds out before the long work what any of the formats cannot express, all of it at once.
+
+        Raises:
+            UnsupportedOperatorError: There is something.
+        """
+        options = conversion_options(self._recipe, self._target)
+        problems = {name: load_converter(name).check(model, options) for name in self._recipe.formats}
+        if not any(problems.values()):
+            return
+        able = [name for name in self._recipe.formats if not problems[name]]
+        others = set(available_formats()) - set(problems)
+        able = able or sorted(name for name in others if not load_converter(name).check(model, options))
+        cures = dict.fromkeys(problem.cure for found in problems.values() for problem in found)
+        raise UnsupportedOperatorError(
+            self._source.name,
+            expected=f"operators that {', '.join(self._recipe.formats)} can all express",
+            actual="; ".join(f"{name}: {_listing(found, model)}" for name, found in problems.items() if found),
+            cure=f"write only what can take the model: --formats {','.join(able)}" if able else "; ".join(cures),
+        )
 
     def _convert(self, model: CompressedModel, folder: Path) -> dict[str, Conversion]:
         options = conversion_options(self._recipe, self._target)
@@ -221,33 +300,24 @@ class _Job:
         self._progress("convert", len(conversions), len(conversions))
         return conversions
 
-    def _verify(self, model: CompressedModel, artifacts: Sequence[Path], samples: Samples) -> Verification:
+    def _verify(
+        self, float_model: CompressedModel, model: CompressedModel, artifacts: Sequence[Path], samples: Samples
+    ) -> Verification:
         self._progress("verify", 0, 1)
         with _one_torch_thread():
             return verify(
                 artifacts,
-                self._source.reference,
+                # A source that is quantized itself is its own reference: its float graph computes something else.
+                self._source.reference if float_model.quantization else Original(self._source, float_model).run,
                 Simulation(model, threads=1).run if model.quantization else None,
                 samples,
+                inputs=[value.name or "" for value in model.graph.graph.inputs],
                 outputs=[value.name or "" for value in model.graph.graph.outputs],
                 steps=output_steps(model),
                 metric=self._source.metric,
                 tolerance=self._tolerance,
                 progress=lambda done, total: self._progress("verify", done, total),
             )
-
-    def _entry(self, name: str, conversion: Conversion) -> manifest.ArtifactEntry:
-        artifact = load(conversion.path)
-        return manifest.ArtifactEntry(
-            format=name,
-            file=conversion.path.name,
-            sha256=manifest.sha256(conversion.path),
-            size=conversion.path.stat().st_size,
-            runtime=load_converter(name).runtime,
-            inputs=artifact.inputs,
-            outputs=artifact.outputs,
-            islands=conversion.islands,
-        )
 
     def _rejection(self, verification: Verification, kept: Path) -> VerificationError:
         first, *others = verification.violations
@@ -260,45 +330,22 @@ class _Job:
         )
 
 
-class Unlabelled:
-    """Batches of inputs as verification wants them, without labels."""
-
-    def __init__(self, batches: CalibrationData | list[Arrays]) -> None:
-        self._batches = batches
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __iter__(self) -> Iterator[tuple[Arrays, None]]:
-        return ((batch, None) for batch in self._batches)
-
-
 def output_steps(model: CompressedModel) -> dict[str, float]:
     """The quantization step of each quantized output."""
     names = [value.name or "" for value in model.graph.graph.outputs]
     return {name: float(model.quantization[name].scale) for name in names if name in model.quantization}
 
 
-def write_golden(
-    folder: Path, inputs: Arrays, source: Source, model: CompressedModel, artifacts: Sequence[Path]
-) -> None:
-    """Writes `golden.npz`: one sample, for devices to prove that they compute the same.
+def _is_constant(array: Array) -> bool:
+    return array.dtype.kind == "f" and array.size > 1 and bool((array == array.flat[0]).all())
 
-    It holds `inputs/NAME` and `outputs/NAME` of the original, and for each artifact, exactly as that file stores them,
-    `FILE/inputs/INDEX` and `FILE/outputs/INDEX`.
-    """
-    graph = model.graph.graph
-    arrays: dict[str, Array] = {f"inputs/{v.name}": array for v, array in zip(graph.inputs, inputs, strict=True)}
-    expected = source.reference(inputs)
-    arrays |= {f"outputs/{v.name}": array for v, array in zip(graph.outputs, expected, strict=True)}
-    for path in artifacts:
-        artifact = load(path)
-        given = {value.name: array for value, array in zip(graph.inputs, inputs, strict=True)}
-        results = artifact.predict(given)
-        for part, specs, values in (("inputs", artifact.inputs, given), ("outputs", artifact.outputs, results)):
-            for index, spec in enumerate(specs):
-                arrays[f"{path.name}/{part}/{index}"] = to_stored(values[spec.name], spec)
-    np.savez(folder / "golden.npz", **arrays)  # type: ignore[arg-type]
+
+def _listing(problems: Sequence[Unsupported], model: CompressedModel, limit: int = 5) -> str:
+    """Operators that a format cannot express, with their nodes and modules, and why."""
+    nodes = {node.name: describe(node) for node in model.graph.graph}
+    texts = [f"{nodes.get(p.node, f'{p.op_type} {p.node!r}')}: {p.reason}" for p in problems]
+    more = [f"and {len(texts) - limit} more"] if len(texts) > limit else []
+    return ", ".join(texts[:limit] + more)
 
 
 @contextmanager
@@ -314,9 +361,3 @@ def _one_torch_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def _counted(batches: Iterable[Arrays], tick: Callable[[int], None]) -> Iterator[Arrays]:
-    for count, batch in enumerate(batches, start=1):
-        yield batch
-        tick(count)

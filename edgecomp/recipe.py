@@ -16,15 +16,15 @@
     kind = "static-int8"
     estimator = "mse"
 
-Every key has a default but `target`; `compress` writes the recipe with all of them filled in. Running it again on the same
-source and data gives the same bytes.
+Every key has a default but `target`, and no step means fp32; `compress` writes the recipe with everything filled in.
+Running it again on the same source and data gives the same bytes.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -74,7 +74,7 @@ class Recipe:
     """What `compress` does.
 
     Attributes:
-        target: Canonical name of the target profile.
+        target: Name of the target profile.
         precision: "int8" or "fp32".
         formats: The converters to run.
         seed: Of everything that is random.
@@ -91,11 +91,32 @@ class Recipe:
     data: DataLimits = field(default_factory=DataLimits)
     steps: tuple[StaticQuantization, ...] = ()
 
-    def to_toml(self) -> str:
-        """The recipe as text, every default spelled out."""
+    def as_dict(self) -> dict[str, Any]:
+        """The recipe as plain data, every default spelled out."""
         kinds = {settings: kind for kind, settings in STEPS.items()}
         steps = [{"kind": kinds[type(step)], **asdict(step)} for step in self.steps]
-        return tomli_w.dumps({"schema": SCHEMA, **asdict(self), "formats": list(self.formats), "steps": steps})
+        return {"schema": SCHEMA, **asdict(self), "formats": list(self.formats), "steps": steps}
+
+    def to_toml(self) -> str:
+        """The recipe as a file's text."""
+        return tomli_w.dumps(self.as_dict())
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any], *, subject: str) -> Recipe:
+        """Reads what `as_dict` gave.
+
+        Args:
+            content: Plain data.
+            subject: Where it comes from, for error messages.
+
+        Raises:
+            SourceError: A key is unknown or missing, a value is of the wrong type, or it is from another edgecomp.
+        """
+        try:
+            return _recipe(dict(content))
+        except _MismatchError as error:
+            expected, actual, cure = error.args
+            raise SourceError(subject, expected=expected, actual=actual, cure=cure) from None
 
 
 def default_recipe(target: TargetProfile, precision: Precision | None = None) -> Recipe:
@@ -110,63 +131,93 @@ def default_recipe(target: TargetProfile, precision: Precision | None = None) ->
     )
 
 
-def load_recipe(path: Path) -> Recipe:
-    """Reads a recipe.
+def load_recipe(path: str | Path) -> Recipe:
+    """Reads a recipe file.
 
     Raises:
-        SourceError: The file is missing, is not TOML, has an unknown key or a value of the wrong type, or is from a newer
-            edgecomp.
+        SourceError: The file is missing, is not TOML, or does not hold a recipe.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise _error(path, "a recipe in TOML", str(error), "check the path, or start from a recipe.toml that compress wrote")
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = error.strerror or str(error)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        problem = str(error)
+    else:
+        return Recipe.from_dict(content, subject=str(path))
+    raise SourceError(
+        str(path),
+        expected="a recipe, a file in TOML",
+        actual=problem,
+        cure="check the path, or start from a recipe.toml that compress wrote",
+    )
+
+
+class _MismatchError(Exception):
+    """Plain data are not a recipe; `from_dict` adds where they come from."""
+
+    def __init__(self, expected: str, actual: str, cure: str = "correct it") -> None:
+        super().__init__(expected, actual, cure)
+
+
+def _recipe(content: dict[str, Any]) -> Recipe:
     schema = content.pop("schema", None)
     if schema != SCHEMA:
-        raise _error(path, f"schema = {SCHEMA}", f"schema = {schema}", "use the edgecomp that wrote it, or write it anew")
+        raise _MismatchError(f"schema = {SCHEMA}", f"{schema!r}", "use the edgecomp that wrote it, or write it anew")
     steps = content.pop("steps", [])
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise _error(path, "[[steps]] tables", repr(steps), "write each step as a table with a kind")
-    parsed = []
-    for index, step in enumerate(steps):
-        kind = step.pop("kind", None)
-        if kind not in STEPS:
-            raise _error(path, f"a step of kind {', '.join(STEPS)}", repr(kind), f"correct steps[{index}].kind")
-        parsed.append(_parse(STEPS[kind], step, path, f"steps[{index}]."))
-    recipe: Recipe = _parse(Recipe, content, path, "")
-    return Recipe(**{**vars(recipe), "steps": tuple(parsed)})
+        raise _MismatchError("[[steps]] tables", repr(steps))
+    recipe: Recipe = _table(Recipe, content, "")
+    recipe = replace(recipe, steps=tuple(_step(step, f"steps[{index}].") for index, step in enumerate(steps)))
+    known = available_formats()
+    if not recipe.formats or len(set(recipe.formats)) < len(recipe.formats) or not set(recipe.formats) <= set(known):
+        raise _MismatchError(f"formats: some of {', '.join(known)}, each once", ", ".join(recipe.formats) or "none")
+    if (recipe.precision == "int8") != bool(recipe.steps):
+        raise _MismatchError(
+            "a step that quantizes with precision int8, and none with fp32",
+            f"precision {recipe.precision} and {len(recipe.steps)} steps",
+        )
+    return recipe
 
 
-def _parse(kind: Any, table: Mapping[str, Any], path: Path, prefix: str) -> Any:
+def _step(step: dict[str, Any], prefix: str) -> StaticQuantization:
+    kind = step.get("kind")
+    if kind not in STEPS:
+        raise _MismatchError(f"{prefix}kind: one of {', '.join(STEPS)}", repr(kind))
+    settings = {key: value for key, value in step.items() if key != "kind"}
+    parsed: StaticQuantization = _table(STEPS[kind], settings, prefix)
+    return parsed
+
+
+def _table(kind: Any, table: Mapping[str, Any], prefix: str) -> Any:
     """A frozen dataclass from a table, checked against its type hints."""
     hints = get_type_hints(kind)
-    known = {entry.name for entry in fields(kind)} - {"steps"}
     for key in table:
-        if key not in known:
-            raise _error(path, f"the keys {', '.join(sorted(known))}", f"{prefix}{key}", "remove or correct the key")
-    required = {entry.name for entry in fields(kind) if entry.default is entry.default_factory is MISSING}
-    for key in sorted(required - set(table)):
-        raise _error(path, f"the key {prefix}{key}", "it is missing", "add it")
-    return kind(**{key: _value(hints[key], value, path, prefix + key) for key, value in table.items()})
+        if key not in hints:
+            raise _MismatchError(f"the keys {', '.join(prefix + hint for hint in hints)}", f"unknown key {prefix}{key}")
+    for entry in fields(kind):
+        if entry.name not in table and entry.default is entry.default_factory is MISSING:
+            raise _MismatchError(f"a key {prefix}{entry.name}", "it is missing", "add it")
+    return kind(**{key: _value(hints[key], value, prefix + key) for key, value in table.items()})
 
 
-def _value(hint: Any, value: Any, path: Path, key: str) -> Any:
+def _value(hint: Any, value: Any, key: str) -> Any:
     if get_origin(hint) is Literal:
         if value not in get_args(hint):
-            raise _error(path, f"{key} one of {', '.join(map(str, get_args(hint)))}", repr(value), "choose from the list")
+            raise _MismatchError(f"{key}: one of {', '.join(map(str, get_args(hint)))}", repr(value))
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise _error(path, f"{key} a list of names", repr(value), "write it as a list of strings")
+            raise _MismatchError(f"{key}: a list of names", repr(value))
         return tuple(value)
-    if hasattr(hint, "__dataclass_fields__"):
+    if is_dataclass(hint):
         if not isinstance(value, dict):
-            raise _error(path, f"a table [{key}]", repr(value), "write it as a table")
-        return _parse(hint, value, path, f"{key}.")
-    if type(value) is not hint:
-        raise _error(path, f"{key} of type {hint.__name__}", repr(value), "correct the value")
+            raise _MismatchError(f"a table [{key}]", repr(value))
+        return _table(hint, value, f"{key}.")
+    # Every number counts something but the seed.
+    if type(value) is not hint or (hint is int and value < (key != "seed")):
+        raise _MismatchError(f"{key}: {_NAMES[hint]}", repr(value))
     return value
 
 
-def _error(path: Path, expected: str, actual: str, cure: str) -> SourceError:
-    return SourceError(str(path), expected=expected, actual=actual, cure=cure)
+_NAMES = {int: "a whole number above 0 (the seed: 0 or more)", str: "a string", bool: "true or false"}

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from edgecomp import manifest
-from edgecomp.artifact import Artifact, from_stored, load
+from edgecomp.artifact import from_stored
 from edgecomp.comparison import Comparison, compare
-from edgecomp.converter import Array
 from edgecomp.data import InputSpec, collect_calibration
 from edgecomp.errors import SourceError
+from edgecomp.golden import Golden
+from edgecomp.interface import Interface
+from edgecomp.recording import Batches, Recorder, Unlabelled
 
 #: Beyond so many steps from the outputs that were recorded, another machine does not compute the same.
 _GOLDEN_STEPS = 8.0
@@ -34,8 +36,8 @@ class Reverification:
     """What was found.
 
     Attributes:
-        samples: How many samples the pairs rest on.
-        pairs: Each artifact against the original's golden outputs, and with data each pair of artifacts.
+        samples: How many samples the artifacts ran on, the golden one included.
+        pairs: Each artifact against the original on the golden sample, and each two artifacts on all samples.
         violations: Broken promises, in words.
     """
 
@@ -56,90 +58,76 @@ def verify_folder(folder: Path, *, data: str | None = None, preprocess: str | No
         SourceError: The folder is not a result folder, or a file is missing.
         DataError: The data do not fit.
     """
-    content = manifest.read(folder)
     violations: list[str] = []
-    artifacts: dict[str, Artifact] = {}
-    for entry in content["artifacts"]:
+    paths = []
+    for entry in manifest.read(folder)["artifacts"]:
         path = folder / entry["file"]
-        if path.resolve().parent != folder.resolve():
+        if not path.is_file():
             raise SourceError(
-                str(folder / manifest.FILE),
-                expected="artifacts inside the folder",
-                actual=f"the file {entry['file']!r}",
-                cure="use a folder that edgecomp wrote",
+                str(path),
+                expected="an artifact that the manifest names",
+                actual="no such file",
+                cure="copy the whole folder, or run compress again",
             )
-        artifact = load(path)  # raises when the file is missing or damaged
-        if manifest.sha256(path) != entry["sha256"]:
-            violations.append(f"{entry['file']} is not the file that was verified: its SHA-256 differs")
-        artifacts[entry["file"]] = artifact
-    golden = _golden(folder)
-    pairs = [_against_golden(name, artifact, golden, violations) for name, artifact in artifacts.items()]
-    samples = 1
+        # A file that is not the one that was verified is not run either: there is no telling what it is.
+        if manifest.sha256(path) == entry["sha256"]:
+            paths.append(path)
+        else:
+            violations.append(f"{path.name} is not the file that was verified: its SHA-256 differs")
+    golden = Golden(folder)
+    batches: list[Batches] = [[tuple(golden.inputs.values())]]
     if data is not None:
-        batches = _open(data, preprocess, next(iter(artifacts.values())))
-        samples = len(batches)
-        pairs.extend(_between(artifacts, batches))
-    return Reverification(samples, tuple(pairs), tuple(violations))
+        batches.append(_open(data, preprocess, golden))
+    with Recorder(Unlabelled(*batches), tuple(golden.inputs), tuple(golden.outputs)) as recorder:
+        pairs = []
+        for path in paths:
+            interface = recorder.run_artifact(path)
+            pairs.append(_against_original(recorder, path.name, golden))
+            violations.extend(_drift(recorder, path.name, interface, golden))
+        pairs.extend(_between(recorder, *names, golden) for names in combinations([path.name for path in paths], 2))
+        return Reverification(recorder.samples, tuple(pairs), tuple(violations))
 
 
-def _golden(folder: Path) -> dict[str, Array]:
-    path = folder / "golden.npz"
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError) as error:
-        raise SourceError(
-            str(path),
-            expected="the golden inputs and outputs of the folder",
-            actual=f"{type(error).__name__}: {error}",
-            cure="run compress again",
-        ) from None
-
-
-def _against_golden(name: str, artifact: Artifact, golden: dict[str, Array], violations: list[str]) -> Pair:
-    results = artifact.predict({spec.name: golden[f"inputs/{spec.name}"] for spec in artifact.inputs})
-    comparisons = []
-    for index, spec in enumerate(artifact.outputs):
-        recorded = from_stored(golden[f"{name}/outputs/{index}"], spec)
-        unit = spec.scale or float(np.ptp(recorded)) / 255 or 1.0
-        away = float(np.abs(results[spec.name] - recorded).max(initial=0.0)) / unit
-        if away > _GOLDEN_STEPS:
-            violations.append(f"{name}: output {spec.name!r} is {away:.1f} steps from what was recorded")
-        comparisons.append(compare(spec.name, [(golden[f"outputs/{spec.name}"], results[spec.name])], spec.scale))
-    return Pair("original", name, tuple(comparisons))
-
-
-def _open(data: str, preprocess: str | None, artifact: Artifact) -> Sequence[tuple[Array, ...]]:
+def _open(data: str, preprocess: str | None, golden: Golden) -> Batches:
     from edgecomp.frontends.data_files import open_data
     from edgecomp.frontends.pictures import Preprocessing
 
-    specs = tuple(
-        InputSpec(spec.name, spec.source_dtype, tuple(size or 1 for size in spec.source_shape)) for spec in artifact.inputs
+    specs = tuple(InputSpec(name, array.dtype.name, array.shape) for name, array in golden.inputs.items())
+    items = open_data(data, specs, preprocessing=None if preprocess is None else Preprocessing.parse(preprocess))
+    return collect_calibration(items, specs, subject=data)
+
+
+def _against_original(recorder: Recorder, name: str, golden: Golden) -> Pair:
+    results = recorder.first(name)
+    steps = golden.steps(name)
+    return Pair(
+        "original",
+        name,
+        tuple(
+            compare(output, [(expected, results[output])], steps[index])
+            for index, (output, expected) in enumerate(golden.outputs.items())
+        ),
     )
-    items = open_data(data, specs, preprocessing=Preprocessing.parse(preprocess) if preprocess else None)
-    return list(collect_calibration(items, specs, subject=data))
 
 
-def _between(artifacts: dict[str, Artifact], batches: Sequence[tuple[Array, ...]]) -> Iterator[Pair]:
-    names = list(artifacts)
-    orders = [spec.name for spec in artifacts[names[0]].inputs]
-    results: dict[str, list[dict[str, Any]]] = {
-        name: [artifact.predict(dict(zip(orders, batch, strict=True))) for batch in batches]
-        for name, artifact in artifacts.items()
-    }
-    for index, first in enumerate(names):
-        for second in names[index + 1 :]:
-            yield Pair(
-                first,
-                second,
-                tuple(
-                    compare(
-                        spec.name,
-                        ((a[spec.name], b[spec.name]) for a, b in zip(results[first], results[second], strict=True)),
-                        spec.scale,
-                    )
-                    for spec in artifacts[first].outputs
-                ),
-            )
+def _between(recorder: Recorder, first: str, second: str, golden: Golden) -> Pair:
+    steps = golden.steps(first)
+    return Pair(
+        first,
+        second,
+        tuple(
+            compare(output, recorder.pairs(first, second, output), steps[index])
+            for index, output in enumerate(golden.outputs)
+        ),
+    )
 
 
+def _drift(recorder: Recorder, name: str, interface: Interface, golden: Golden) -> Iterator[str]:
+    """What an artifact computes otherwise than when it was recorded."""
+    results = recorder.first(name)
+    for index, spec in enumerate(interface.outputs):
+        recorded = from_stored(golden[f"{name}/outputs/{index}"], spec)
+        unit = golden.steps(name)[index] or float(np.ptp(recorded)) / 255 or 1.0
+        away = float(np.abs(results[spec.name] - recorded).max(initial=0.0)) / unit
+        if not away <= _GOLDEN_STEPS:  # NaN is far away too
+            yield f"{name}: output {spec.name!r} is {away:.1f} steps from what was recorded"

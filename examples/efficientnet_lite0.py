@@ -55,13 +55,13 @@ def photo_folder() -> Path:
 
 
 def crops(photos: range, count: int, seed: int) -> Iterator[tuple[torch.Tensor, int]]:
-    """Random square crops of 60 to 95 % of a photo's shorter side, every second one mirrored."""
+    """Random square crops of 80 to 100 % of a photo's shorter side, every second one mirrored."""
     files = sorted(photo_folder().glob("imagenet_*.jpg"))
     generator = np.random.default_rng(seed)
     for index in range(count):
         file = files[photos[index % len(photos)]]
         picture = Image.open(file).convert("RGB")
-        side = int(min(picture.size) * generator.uniform(0.6, 0.95))
+        side = int(min(picture.size) * generator.uniform(0.8, 1.0))
         left, top = (int(generator.integers(0, size - side + 1)) for size in picture.size)
         crop = picture.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         pixels = (np.asarray(crop, np.float32) - 127) / 128

@@ -65,6 +65,9 @@ def _convert_in(folder: Path, model: CompressedModel, subject: str) -> tuple[Net
     compression.write_text(json.dumps(parameters))
     net = _mnnconvert("MNN", float_path, folder / "int8.mnn", subject, compression)
     layers = frozenset(layer["opName"] for layer in parameters["algo"][0]["quantParams"]["layer"])
+    wanted = [node for node in model.graph.graph if node.op_type in {"Conv", "Gemm"}]
+    if not layers and any(runs_in_integers(node, model.quantization) for node in wanted):
+        raise _left_in_float(subject, "all layers")
     return dataclasses.replace(net, quantization=tensors), layers
 
 
@@ -98,12 +101,16 @@ def _check(path: Path, interface: Interface, layers: frozenset[str], subject: st
     )
     missing = sorted(layers - set(integer)) if shapes else []
     if missing:
-        raise ConversionError(
-            subject,
-            expected=f"{len(layers)} convolutions in int8",
-            actual=f"MNN computes {', '.join(missing)} in float",
-            cure="report this with the model, or leave this format out with --formats",
-        )
+        raise _left_in_float(subject, ", ".join(missing))
+
+
+def _left_in_float(subject: str, what: str) -> ConversionError:
+    return ConversionError(
+        subject,
+        expected="convolutions and matrix products in int8",
+        actual=f"MNN computes {what} in float",
+        cure="report this with the model, or leave this format out with --formats",
+    )
 
 
 def _islands(model: CompressedModel, net: Net) -> tuple[FloatIsland, ...]:

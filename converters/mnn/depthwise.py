@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from edgecomp.converters.mnn.rewriting import Rewriting, clips_nothing, sizes_of
+from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 
-from edgecomp.graph.query import clip_bounds, normalized_axes
+from edgecomp.graph.query import normalized_axes
 from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import is_redundant_clip
 
 _ONE = 127
 
@@ -80,11 +81,10 @@ def lower_in_place(rewriting: Rewriting, node: ir.Node) -> None:
     """Identity, Relu or Clip between unlike parameters: a window of one element."""
     data, output = node.inputs[0], node.outputs[0]
     same = rewriting.of(data) == rewriting.of(output)
-    low, high = (-math.inf, math.inf) if node.op_type == "Identity" else clip_bounds(node)
     sizes = sizes_of(data)
     if (same and node.op_type == "Identity") or sizes is None or len(sizes) < 2 or sizes[1] == -1:
         return
-    if clips_nothing(rewriting.of(output), low, high):
+    if node.op_type == "Identity" or is_redundant_clip(node, rewriting.of(output)):
         _replace(rewriting, node, data, np.ones(sizes[1]))
         return
     # The activation stays, behind the convolution that MNN fuses it into.
@@ -96,21 +96,25 @@ def lower_in_place(rewriting: Rewriting, node: ir.Node) -> None:
 
 
 def lower_arithmetic(rewriting: Rewriting, node: ir.Node) -> None:
-    """Add, Sub or Mul with one number per channel, which MNN would fold into a convolution in front of it."""
+    """Add, Sub or Mul with one number per channel, which MNN would fold into a convolution in front of it.
+
+    Channels are the second of four dimensions, or the last of any other number of them.
+    """
     rewriting.drop_activation(node)
     left, right = node.inputs[:2]
     first, second = rewriting.real(left), rewriting.real(right)
     data, array = (left, second) if first is None else (right, first)
     sizes = sizes_of(data)
-    if array is None or data is None or sizes is None or len(sizes) != 4 or sizes[1] == -1:
+    if array is None or data is None or sizes is None or len(sizes) < 2 or sizes_of(node.outputs[0]) != sizes:
         return
-    if array.ndim > 4 or sizes_of(node.outputs[0]) != sizes:
+    rank = len(sizes)
+    axis = 1 if rank == 4 else rank - 1
+    shape = (1,) * (rank - array.ndim) + array.shape
+    channels = sizes[axis]
+    if channels == -1 or shape not in {(1,) * rank, (*(1,) * axis, channels, *(1,) * (rank - 1 - axis))}:
         return
-    shape = (1,) * (4 - array.ndim) + array.shape
-    if shape not in {(1, 1, 1, 1), (1, sizes[1], 1, 1)}:
-        return
-    numbers = np.broadcast_to(array.reshape(-1), sizes[1]).astype(np.float32)
-    factors: npt.NDArray[np.float64] = np.ones(sizes[1])
+    numbers = np.broadcast_to(array.reshape(-1), channels).astype(np.float32)
+    factors: npt.NDArray[np.float64] = np.ones(channels)
     bias: npt.NDArray[np.float32] | None = numbers
     match node.op_type:
         case "Mul":
@@ -119,7 +123,8 @@ def lower_arithmetic(rewriting: Rewriting, node: ir.Node) -> None:
             bias = -numbers
         case "Sub":
             factors = -factors
-    _replace(rewriting, node, data, factors, bias=bias)
+    image = None if rank == 4 else (-1, channels, 1, 1)
+    _replace(rewriting, node, data, factors, image=image, bias=bias)
 
 
 def _replace(
@@ -128,6 +133,7 @@ def _replace(
     data: ir.Value | None,
     factors: npt.NDArray[np.float64],
     *,
+    image: tuple[int, int, int, int] | None = None,
     bias: npt.NDArray[np.float32] | None = None,
     kernel: Sequence[int] = (1, 1),
     strides: Sequence[int] = (1, 1),
@@ -140,7 +146,7 @@ def _replace(
     name, result = output.name or "", sizes_of(output)
     if len(sizes) != 4:
         rest = -1 if -1 in sizes[2:] else math.prod(sizes[2:])
-        data = rewriting.reshape(data, (*sizes[:2], rest, 1), f"{name}/image")
+        data = rewriting.reshape(data, image or (*sizes[:2], rest, 1), f"{name}/image")
     window = _convolve(rewriting, data, factors, f"{name}/window", rewriting.of(output), kernel, strides, pads, bias)
     if result is not None and len(result) != 4:
         window = rewriting.reshape(window, result, f"{name}/result")

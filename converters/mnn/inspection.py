@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from edgecomp.converters.mnn.net import Net, Op, blob_bytes, convolution, read_net
+from edgecomp.converters.mnn.flatbuffer import MalformedError
+from edgecomp.converters.mnn.net import Net, Op, blob_bytes, convolution, not_a_model, read_net
 from edgecomp.converters.mnn.precision import is_plumbing, op_precision
 from edgecomp.converters.mnn.runtime import interface_of
 
@@ -20,6 +21,13 @@ def inspect(path: Path) -> Inspection:
         SourceError: The file is not a readable MNN model.
     """
     net = read_net(path)
+    try:
+        return _inspect(net, path)
+    except MalformedError as error:
+        raise not_a_model(path, str(error)) from None
+
+
+def _inspect(net: Net, path: Path) -> Inspection:
     interface = interface_of(net, path)
     counts = Counter((op.type, op_precision(net, op)) for op in net.ops if not is_plumbing(op))
     return Inspection(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_pool, lower_in_place, lower_mean
 from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
-from edgecomp.converters.mnn.products import lower_grouped_convolution, lower_matrix_product
+from edgecomp.converters.mnn.products import lower_convolution, lower_matrix_product
 from edgecomp.converters.mnn.repairs import repair_convolution, repair_gelu, repair_reduction, repair_sum
 from edgecomp.converters.mnn.rewriting import Rewriting
 
@@ -43,7 +43,7 @@ _RULES: Mapping[str, _Rule] = {
     "Add": lower_arithmetic,
     "AveragePool": lower_average_pool,
     "Clip": lower_in_place,
-    "Conv": lower_grouped_convolution,
+    "Conv": lower_convolution,
     "Gemm": lower_matrix_product,
     "GlobalAveragePool": lower_mean,
     "GlobalMaxPool": lower_global_max_pool,

@@ -200,7 +200,12 @@ def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization])
     MNN's converter describes the inputs and outputs of convolutions only, and gives each file a random UUID.
     """
     root = Table.root(net.buffer)
-    front = Front(net.buffer)
+    old = bytearray(net.buffer)
+    start = root.target(_UUID)
+    if start is not None:
+        # The old root stays in the file, unread; its random text must not.
+        old[start + 4 : start + 4 + len(root.text(_UUID))] = bytes(len(root.text(_UUID)))
+    front = Front(bytes(old))
     builder = front.builder
     text = builder.CreateString(code)
     identity = builder.CreateString(str(uuid.uuid5(uuid.NAMESPACE_OID, code)))

@@ -2,8 +2,8 @@
 
 MNN's int8 kernel for MaxPool is wrong on x86, where tensors are stored with 128 added: it compares them as signed
 numbers. Its int8 maximum of two tensors is wrong as well. MNN cannot be told to pool in float behind an int8 operator,
-so the pooling becomes a float maximum of shifted slices, which is exact everywhere. GlobalMaxPool becomes a reduction, in
-float too.
+so the pooling becomes a float maximum of shifted slices, which is exact everywhere. GlobalMaxPool becomes a
+reduction, in float too.
 """
 
 from __future__ import annotations

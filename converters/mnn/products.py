@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import onnx_ir as ir
 from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 
-from edgecomp.graph.query import constant
+from edgecomp.graph.query import clip_bounds, constant
+from edgecomp.quantization.scheme import fused_activation
 
 
 def lower_matrix_product(rewriting: Rewriting, node: ir.Node) -> None:
@@ -39,11 +42,15 @@ def lower_matrix_product(rewriting: Rewriting, node: ir.Node) -> None:
     rewriting.replace(node, rewriting.reshape(product, sizes, f"{name}/result"))
 
 
-def lower_grouped_convolution(rewriting: Rewriting, node: ir.Node) -> None:
+def lower_convolution(rewriting: Rewriting, node: ir.Node) -> None:
     """A Conv with groups that is not depthwise: one convolution per group, side by side.
 
     MNN does the same, but under names from which the scales of a group cannot be told.
     """
+    activation = fused_activation(node)
+    if activation is not None and clip_bounds(activation) not in {(0.0, math.inf), (0.0, 6.0)}:
+        # MNN fuses ReLU and ReLU6 only.
+        rewriting.drop_activation(node)
     groups = node.attributes.get_int("group", 1) or 1
     data, weight, output = node.inputs[0], node.inputs[1], node.outputs[0]
     kernel, parameters = constant(weight), rewriting.of(weight)

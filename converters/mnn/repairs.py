@@ -76,6 +76,8 @@ def repair_convolution(rewriting: Rewriting, node: ir.Node) -> None:
     source = sizes_of(data)
     if data is None or weight is None or kernel is None or kernel.ndim != 3 or result is None or source is None:
         return
+    if output.name in rewriting.quantization:
+        rewriting.drop_activation(node)
     name = output.name or ""
     image = rewriting.reshape(data, (*source[:2], 1, source[2]), f"{name}/image")
     flat = rewriting.constant(f"{name}/kernel", kernel[:, :, None, :])

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgecomp.graph.query import clip_bounds, constant
-from edgecomp.quantization.parameters import INTEGER_RANGE, QuantizationParameters
+from edgecomp.graph.query import constant
+from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import is_redundant_clip
 from edgecomp.quantization.scheme import fused_activation
 
 
@@ -104,7 +105,7 @@ class Rewriting:
     def drop_activation(self, node: ir.Node) -> None:
         """Removes the activation fused into a node where saturation in int8 does the same."""
         activation = fused_activation(node)
-        if activation is None or not clips_nothing(self.of(activation.outputs[0]), *clip_bounds(activation)):
+        if activation is None or not is_redundant_clip(activation, self.of(activation.outputs[0])):
             return
         result, name = node.outputs[0], activation.outputs[0].name
         ir.convenience.replace_all_uses_with(activation.outputs[0], result, replace_graph_outputs=True)
@@ -126,13 +127,6 @@ def _new_makers(result: ir.Value) -> list[ir.Node]:
 
     visit(result)
     return list(found)
-
-
-def clips_nothing(parameters: QuantizationParameters, low: float, high: float) -> bool:
-    """Whether a clip to [low, high] does nothing to a tensor that holds integers with these parameters."""
-    lowest, highest = INTEGER_RANGE[parameters.dtype]
-    bounds = parameters.quantize(np.array([max(low, -1e30), min(high, 1e30)], np.float32))
-    return bool(bounds[0] <= lowest and bounds[1] >= highest)
 
 
 def sizes_of(value: ir.Value | None) -> list[int] | None:

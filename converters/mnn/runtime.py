@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from edgecomp.converters.mnn.flatbuffer import MalformedError
 from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, not_a_model, read_net
 
 from edgecomp.converter import Array
@@ -82,8 +83,10 @@ class MnnPredictor:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        net = read_net(path)
-        self._interface = interface_of(net, path)
+        try:
+            self._interface = interface_of(read_net(path), path)
+        except MalformedError as error:
+            raise not_a_model(path, str(error)) from None
         self._mnn = mnn = import_mnn()
         with quiet_stdout():
             try:

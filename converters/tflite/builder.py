@@ -13,8 +13,8 @@ import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-
 from edgecomp.converters.tflite.versions import operator_version
+
 from edgecomp.quantization.parameters import QuantizationParameters
 
 #: TFLite's type of each numpy dtype.
@@ -29,6 +29,7 @@ TENSOR_TYPES: dict[str, int] = {
     "int64": schema.TensorType.INT64,
     "bool": schema.TensorType.BOOL,
 }
+
 
 @dataclass(frozen=True, eq=False)
 class Tensor:
@@ -79,9 +80,7 @@ class Builder:
         """A new activation tensor; its name gets a number when it is taken."""
         return Tensor(self._unique(name), tuple(shape), dtype, quantization)
 
-    def constant(
-        self, name: str, data: npt.NDArray[Any], quantization: QuantizationParameters | None = None
-    ) -> Tensor:
+    def constant(self, name: str, data: npt.NDArray[Any], quantization: QuantizationParameters | None = None) -> Tensor:
         """A constant tensor; small equal ones are stored once."""
         data = np.ascontiguousarray(data).reshape(data.shape)
         key = (data.tobytes(), data.dtype.name, data.shape, quantization) if data.nbytes <= 64 else (object(),)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import onnx_ir as ir
-
-from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.tflite.builder import TENSOR_TYPES, Tensor
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
 from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited
 from edgecomp.converters.tflite.ops import LOWERINGS
+from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
+
+from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.graph.query import describe, is_constant, is_float, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
@@ -16,10 +17,22 @@ from edgecomp.model import CompressedModel
 
 #: Operators for which a four-dimensional input is an image.
 _SPATIAL = frozenset(
-    "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool Resize DepthToSpace SpaceToDepth".split()
+    [
+        "Conv",
+        "ConvTranspose",
+        "MaxPool",
+        "AveragePool",
+        "GlobalAveragePool",
+        "GlobalMaxPool",
+        "Resize",
+        "DepthToSpace",
+        "SpaceToDepth",
+    ]
 )
 #: Operators that an image stays an image through.
-_TRANSPARENT = frozenset("Add Sub Mul Div Clip Relu Pad Slice Concat Cast Sigmoid Tanh".split())
+_TRANSPARENT = frozenset(
+    ["Add", "Sub", "Mul", "Div", "Clip", "Relu", "Pad", "Slice", "Concat", "Cast", "Sigmoid", "Tanh"]
+)
 
 
 def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tuple[FloatIsland, ...]]:
@@ -40,7 +53,9 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
             continue
         form, reason = _lower(lowering, node)
         if model.quantization and form == "real" and _computes_in_float(node):
-            islands.append(FloatIsland(node.name or "", node.op_type, reason or "the portable scheme keeps it in float"))
+            islands.append(
+                FloatIsland(node.name or "", node.op_type, reason or "the portable scheme keeps it in float")
+            )
     outputs = [_add_output(lowering, value, options) for value in graph.outputs]
     interface = Interface(
         tuple(_describe(*item) for item in zip(graph.inputs, inputs, strict=True)),
@@ -49,9 +64,9 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
     content = lowering.builder.finish(
         [(value.name or "", tensor) for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)],
         [(value.name or "", tensor) for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)],
-        {METADATA_KEY: interface.to_json().encode()},
+        {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()},
     )
-    return content, tuple(islands)
+    return seal(content), tuple(islands)
 
 
 def _computes_in_float(node: ir.Node) -> bool:

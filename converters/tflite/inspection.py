@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
 
 from edgecomp.converter import Inspection, OperatorCount
 from edgecomp.errors import SourceError
@@ -35,30 +36,55 @@ def read(path: Path) -> Any:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     except Exception as error:
         # flatbuffers' reader raises struct.error, IndexError, TypeError and more, as the damage happens to be.
-        raise SourceError(
-            str(path),
-            expected="a TFLite model",
-            actual=f"{type(error).__name__}: {error}",
-            cure="check that the file is complete; write it again if it is not",
-        ) from None
+        raise unreadable(path, error) from None
 
 
-def read_interface(path: Path) -> Interface:
-    """What the file says about its inputs and outputs; of a file from another tool, what can be seen."""
-    return interface_of(read(path), str(path))
-
-
-def interface_of(model: Any, subject: str) -> Interface:
-    """The same of a model that is read already."""
-    for entry in model.metadata or ():
-        if entry.name == METADATA_KEY.encode():
-            content = bytes(model.buffers[entry.buffer].data)
-            return Interface.from_json(content.decode("utf-8", "replace"), subject=subject)
-    graph = model.subgraphs[0]
-    return Interface(
-        tuple(_plain(graph.tensors[index]) for index in graph.inputs),
-        tuple(_plain(graph.tensors[index]) for index in graph.outputs),
+def unreadable(path: Path, error: Exception) -> SourceError:
+    """The error for a file that is damaged, or something else altogether."""
+    lines = str(error).splitlines()
+    return SourceError(
+        str(path),
+        expected="a complete TFLite model",
+        actual=lines[0] if lines else type(error).__name__,
+        cure="check that the file is complete; write it again if it is not",
     )
+
+
+def is_sealed(model: Any, path: Path) -> bool:
+    """Whether the file is one of ours, unchanged since it was written (see `seal`)."""
+    checksum = _metadata(model).get(SEAL_KEY, b"")
+    return is_intact(path.read_bytes(), checksum)
+
+
+def interface_of(model: Any, path: Path) -> Interface:
+    """What the file says about its inputs and outputs; of a file from another tool, what can be seen.
+
+    Raises:
+        SourceError: It contradicts itself.
+    """
+    try:
+        content = _metadata(model).get(METADATA_KEY)
+        if content is not None:
+            return Interface.from_json(content.decode("utf-8", "replace"), subject=str(path))
+        graph = model.subgraphs[0]
+        return Interface(
+            tuple(_plain(graph.tensors[index]) for index in graph.inputs),
+            tuple(_plain(graph.tensors[index]) for index in graph.outputs),
+        )
+    except SourceError:
+        raise
+    except Exception as error:
+        raise unreadable(path, error) from None
+
+
+def _metadata(model: Any) -> dict[str, bytes]:
+    try:
+        return {
+            entry.name.decode("utf-8", "replace"): bytes(model.buffers[entry.buffer].data)
+            for entry in model.metadata or ()
+        }
+    except (AttributeError, IndexError, TypeError):
+        return {}  # damaged; what else is wrong shows elsewhere
 
 
 def _plain(tensor: Any) -> TensorInterface:
@@ -81,25 +107,34 @@ def _plain(tensor: Any) -> TensorInterface:
 def inspect(path: Path) -> Inspection:
     """Counts operators by the type of their first output: what the kernel computes in."""
     model = read(path)
-    graph = model.subgraphs[0]
-    counts: Counter[tuple[str, str]] = Counter()
-    for operator in graph.operators or ():
-        code = model.operatorCodes[operator.opcodeIndex]
-        name = OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
-        counts[name, TYPE_NAMES[graph.tensors[operator.outputs[0]].type]] += 1
-    found = interface_of(model, str(path))
+    found = interface_of(model, path)
+    try:
+        counts, weight_bytes = _count(model)
+    except Exception as error:
+        raise unreadable(path, error) from None
+    metadata = {
+        name: content.decode("utf-8", "replace") for name, content in _metadata(model).items() if name != SEAL_KEY
+    }
     return Inspection(
         format="tflite",
         size=path.stat().st_size,
         inputs=found.inputs,
         outputs=found.outputs,
         operators=tuple(OperatorCount(*key, count) for key, count in counts.most_common()),
-        weight_bytes=sum(_bytes(model.buffers[tensor.buffer]) for tensor in graph.tensors),
-        metadata={
-            entry.name.decode("utf-8", "replace"): bytes(model.buffers[entry.buffer].data).decode("utf-8", "replace")
-            for entry in model.metadata or ()
-        },
+        weight_bytes=weight_bytes,
+        metadata=metadata,
     )
+
+
+def _count(model: Any) -> tuple[Counter[tuple[str, str]], int]:
+    """Operators by name and type, and the bytes of all constants."""
+    graph = model.subgraphs[0]
+    counts: Counter[tuple[str, str]] = Counter()
+    for operator in graph.operators if graph.operators is not None else ():
+        code = model.operatorCodes[operator.opcodeIndex]
+        name = OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
+        counts[name, TYPE_NAMES[graph.tensors[operator.outputs[0]].type]] += 1
+    return counts, sum(_bytes(model.buffers[tensor.buffer]) for tensor in graph.tensors)
 
 
 def _bytes(buffer: Any) -> int:

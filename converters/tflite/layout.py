@@ -1,9 +1,9 @@
 """How the dimensions of a tensor lie in memory, as a permutation.
 
 A layout is a tuple in which place k holds the source's dimension that is stored k-th: NHWC of an NCHW source is
-(0, 2, 3, 1). Transposing a tensor changes only its layout, not its memory; memory moves when an operator demands a layout
-that the tensor does not have. So transposes travel along the graph until they cancel, and are written only where the
-algorithm itself needs one.
+(0, 2, 3, 1). Transposing a tensor changes only its layout, not its memory; memory moves when an operator demands a
+layout that the tensor does not have. So transposes travel along the graph until they cancel, and are written only where
+the algorithm itself needs one.
 """
 
 from __future__ import annotations

@@ -8,29 +8,30 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
+from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
 
 from edgecomp.converter import Array
-from edgecomp.converters.tflite.inspection import read_interface
-from edgecomp.errors import SourceError
+from edgecomp.errors import ConversionError
+from edgecomp.isolation import run_isolated
+
+#: Seconds that the trial run of a file that is not our own may take.
+_PATIENCE = 120.0
 
 
 class LiteRtPredictor:
     """An interpreter with XNNPACK, LiteRT's default."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        # Read and check by our own reader first: the native one aborts on some damaged files.
-        found = read_interface(path)
+        model = read(path)
+        found = interface_of(model, path)
         self.inputs, self.outputs = found.inputs, found.outputs
+        if not is_sealed(model, path):
+            _try_elsewhere(path)
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise SourceError(
-                str(path),
-                expected="a model that LiteRT can load",
-                actual=str(error).splitlines()[0],
-                cure="check that the file is complete; write it again if it is not",
-            ) from None
+            raise unreadable(path, error) from None
         self._inputs: list[Any] = self._interpreter.get_input_details()
         self._outputs: list[Any] = self._interpreter.get_output_details()
 
@@ -40,3 +41,20 @@ class LiteRtPredictor:
             self._interpreter.set_tensor(details["index"], np.asarray(array, order="C"))
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(details["index"]) for details in self._outputs]
+
+
+def _try_elsewhere(path: Path) -> None:
+    try:
+        run_isolated("edgecomp.converters.tflite.runtime:try_out", subject=str(path), timeout=_PATIENCE, path=str(path))
+    except ConversionError as error:
+        raise unreadable(path, RuntimeError(error.actual)) from None
+
+
+def try_out(path: str) -> None:
+    """Loads and runs a file on whatever lies in memory; the child's side of opening a file that is not our own."""
+    interpreter = Interpreter(model_path=path, num_threads=1)
+    try:
+        interpreter.allocate_tensors()
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        raise unreadable(Path(path), error) from None

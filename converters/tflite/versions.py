@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _INT8 = {
     name: version
     for version, names in {
-        2: "ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION DEPTH_TO_SPACE DEQUANTIZE EXP GATHER GELU LOG LOG_SOFTMAX LOGISTIC "
-        "MAX_POOL_2D MAXIMUM MEAN MINIMUM MIRROR_PAD MUL PAD PADV2 REDUCE_MAX REDUCE_MIN REDUCE_PROD RELU RELU6 "
-        "RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT_V STRIDED_SLICE SUB SUM TANH "
-        "TRANSPOSE",
+        2: "ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION DEPTH_TO_SPACE DEQUANTIZE EXP GATHER GELU "
+        "LOG LOG_SOFTMAX LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MIRROR_PAD MUL PAD PADV2 REDUCE_MAX REDUCE_MIN "
+        "REDUCE_PROD RELU RELU6 RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT_V "
+        "STRIDED_SLICE SUB SUM TANH TRANSPOSE",
         3: "BROADCAST_TO CAST CONV_2D DEPTHWISE_CONV_2D TILE",
         4: "FULLY_CONNECTED",
     }.items()
@@ -52,7 +52,8 @@ def operator_version(name: str, inputs: Inputs, outputs: Sequence[Tensor], optio
 
 def _conv(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
     source, weight = inputs[0], inputs[1]
-    assert source is not None and weight is not None
+    assert source is not None
+    assert weight is not None
     return 6 if source.shape[3] != weight.shape[3] else 1  # grouped
 
 

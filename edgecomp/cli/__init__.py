@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+from typing import Annotated
+
 import typer
 
 from edgecomp.cli import compress, convert, demo, inspect, targets, verify
 
 app = typer.Typer(
     name="edgecomp",
-    help="Trained PyTorch and ONNX models onto phones and ARM boards: compressed, converted, proven and measured.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -19,6 +22,25 @@ for module in (compress, convert, verify, targets, inspect, demo):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"edgecomp {version('edgecomp')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Trained PyTorch and ONNX models onto phones and ARM boards: compressed, converted, proven and measured."""
+
+
 def main() -> None:
     """The entry point of the `edgecomp` script."""
+    # What is half-made is removed on the way out, also when it is not a person who stops us.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     app()

@@ -1,86 +1,156 @@
-"""What every command shares: errors, `--json`, progress, and reading options."""
+"""What every command shares: answers and errors for people and machines, progress, and options."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
 
-from edgecomp.errors import EdgecompError, InputError
+from edgecomp.errors import EdgecompError, InputError, PromiseError
 
 Parameters = ParamSpec("Parameters")
-Returned = TypeVar("Returned")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback when something goes wrong.")]
-Shapes = Annotated[
-    list[str] | None, typer.Option("--shape", metavar="NAME=1x3x224x224", help="Fix the shape of a dynamic input.")
-]
-IoDtype = Annotated[str, typer.Option(help="float32, or int8 for quantized inputs and outputs.")]
-IoLayout = Annotated[str, typer.Option(help="nhwc, nchw or auto: how TFLite's image inputs and outputs lie.")]
 
 
-def command(function: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
-    """Turns errors into one clear message and an exit code: 2 for bad input, 1 for a broken promise, 130 for Ctrl-C.
+@dataclass(frozen=True)
+class Answer:
+    """What a command gives.
 
-    The function must have the parameters `as_json` and `debug`.
+    Attributes:
+        document: For `--json`.
+        show: Prints the same for people.
+        exit_code: 1 when a promise turned out to be broken.
+    """
+
+    document: Any
+    show: Callable[[Console], None]
+    exit_code: int = 0
+
+
+def command(function: Callable[Parameters, Answer]) -> Callable[Parameters, None]:
+    """Prints a command's answer, or one clear error, and gives the exit code.
+
+    The exit code is 2 for bad input, 1 for a broken promise, 130 for Ctrl-C. The function must have the parameters
+    `as_json` and `debug`.
     """
 
     @functools.wraps(function)
-    def wrapper(*arguments: Parameters.args, **options: Parameters.kwargs) -> Returned:
+    def wrapper(*arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        as_json = bool(options.get("as_json"))
         try:
-            return function(*arguments, **options)
-        except EdgecompError as error:
-            if options.get("debug"):
-                raise
-            if options.get("as_json"):
-                print_json(error.as_dict())
+            with _stdout_kept_clean() if as_json else contextlib.nullcontext():
+                answer = function(*arguments, **options)
+            if as_json:
+                print_json(answer.document)
             else:
-                stderr().print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
-            raise typer.Exit(error.exit_code) from None
+                answer.show(stdout())
+        except EdgecompError as error:
+            _fail(error, as_json=as_json, debug=bool(options.get("debug")))
         except KeyboardInterrupt:
-            if options.get("as_json"):
+            if as_json:
                 print_json({"error": "Interrupted"})
-            stderr().print("interrupted: nothing was written", highlight=False)
+            stderr().print("interrupted: nothing was written")
             raise typer.Exit(130) from None
         except BrokenPipeError:
             # The reader of our output went away (`edgecomp targets | head`); Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
+        except Exception as error:
+            unforeseen = PromiseError(
+                "edgecomp",
+                expected="no unforeseen error",
+                actual=f"{type(error).__name__}: {error}",
+                cure="run the same with --debug, and report what it shows",
+            )
+            _fail(unforeseen, as_json=as_json, debug=bool(options.get("debug")))
+        else:
+            if answer.exit_code:
+                raise typer.Exit(answer.exit_code)
 
     return wrapper
 
 
+def _fail(error: EdgecompError, *, as_json: bool, debug: bool) -> None:
+    if as_json:
+        print_json(error.as_dict())
+    if debug:
+        traceback.print_exc()
+    stderr().print(f"error: {error}", markup=False, soft_wrap=True)
+    raise typer.Exit(error.exit_code) from None
+
+
+@contextlib.contextmanager
+def _stdout_kept_clean() -> Iterator[None]:
+    """Sends what task files and native code print to stdout to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # C has a buffer of its own
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def stdout() -> Console:
     """The console for results."""
-    return Console(highlight=False)
+    return _console(stderr=False)
 
 
 def stderr() -> Console:
     """The console for progress, notes and errors."""
-    return Console(stderr=True)
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = 160  # a file is as wide as its lines
+    return console
+
+
+def table(*headings: str) -> Table:
+    """A table without frames: readable at 80 columns and in a file. The headings that start with > align right."""
+    made = Table(box=box.SIMPLE, pad_edge=False, show_edge=False)
+    for heading in headings:
+        made.add_column(heading.removeprefix(">"), justify="right" if heading.startswith(">") else "left")
+    return made
 
 
 def print_json(document: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
 
 
-@contextmanager
-def progress_bar(*, hidden: bool) -> Iterator[Callable[[str, int, int], None]]:
+@contextlib.contextmanager
+def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on stderr while a person is watching; gives the callback that moves it."""
     console = stderr()
-    columns = (TextColumn("{task.description:>10}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=hidden or not console.is_terminal) as bar:
+    columns = (
+        TextColumn("{task.description:>10}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         tasks: dict[str, TaskID] = {}
 
         def move(stage: str, done: int, total: int) -> None:
@@ -109,23 +179,10 @@ def parse_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None
                 f"--shape {option}",
                 expected="an input's name and positive sizes, such as image=1x3x224x224",
                 actual=repr(option),
-                cure="correct the option; `edgecomp inspect` lists the inputs",
+                cure="correct the option; `edgecomp inspect` lists the inputs of an .onnx file",
             )
         shapes[name] = shape
     return shapes or None
-
-
-def choose(option: str, value: str, allowed: tuple[str, ...]) -> Any:
-    """An option with a fixed set of values.
-
-    Raises:
-        InputError: The value is none of them.
-    """
-    if value not in allowed:
-        raise InputError(
-            f"{option} {value}", expected=f"one of {', '.join(allowed)}", actual=repr(value), cure="choose from the list"
-        )
-    return value
 
 
 def kilobytes(size: int) -> str:
@@ -133,12 +190,7 @@ def kilobytes(size: int) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
-def existing(path: Path) -> Path:
-    """A path that must exist.
-
-    Raises:
-        InputError: It does not.
-    """
-    if not path.exists():
-        raise InputError(str(path), expected="a file or folder", actual="no such file or folder", cure="check the path")
-    return path
+def default_folder(source: str, *suffix: str) -> Path:
+    """Where a result goes when `-o` does not say: named after the task file, the function or the model file."""
+    name = Path(source.rpartition(":")[2]).stem
+    return Path("dist") / "-".join((name, *suffix))

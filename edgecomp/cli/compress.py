@@ -2,136 +2,144 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli import common
-from edgecomp.cli.common import AsJson, Debug, IoDtype, IoLayout, Shapes, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, parse_shapes, progress_bar
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from edgecomp.pipeline import Result
     from edgecomp.recipe import Recipe
 
+Output = Annotated[Path | None, typer.Option("-o", "--output", help="The folder to make; it must not exist.")]
 Calibration = Annotated[
-    str | None, typer.Option(help="Calibration inputs: .npz, a folder of arrays or pictures, or file.py:function.")
+    str | None, typer.Option(help="Typical inputs: .npz, a folder of arrays or pictures, or file.py:function.")
 ]
 Evaluation = Annotated[str | None, typer.Option(help="file.py:function that yields (inputs, labels).")]
 Preprocess = Annotated[
     str | None, typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=...")
 ]
-Formats = Annotated[str | None, typer.Option(help="Comma-separated: tflite,onnxruntime,mnn.")]
+Precision = Annotated[str | None, typer.Option(help="int8 or fp32.")]
+IoDtype = Annotated[str | None, typer.Option(help="float32, or int8 for quantized inputs and outputs.")]
+IoLayout = Annotated[str | None, typer.Option(help="auto, nhwc or nchw: how TFLite's images lie.")]
+Shapes = Annotated[
+    list[str] | None, typer.Option("--shape", metavar="NAME=1x3x224x224", help="Fix the shape of a dynamic input.")
+]
 
 
 @command
 def run(
     source: Annotated[str, typer.Argument(help="task.py, module:function, model.onnx or program.pt2.")],
     target: Annotated[str | None, typer.Option(help="A device; `edgecomp targets` lists them.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="The folder to make.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe.toml.")] = None,
+    output: Output = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")] = None,
     calibration: Calibration = None,
     evaluation: Evaluation = None,
     preprocess: Preprocess = None,
-    formats: Formats = None,
-    precision: Annotated[str | None, typer.Option(help="int8 or fp32; by default the target's.")] = None,
-    estimator: Annotated[str | None, typer.Option(help="minmax, moving-average, percentile, mse or entropy.")] = None,
-    io_dtype: Annotated[str | None, typer.Option(help="float32, or int8 for quantized inputs and outputs.")] = None,
-    io_layout: Annotated[str | None, typer.Option(help="nhwc, nchw or auto, for TFLite's images.")] = None,
+    formats: Annotated[str | None, typer.Option(help="Comma-separated: tflite,onnxruntime,mnn.")] = None,
+    precision: Precision = None,
+    estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
+    io_dtype: IoDtype = None,
+    io_layout: IoLayout = None,
     min_agreement: Annotated[float, typer.Option(help="Least share of samples with the original's argmax.")] = 0.95,
     shape: Shapes = None,
     as_json: AsJson = False,
     debug: Debug = False,
-) -> None:
+) -> Answer:
     """Compress a model for a device and write verified artifacts."""
     from edgecomp.pipeline import compress
-    from edgecomp.frontends import load_source
     from edgecomp.recipe import default_recipe, load_recipe
     from edgecomp.target import load_target
     from edgecomp.verification import Tolerance
 
-    chosen = load_recipe(common.existing(recipe)) if recipe is not None else None
-    profile = load_target(target or (chosen.target if chosen is not None else _no_target()))
-    plan = chosen if chosen is not None else default_recipe(profile)
-    plan = adjusted(plan, profile.name, formats, precision, estimator, io_dtype, io_layout)
-    with common.progress_bar(hidden=as_json) as progress:
-        progress("load", 0, 1)
-        loaded = load_source(source, shapes=common.parse_shapes(shape))
-        folder = output or Path("dist") / f"{loaded.name}-{profile.name}"
+    given = None if recipe is None else load_recipe(recipe)
+    profile = load_target(target or (given.target if given is not None else _no_target()))
+    plan = changed(
+        given or default_recipe(profile),
+        target=profile.name,
+        formats=formats,
+        precision=precision,
+        estimator=estimator,
+        io_dtype=io_dtype,
+        io_layout=io_layout,
+    )
+    with progress_bar() as progress:
         result = compress(
-            loaded,
+            source,
             profile,
-            folder,
+            output or default_folder(source, profile.name),
             recipe=plan,
-            calibration=opener(calibration, loaded, preprocess),
-            evaluation=opener(evaluation, loaded, preprocess),
+            shapes=parse_shapes(shape),
+            calibration=calibration,
+            evaluation=evaluation,
+            preprocess=preprocess,
             tolerance=Tolerance(agreement=min_agreement),
             progress=progress,
         )
-    show(result, as_json=as_json)
+    return answer(result)
 
 
-def adjusted(
+def changed(
     recipe: Recipe,
+    *,
     target: str,
-    formats: str | None,
-    precision: str | None,
-    estimator: str | None,
-    io_dtype: str | None,
-    io_layout: str | None,
+    formats: str | None = None,
+    precision: str | None = None,
+    estimator: str | None = None,
+    io_dtype: str | None = None,
+    io_layout: str | None = None,
 ) -> Recipe:
-    """A recipe with what the command line says instead."""
-    from edgecomp.converter import available_formats
-    from edgecomp.quantization.estimators import ESTIMATORS
-    from edgecomp.quantization.static import StaticQuantization
+    """A recipe with what the command line says instead.
 
-    recipe = replace(recipe, target=target)
+    Raises:
+        SourceError: An option has a value that a recipe cannot have.
+    """
+    from edgecomp.recipe import Recipe
+
+    content = recipe.as_dict() | {"target": target}
     if formats is not None:
-        names = [name.strip() for name in formats.split(",")]
-        recipe = replace(recipe, formats=tuple(common.choose("--formats", n, available_formats()) for n in names))
+        content["formats"] = [name.strip() for name in formats.split(",")]
     if precision is not None:
-        common.choose("--precision", precision, ("fp32", "int8"))
-        steps = () if precision == "fp32" else recipe.steps or (StaticQuantization(),)
-        recipe = replace(recipe, precision=precision, steps=steps)  # type: ignore[arg-type]
-    if estimator is not None:
-        chosen = common.choose("--estimator", estimator, tuple(ESTIMATORS))
-        recipe = replace(recipe, steps=tuple(replace(step, estimator=chosen) for step in recipe.steps))
-    if io_dtype is not None:
-        chosen = common.choose("--io-dtype", io_dtype, ("float32", "int8"))
-        recipe = replace(recipe, export=replace(recipe.export, io_dtype=chosen))
-    if io_layout is not None:
-        chosen = common.choose("--io-layout", io_layout, ("auto", "nhwc", "nchw"))
-        recipe = replace(recipe, export=replace(recipe.export, io_layout=chosen))
-    return recipe
+        steps = [] if precision == "fp32" else content["steps"] or [{"kind": "static-int8"}]
+        content |= {"precision": precision, "steps": steps}
+    for step in content["steps"] if estimator is not None else ():
+        step["estimator"] = estimator
+    content["export"] |= {
+        key: value for key, value in (("io_dtype", io_dtype), ("io_layout", io_layout)) if value is not None
+    }
+    return Recipe.from_dict(content, subject="the options")
 
 
-def opener(place: str | None, source: Any, preprocess: str | None) -> Any:
-    """A function that opens the data at `place`, or None."""
-    if place is None:
-        return None
-    from edgecomp.frontends.data_files import open_data
-    from edgecomp.frontends.pictures import Preprocessing
+def answer(result: Result) -> Answer:
+    """What was made, for people and machines."""
+    from edgecomp.cli.tables import LEGEND, agreement_table
 
-    preprocessing = Preprocessing.parse(preprocess) if preprocess is not None else source.preprocessing
-    return lambda: open_data(place, source.input_specs, preprocessing=preprocessing)
+    def show(console: Console) -> None:
+        def line(text: str) -> None:
+            console.print(text, markup=False, soft_wrap=True)
+
+        line(f"{result.folder}: compared on {result.verification.samples} samples")
+        console.print(agreement_table(result))
+        line(LEGEND)
+        for note in result.manifest["notes"]:
+            line(f"note: {note}")
+        for artifact in result.manifest["artifacts"]:
+            reasons: dict[str, list[str]] = {}
+            for island in artifact["islands"]:
+                reasons.setdefault(island["reason"], []).append(f"{island['op_type']} {island['node']}")
+            for reason, nodes in reasons.items():
+                line(f"note: {artifact['file']} computes {_some(nodes)} in float: {reason}")
+
+    return Answer({"folder": str(result.folder), **result.manifest}, show)
 
 
-def show(result: Result, *, as_json: bool) -> None:
-    """Prints what was made."""
-    if as_json:
-        common.print_json({"folder": str(result.folder), **result.manifest})
-        return
-    from edgecomp.cli.tables import agreement_table
-
-    console = common.stdout()
-    console.print(agreement_table(result))
-    for note in result.manifest["notes"]:
-        console.print(f"note: {note}", markup=False)
-    for artifact in result.manifest["artifacts"]:
-        if artifact["islands"]:
-            names = ", ".join(sorted({f"{i['op_type']} ({i['reason']})" for i in artifact["islands"]}))
-            console.print(f"{artifact['file']} computes {len(artifact['islands'])} nodes in float: {names}", markup=False)
+def _some(names: list[str], limit: int = 3) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
 
 
 def _no_target() -> str:

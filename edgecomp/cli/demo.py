@@ -5,61 +5,63 @@ from __future__ import annotations
 import platform
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli import common
-from edgecomp.cli.common import AsJson, Debug, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar
+from edgecomp.cli.compress import Output
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgecomp.pipeline import Result
+
+_RUNS = 200
 
 
 @command
 def run(
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Keep the result in this folder.")] = None,
+    output: Output = None,
     target: Annotated[str, typer.Option(help="The device to compress for.")] = "raspberry-pi-4b",
     as_json: AsJson = False,
     debug: Debug = False,
-) -> None:
+) -> Answer:
     """Train a small network on handwritten digits, compress it, and show that the artifacts agree."""
     from edgecomp.benchmark import measure_local
     from edgecomp.pipeline import compress
-    from edgecomp.converter import load_converter
 
-    with tempfile.TemporaryDirectory(prefix="edgecomp-demo-") as temporary, common.progress_bar(hidden=as_json) as progress:
-        result = compress("edgecomp.demo:model", target, output or Path(temporary) / "digits", progress=progress)
-        float_file = Path(temporary) / "original.onnx"
-        write_float(result, float_file)
-        rows = {"original": float_file, **{path.name: path for path in result.artifacts.values()}}
+    with tempfile.TemporaryDirectory(prefix="edgecomp-demo-") as name, progress_bar() as progress:
+        result = compress("edgecomp.demo:model", target, output or Path(name) / "digits", progress=progress)
+        files = {"original": Path(name) / "original.onnx"} | {path.name: path for path in result.artifacts.values()}
+        _write_float(result, files["original"])
         latencies = {}
-        for done, (name, path) in enumerate(rows.items()):
-            progress("measure", done, len(rows))
-            latencies[name] = measure_local(path, runs=200, warmup=20).median
-        runtimes = {path.name: load_converter(name).runtime for name, path in result.artifacts.items()}
-        if as_json:
-            common.print_json({**result.manifest, "latency_ms": latencies, "measured_on": _machine()})
-            return
-        from edgecomp.cli.tables import agreement_table
+        for done, (row, path) in enumerate(files.items()):
+            progress("measure", done, len(files))
+            latencies[row] = measure_local(path, runs=_RUNS, warmup=20).latency.p50
+    machine = f"this PC ({platform.machine()})"
 
-        console = common.stdout()
-        console.print(agreement_table(result, latencies, measured_on="this PC"))
-        console.print("metric: accuracy on 500 digits that the network was not trained on")
-        for name, runtime in runtimes.items():
-            console.print(f"{name} ran in {runtime}", markup=False)
-        console.print(f"latency: median of 200 runs, 1 thread, {_machine()}, not the {target}; the original in ONNX Runtime")
-        if output is not None:
-            console.print(f"kept in {output}", markup=False)
+    def show(console: Console) -> None:
+        from edgecomp.cli.tables import LEGEND, agreement_table
+
+        runtimes = [f"{artifact['file']} in {artifact['runtime']}" for artifact in result.manifest["artifacts"]]
+        console.print(agreement_table(result, latencies))
+        for line in (
+            f"metric: accuracy on {result.verification.samples} digits that the network was not trained on",
+            LEGEND,
+            f"latency: median of {_RUNS} runs on one thread of {machine}, which is not a {target};",
+            f"{', '.join(runtimes)}, the original in ONNX Runtime",
+            *([] if output is None else [f"kept in {output}"]),
+        ):
+            console.print(line, markup=False, soft_wrap=True)
+
+    return Answer({**result.manifest, "latency_ms": latencies, "measured_on": machine}, show)
 
 
-def write_float(result: object, path: Path) -> None:
-    """The float graph as an `.onnx` file, for comparison."""
+def _write_float(result: Result, path: Path) -> None:
+    """The float graph as an `.onnx` file, to compare latencies with."""
     from dataclasses import replace
 
-    from edgecomp.pipeline import Result
     from edgecomp.converter import ConversionOptions, load_converter
 
-    assert isinstance(result, Result)
     load_converter("onnxruntime").convert(replace(result.model, quantization={}), path, ConversionOptions())
-
-
-def _machine() -> str:
-    return f"this PC ({platform.machine()})"

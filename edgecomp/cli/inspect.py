@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from edgecomp.cli import common
-from edgecomp.cli.common import AsJson, Debug, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edgecomp.interface import TensorInterface
 
 
 @command
@@ -18,25 +21,28 @@ def run(
     file: Annotated[Path, typer.Argument(help="A .tflite, .onnx, .ort or .mnn file.")],
     as_json: AsJson = False,
     debug: Debug = False,
-) -> None:
+) -> Answer:
     """Show operators, precisions, sizes, inputs and outputs of an artifact."""
-    from edgecomp.converter import converter_for
+    from edgecomp.artifact import find_converter
 
-    inspection = converter_for(common.existing(file)).inspect(file)
-    if as_json:
-        common.print_json(asdict(inspection))
-        return
-    console = common.stdout()
-    weights = common.kilobytes(inspection.weight_bytes)
-    console.print(f"{file}: {inspection.format}, {common.kilobytes(inspection.size)}, weights {weights}", markup=False)
-    for part in ("inputs", "outputs"):
-        for tensor in getattr(inspection, part):
-            shape = " x ".join("any" if size is None else str(size) for size in tensor.shape)
-            scale = f", scale {tensor.scale:.6g}, zero point {tensor.zero_point}" if tensor.scale is not None else ""
-            console.print(f"  {part[:-1]} {tensor.name}: {tensor.dtype} {shape}{scale}", markup=False)
-    table = Table()
-    for heading in ("operator", "precision", "count"):
-        table.add_column(heading)
-    for entry in inspection.operators:
-        table.add_row(entry.op_type, entry.precision, str(entry.count))
-    console.print(table)
+    inspection = find_converter(file).inspect(file)
+
+    def show(console: Console) -> None:
+        sizes = f"{kilobytes(inspection.size)}, weights {kilobytes(inspection.weight_bytes)}"
+        lines = [f"{file}: {inspection.format}, {sizes}"]
+        lines += [f"  input {_describe(tensor)}" for tensor in inspection.inputs]
+        lines += [f"  output {_describe(tensor)}" for tensor in inspection.outputs]
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
+        made = table("operator", "precision", ">count")
+        for entry in inspection.operators:
+            made.add_row(entry.op_type, entry.precision, str(entry.count))
+        console.print(made)
+
+    return Answer(asdict(inspection), show)
+
+
+def _describe(tensor: TensorInterface) -> str:
+    shape = " x ".join("any" if size is None else str(size) for size in tensor.shape) or "scalar"
+    layout = f", the source's dimensions in the order {tensor.permutation}" if tensor.permutation else ""
+    scale = "" if tensor.scale is None else f", scale {tensor.scale:.6g}, zero point {tensor.zero_point}"
+    return f"{tensor.name}: {tensor.dtype} {shape}{layout}{scale}"

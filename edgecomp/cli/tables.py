@@ -1,55 +1,85 @@
-"""The tables that commands print."""
+"""The table that compress, convert and demo print."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from rich.table import Table
-
-from edgecomp.cli.common import kilobytes
-from edgecomp.comparison import Comparison
+from edgecomp.cli.common import kilobytes, table
+from edgecomp.comparison import EQUAL
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from edgecomp.comparison import Comparison
     from edgecomp.pipeline import Result
+    from edgecomp.verification import Verdict
+
+#: What the headings mean.
+LEGEND = (
+    "same answer: share of samples with the original's argmax; SQNR: signal to noise against the original;\n"
+    "off by: mean and largest difference from the simulation, in quantization steps"
+)
+_HEADINGS = ("", ">size", ">metric", "output", ">same answer", ">SQNR", ">off by", ">latency")
+
+Row = dict[str, str]
 
 
-def agreement_table(result: Result, latencies: Mapping[str, float] | None = None, *, measured_on: str = "") -> Table:
-    """Original, simulation and artifacts side by side.
+def agreement_table(result: Result, latencies: Mapping[str, float] | None = None) -> Table:
+    """Original, simulation and artifacts, a line for each output; columns that would be empty are left out.
 
     Args:
         result: What `compress` made.
-        latencies: Row name -> median milliseconds.
-        measured_on: The machine that the latencies are from.
+        latencies: Row name -> milliseconds.
     """
     verification = result.verification
-    table = Table(title=f"{result.folder}: {verification.samples} samples", title_justify="left")
-    table.add_column("")
-    for heading in ("size", "metric", "agrees with original", "from the simulation, in steps"):
-        table.add_column(heading, justify="right")
-    if latencies is not None:
-        table.add_column(f"latency on {measured_on}", justify="right")
-
-    def row(name: str, size: int | None, metric: float | None, *cells: str) -> None:
-        latency = [] if latencies is None else [f"{latencies[name]:.3f} ms" if name in latencies else ""]
-        texts = ["" if size is None else kilobytes(size), "" if metric is None else f"{metric:.4f}", *cells]
-        table.add_row(name, *texts, *latency)
-
-    row("original", result.source_size, verification.metric, "", "")
-    files = {path.name: path for path in result.artifacts.values()}
+    sizes = {artifact["file"]: artifact["size"] for artifact in result.manifest["artifacts"]}
+    rows = [_head("original", result.source_size, verification.metric)]
     for verdict in verification.verdicts:
-        size = files[verdict.name].stat().st_size if verdict.name in files else None
-        row(verdict.name, size, verdict.metric, agreement(verdict.against_original), steps(verdict.against_simulation))
-    return table
+        first, *others = _lines(verdict)
+        rows += [_head(verdict.name, sizes.get(verdict.name), verdict.metric) | first, *others]
+    for row in rows:
+        if latencies and row.get("") in latencies:
+            row[">latency"] = f"{latencies[row['']]:.3f} ms"
+    headings = [heading for heading in _HEADINGS if any(row.get(heading) for row in rows)]
+    made = table(*headings)
+    for row in rows:
+        made.add_row(*(row.get(heading, "") for heading in headings))
+    return made
 
 
-def agreement(comparisons: tuple[Comparison, ...]) -> str:
-    """The share of equal argmaxes, or the SQNR where there is none; one figure per output."""
-    return ", ".join(f"{c.agreement:.1%}" if c.agreement is not None else f"{c.sqnr:.1f} dB" for c in comparisons)
+def _head(name: str, size: int | None, metric: float | None) -> Row:
+    row = {"": name}
+    if size is not None:
+        row[">size"] = kilobytes(size)
+    if metric is not None:
+        row[">metric"] = f"{metric:.4f}"
+    return row
 
 
-def steps(comparisons: tuple[Comparison, ...]) -> str:
-    """Mean and largest difference in quantization steps; one figure per output."""
-    return ", ".join(
-        f"{c.mean_difference:.2f} mean, {c.max_difference:.0f} max" if c.step else f"{c.sqnr:.1f} dB" for c in comparisons
-    )
+def _lines(verdict: Verdict) -> Iterator[Row]:
+    for compared, simulated in zip_longest(verdict.against_original, verdict.against_simulation):
+        several = len(verdict.against_original) > 1
+        yield {
+            "output": compared.output if several else "",
+            ">same answer": share(compared),
+            ">SQNR": decibels(compared),
+            ">off by": "" if simulated is None or not simulated.step else _steps(simulated),
+        }
+
+
+def share(comparison: Comparison) -> str:
+    """The share of equal answers, where there is such a thing."""
+    return "" if comparison.agreement is None else f"{comparison.agreement:.1%}"
+
+
+def decibels(comparison: Comparison) -> str:
+    """The SQNR; equal outputs, which have none, are said to be that."""
+    if comparison.sqnr is None:
+        return ""
+    return "equal" if comparison.sqnr == EQUAL else f"{comparison.sqnr:.1f} dB"
+
+
+def _steps(comparison: Comparison) -> str:
+    return f"{comparison.mean_difference:.2f}, {comparison.max_difference:.0f}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from edgecomp.cli import common
-from edgecomp.cli.common import AsJson, Debug, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_GAINS = {"compute": "time, memory", "memory": "memory"}
 
 
 @command
@@ -16,46 +20,42 @@ def run(
     name: Annotated[str | None, typer.Argument(help="A target's name, an alias, or the path of a TOML file.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
-) -> None:
+) -> Answer:
     """List the target devices, or show one with the sources of its facts."""
     from edgecomp.target import list_targets, load_target
 
     if name is not None:
-        profile = load_target(name)
-        if as_json:
-            common.print_json(profile.as_dict())
-        else:
-            _show(profile.as_dict())
-        return
+        profile = load_target(name).as_dict()
+        return Answer(profile, lambda console: _show(profile, console))
     profiles = [load_target(known) for known in list_targets()]
-    if as_json:
-        common.print_json([profile.as_dict() for profile in profiles])
-        return
-    table = Table()
-    for heading in ("name", "device", "cores", "int8 is faster by", "formats"):
-        table.add_column(heading, overflow="fold")
-    for profile in profiles:
-        cores = " + ".join(f"{cluster.count} x {cluster.core}" for cluster in profile.cpu.clusters)
-        gain = {"compute": "computing and memory", "memory": "memory"}.get(profile.precisions.get("int8", ""), "")
-        table.add_row(profile.name, profile.title, cores or profile.cpu.architecture, gain, ", ".join(profile.defaults.formats))
-    common.stdout().print(table)
+
+    def show(console: Console) -> None:
+        made = table("name", "device", "cores", "int8 saves")
+        for profile in profiles:
+            cores = " + ".join(f"{cluster.count} x {cluster.core}" for cluster in profile.cpu.clusters)
+            gain = _GAINS.get(profile.precisions.get("int8", ""), "")
+            made.add_row(profile.name, profile.title, cores or profile.cpu.architecture, gain)
+        console.print(made)
+
+    return Answer([profile.as_dict() for profile in profiles], show)
 
 
-def _show(profile: dict[str, Any]) -> None:
-    console = common.stdout()
-    console.print(f"{profile['name']}: {profile['title']}", markup=False)
-    for key, value in _flatten({k: v for k, v in profile.items() if k not in {"name", "title", "sources"}}):
-        console.print(f"  {key} = {value}", markup=False)
-    console.print("sources")
+def _show(profile: dict[str, Any], console: Console) -> None:
+    facts = {key: value for key, value in profile.items() if key not in {"name", "title", "sources"}}
+    lines = [f"{profile['name']}: {profile['title']}"]
+    lines += [f"  {key} = {value}" for key, value in _flat(facts)]
+    lines += ["sources"]
     for source in profile["sources"]:
-        console.print(f"  {', '.join(source['facts'])}: {source['title']}, {source['locator']}", markup=False, soft_wrap=True)
+        lines.append(f"  {', '.join(source['facts'])}: {source['title']}, {source['locator']}")
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def _flatten(table: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     for key, value in table.items():
         if isinstance(value, dict):
-            rows.extend(_flatten(value, f"{prefix}{key}."))
-        elif value not in (None, [], ()):
-            rows.append((prefix + key, str(value)))
-    return rows
+            yield from _flat(value, f"{prefix}{key}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for index, entry in enumerate(value):
+                yield from _flat(entry, f"{prefix}{key}[{index}].")
+        else:
+            yield prefix + key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

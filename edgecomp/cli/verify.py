@@ -1,45 +1,50 @@
-"""`edgecomp verify`: the agreement matrix again, from a result folder alone or against its source."""
+"""`edgecomp verify`: the agreement matrix again, from a result folder alone."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from edgecomp.cli import common
-from edgecomp.cli.common import AsJson, Debug, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, table
+from edgecomp.cli.compress import Preprocess
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @command
 def run(
     folder: Annotated[Path, typer.Argument(help="A folder that compress or convert wrote.")],
-    data: Annotated[str | None, typer.Option(help="More inputs: .npz, a folder, or file.py:function.")] = None,
-    preprocess: Annotated[str | None, typer.Option(help="How pictures become inputs.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="More inputs: .npz, a folder of arrays or pictures, or file.py:function.")
+    ] = None,
+    preprocess: Preprocess = None,
     as_json: AsJson = False,
     debug: Debug = False,
-) -> None:
+) -> Answer:
     """Check hashes and golden outputs of a result folder, and compare its artifacts on any data."""
     from edgecomp.reverification import verify_folder
 
-    result = verify_folder(common.existing(folder), data=data, preprocess=preprocess)
-    if as_json:
-        common.print_json(asdict(result))
-    else:
-        console = common.stdout()
-        table = Table(title=f"{folder}: {result.samples} samples", title_justify="left")
-        for heading in ("artifacts", "output", "agreement", "cosine", "SQNR", "largest difference"):
-            table.add_column(heading)
+    result = verify_folder(folder, data=data, preprocess=preprocess)
+
+    def show(console: Console) -> None:
+        from edgecomp.cli.tables import decibels, share
+
+        made = table("compared", "output", ">same answer", ">SQNR", ">largest difference")
         for pair in result.pairs:
             for entry in pair.comparisons:
-                agreement = "" if entry.agreement is None else f"{entry.agreement:.1%}"
-                unit = " steps" if entry.step else ""
-                cells = (f"{entry.cosine:.6f}", f"{entry.sqnr:.1f} dB", f"{entry.max_difference:.4g}{unit}")
-                table.add_row(f"{pair.reference} / {pair.candidate}", entry.output, agreement, *cells)
-        console.print(table)
+                largest = f"{entry.max_difference:.4g}{' steps' if entry.step else ''}"
+                names = f"{pair.reference} / {pair.candidate}"
+                made.add_row(names, entry.output, share(entry), decibels(entry), largest)
+        console.print(f"{folder}: {result.samples} samples", markup=False, soft_wrap=True)
+        if result.pairs:
+            console.print(made)
         for problem in result.violations:
-            console.print(f"broken: {problem}", markup=False)
-    if result.violations:
-        raise typer.Exit(1)
+            console.print(f"broken: {problem}", markup=False, soft_wrap=True)
+        if not result.violations:
+            console.print("every artifact is the one that was verified, and computes what was recorded")
+
+    return Answer(asdict(result), show, exit_code=1 if result.violations else 0)

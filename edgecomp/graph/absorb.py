@@ -1,16 +1,16 @@
 """Takes quantization that a source brings as operators out of its graph and into the quantization table.
 
-A graph with QuantizeLinear and DequantizeLinear says twice what it computes: the float operators, and between them where
-integers are. The table says the second, so that the graph need only say the first. Rules, cited where they are applied:
+A graph with QuantizeLinear and DequantizeLinear says two things: what is computed, and where integers are. The table
+says the second, so that the graph need only say the first. Rules, cited where they are applied:
 
-1. A QuantizeLinear becomes an Identity whose output has the parameters in the table; a DequantizeLinear of it disappears.
-   What follows only asks which of these Identity nodes can be left out.
+1. A QuantizeLinear becomes an Identity whose output has the parameters in the table; a DequantizeLinear of it
+   disappears. What follows only asks which of these Identity nodes can be left out.
 2. An Identity is left out when its input has the same parameters already (nothing changes), or when its input has none
    and nobody else reads it. Otherwise it stays: the other readers see numbers that were never rounded.
 3. A constant is replaced by the float that its integers stand for, and the table gives the same integers back.
 4. uint8 with zero point z is int8 with zero point z - 128: the same real numbers.
-5. What the scheme cannot hold (16-bit or 4-bit integers, blocks, activations per channel) stays in float, and the step's
-   facts name it.
+5. What the scheme cannot hold (16-bit or 4-bit integers, blocks, activations per channel) stays in float, and the
+   step's facts name it.
 6. Integers that the graph itself takes, gives or computes with are converted by plain arithmetic, so that the graph's
    inputs and outputs keep their types.
 """
@@ -51,11 +51,11 @@ def absorb_quantization(model: CompressedModel) -> CompressedModel:
         model: A graph as its exporter wrote it.
 
     Returns:
-        The same model when it has no such operators; otherwise one with a float graph that computes, with its table, what
-        the source computes. Names and types of inputs and outputs stay. Tensors that the source left without parameters
-        and that the scheme would give the parameters of a neighbour have them. The step "absorb" has the facts
-        "activations", "weights" and "biases" (numbers of tensors), and "notes": a sentence for everything that the
-        scheme holds differently or not at all.
+        The same model when it has no such operators; otherwise one with a float graph that computes, with its table,
+        what the source computes. Names and types of inputs and outputs stay. Tensors that the source left without
+        parameters and that the scheme would give the parameters of a neighbour have them. The step "absorb" has the
+        facts "activations", "weights" and "biases" (numbers of tensors), and "notes": a sentence for everything that
+        the scheme holds differently or not at all.
 
     Raises:
         SourceError: The model is quantized dynamically, or inside a subgraph, or its scales are broken.
@@ -278,7 +278,7 @@ class _Absorber:
         self._replace(node, value)
 
     def _move_integers(self, node: ir.Node) -> None:
-        """An operator that moves integers about moves what they stand for, when only DequantizeLinear reads the result."""
+        """What moves integers moves what they stand for, when only DequantizeLinear reads the result."""
         rule = scheme.OPERATORS.get(node.op_type)
         if rule is None or rule.output != "input":
             return

@@ -2,8 +2,8 @@
 
 Rules, cited by number where they are applied:
 
-1. A Gemm has a constant matrix, a constant bias of shape (N,) or none, alpha = beta = 1 and an untransposed input. Another
-   one becomes MatMul, Mul and Add.
+1. A Gemm has a constant matrix, a constant bias of shape (N,) or none, alpha = beta = 1 and an untransposed input.
+   Another one becomes MatMul, Mul and Add.
 2. No MatMul has a vector as operand: a Reshape makes it a matrix.
 3. Division by a constant is multiplication by its reciprocal, which differs in the last bit at most.
 4. Subtraction of a constant is addition of its negative, which differs in nothing.
@@ -11,7 +11,7 @@ Rules, cited by number where they are applied:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,19 @@ from edgecomp.graph.query import constant, input_of, is_float, shape_of
 Array = npt.NDArray[Any]
 
 
-def canonicalize(model: ir.Model) -> None:
-    """Applies every rule to every node of a graph with known shapes, in place."""
+def canonicalize(model: ir.Model, quantized: Container[str] = ()) -> None:
+    """Applies every rule to every node of a graph with known shapes, in place.
+
+    Args:
+        model: Changed in place.
+        quantized: Tensors with parameters. Rules 3 and 4 leave a constant among them alone: its negative would need
+            other parameters.
+    """
     graph = model.graph
     for node in tuple(graph):
         rewrite = _REWRITES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
+        if node.op_type in {"Div", "Sub"} and node.inputs[1] is not None and node.inputs[1].name in quantized:
+            continue
         if rewrite is not None and all(value.shape is not None for value in node.inputs if value is not None):
             rewrite(_Site(graph, node))
 
@@ -83,7 +91,7 @@ def _gemm(site: _Site) -> None:
     columns = shape_of(node.outputs[0])[1]
     offset = constant(bias)
     row = offset is not None and offset.size in {1, columns} and (offset.ndim == 0 or offset.shape[-1] == offset.size)
-    if weight is None or attributes.get_int("transA", 0) or not (bias is None or row):
+    if weight is None or bool(attributes.get_int("transA", 0)) or not (bias is None or row):
         _decompose_gemm(site, float(alpha), float(beta))
         return
     if alpha != 1:
@@ -122,7 +130,7 @@ def _decompose_gemm(site: _Site, alpha: float, beta: float) -> None:
 def _matmul(site: _Site) -> None:
     """Rule 2."""
     left, right = (shape_of(site.value(index)) for index in (0, 1))
-    if len(left) > 1 and len(right) > 1 or not left or not right:
+    if (len(left) > 1 and len(right) > 1) or not left or not right:
         return
     operands = []
     for index, (shape, wide) in enumerate(((left, (1, *left)), (right, (*right, 1)))):

@@ -1,7 +1,7 @@
 """GELU, which exporters spell out in a dozen ways and on-device runtimes have one operator for.
 
-gelu(x) = x/2 (1 + erf(x / sqrt 2)), and its approximation x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks and
-Gimpel, 2016). A product is taken as a set of factors, so that the order and the grouping do not matter.
+gelu(x) = x/2 (1 + erf(x / sqrt 2)), and its approximation x/2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) (Hendrycks
+and Gimpel, 2016). A product is taken as a set of factors, so that the order and the grouping do not matter.
 
 LayerNorm and SiLU stay spelled out: TFLite has operators for their parts only.
 """

@@ -98,7 +98,8 @@ class _Expansion:
     def _dequantize(self, position: int) -> ir.Value:
         value, scale, zero_point = (input_of(self._node, position + offset) for offset in range(3))
         # The only operand that may have a scale per channel is a weight: Conv's along 0, a matrix's along its columns.
-        column = 0 if self._node.op_type == "QLinearConv" or self._node.attributes.get_int("transB", 0) else 1
+        transposed = self._node.attributes.get_int("transB", 0)
+        column = 0 if self._node.op_type == "QLinearConv" or transposed else 1
         return self._conversion([value, scale, zero_point], column, f"input_{position}")
 
     def _bias(self, bias: ir.Value) -> ir.Value:

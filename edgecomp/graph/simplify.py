@@ -44,14 +44,14 @@ def simplify(model: CompressedModel) -> CompressedModel:
     before = len(graph.graph)
     common.InlinePass()(graph)
     with Protection(graph.graph, model.quantization) as protection:
-        common.DeduplicateInitializersPass()(graph)
         for _ in range(_MOST_ROUNDS):
             if not _simplify_once(graph):
                 break
         _infer_missing_shapes(graph)
-        canonicalize(graph)
+        canonicalize(graph, model.quantization)
         _simplify_once(graph)
-        canonicalize(graph)  # the rules join MatMul and Add to a Gemm again, whatever the shape of the bias
+        # The rules join MatMul and Add to a Gemm again, whatever the shape of the bias.
+        canonicalize(graph, model.quantization)
     common.RemoveUnusedNodesPass()(graph)
     common.RemoveUnusedOpsetsPass()(graph)
     common.TopologicalSortPass()(graph)
@@ -96,7 +96,7 @@ def _infer_missing_shapes(graph: ir.Model) -> None:
 
 
 def _is_worth_folding(node: ir.Node) -> bool:
-    """The graph is frozen, so what is constant is folded, unless the result is large and larger than what it is made of."""
+    """What is constant is folded, unless the result is large, and larger than what it is made of."""
     size = sum(_bytes(value) for value in node.outputs)
     return size <= max(_LARGEST_GROWTH, sum(_bytes(value) for value in node.inputs if value is not None))
 

@@ -1,9 +1,9 @@
 """Runs the float graph on calibration data and keeps statistics of chosen tensors, in memory that does not grow.
 
 The statistics are computed inside the graph: for each tensor its minimum, its maximum, and a systematic sample of its
-elements (a fixed stride that is coprime to the size, so that it visits every channel and position). ONNX Runtime returns
-three vectors a batch, whatever the size of the activations. The samples go into histograms whose range doubles when a
-value falls outside.
+elements (a fixed stride that is coprime to the size, so that it visits every channel and position). ONNX Runtime
+returns three vectors a batch, whatever the size of the activations. The samples go into histograms whose range doubles
+when a value falls outside.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime
+import onnxruntime  # type: ignore[import-untyped] # it ships no types
 
 from edgecomp.errors import DataError
 from edgecomp.graph.query import shape_of
@@ -50,7 +50,7 @@ class Statistics:
     def centers(self) -> FloatArray:
         """The middle of each bin."""
         bins = len(self.counts)
-        return (np.arange(bins) + 0.5) * (2 * self.edge / bins) - self.edge
+        return np.asarray((np.arange(bins) + 0.5) * (2 * self.edge / bins) - self.edge, np.float64)
 
 
 class Collector:
@@ -65,7 +65,10 @@ class Collector:
     def __init__(self, names: Sequence[str], sizes: Sequence[int], bins: int = 4096) -> None:
         self.batches = 0
         self._names = tuple(names)
+        # Of each sampled value: which tensor it belongs to, and where that tensor's histogram begins in `_counts`.
         self._owner = np.repeat(np.arange(len(names)), sizes)
+        self._begin = self._owner * bins
+        self._bins_per_unit = np.zeros(len(self._owner), np.float32)
         self._counts = np.zeros((len(names), bins), np.int64)
         self._edge = np.zeros(len(names))
         self._low, self._high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
@@ -94,26 +97,30 @@ class Collector:
         self._low, self._high = np.minimum(self._low, minima), np.maximum(self._high, maxima)
         self._widen(np.maximum(np.abs(minima), np.abs(maxima)))
         bins = self._counts.shape[1]
-        # Bin indices of all tensors at once: each tensor owns a stretch of `bins` numbers.
-        position = samples * (bins / 2 / self._edge)[self._owner].astype(np.float32) + np.float32(bins / 2)
-        index = np.clip(position.astype(np.int32), 0, bins - 1) + self._owner * bins
+        position = samples * self._bins_per_unit
+        position += np.float32(bins / 2)
+        index = np.clip(position, 0, bins - 1, out=position).astype(np.int64)
+        index += self._begin
         self._counts += np.bincount(index, minlength=self._counts.size).reshape(self._counts.shape)
         self.batches += 1
 
     def _widen(self, largest: FloatArray) -> None:
         """Doubles the range of each histogram that does not reach `largest`, merging pairs of bins."""
-        fresh = self._edge == 0
+        fresh, before = self._edge == 0, self._edge.copy()
         self._edge[fresh] = np.maximum(largest[fresh], 1e-30)
         bins = self._counts.shape[1]
         while (narrow := largest > self._edge).any():
             pairs = self._counts[narrow].reshape(-1, bins // 2, 2).sum(axis=2)
             self._counts[narrow] = np.pad(pairs, ((0, 0), (bins // 4, bins // 4)))
             self._edge[narrow] *= 2
+        if (self._edge != before).any():
+            self._bins_per_unit = (bins / 2 / self._edge)[self._owner].astype(np.float32)
 
     def result(self) -> dict[str, Statistics]:
         """The statistics by tensor name."""
         columns = (self._low, self._high, self._average_low, self._average_high)
-        rows = zip(self._names, *(column.tolist() for column in columns), self._counts, self._edge.tolist(), strict=True)
+        numbers = (column.tolist() for column in columns)
+        rows = zip(self._names, *numbers, self._counts, self._edge.tolist(), strict=True)
         return {name: Statistics(*row) for name, *row in rows}
 
 
@@ -122,7 +129,7 @@ def collect(
     tensors: Sequence[str],
     batches: Iterable[tuple[npt.NDArray[Any], ...]],
     *,
-    samples: int = 4096,
+    samples: int = 2048,
     threads: int = 0,
 ) -> dict[str, Statistics]:
     """Runs `model` on every batch and returns the statistics of `tensors`.

@@ -7,7 +7,10 @@ contradicts a rule, an Identity changes the parameters. Rules are the scheme's, 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, describe, input_of, is_constant, only_consumer, required_constant
@@ -36,7 +39,7 @@ def complete(graph: ir.Graph, table: Table) -> list[str]:
 
 
 def passes_integers_through(node: ir.Node) -> bool:
-    """Whether quantizing before `node` and after it gives the same integers: it moves or selects, and computes nothing."""
+    """Whether quantizing before `node` and after it gives the same integers: it moves or selects data only."""
     if node.op_type not in scheme.OPERATORS or scheme.OPERATORS[node.op_type].output != "input":
         return False
     match node.op_type:
@@ -190,7 +193,7 @@ def _complete_biases(graph: ir.Graph, table: Table) -> list[str]:
             continue
         array = required_constant(bias)
         scale = source.scale * weight.scale
-        wanted = QuantizationParameters(scale, np.int32(0), "int32", None if scale.ndim == 0 else 0)
+        wanted = QuantizationParameters(scale, np.zeros_like(scale, np.int32), "int32", None if scale.ndim == 0 else 0)
         if scale.ndim and array.shape != scale.shape:
             notes.append(f"{describe(node)} stays in float: its bias has the shape {array.shape}")
             table.pop(bias, None)
@@ -215,7 +218,7 @@ def _same_scale(entry: QuantizationParameters, wanted: QuantizationParameters) -
     )
 
 
-def _own_bias(graph: ir.Graph, node: ir.Node, bias: ir.Value, array: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
+def _own_bias(graph: ir.Graph, node: ir.Node, bias: ir.Value, array: npt.NDArray[Any]) -> ir.Value:
     name = f"{bias.name}/of/{node.name}"
     copy = ir.Value(name=name, shape=bias.shape, type=bias.type, const_value=ir.tensor(array, name=name))
     graph.register_initializer(copy)

@@ -1,19 +1,17 @@
 """From the statistics of a tensor to the range that is worth representing.
 
-Each estimator is a function Statistics -> (low, high). Clipping rare large values makes the step finer for all others; how
-much of that pays is what the estimators differ in.
+Each estimator is a function Statistics -> (low, high). Clipping rare large values makes the step finer for all others;
+how much of that pays is what the estimators differ in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from edgecomp.quantization.calibration import FloatArray, Statistics
-from edgecomp.quantization.scheme import activation_parameters
 
 Range = tuple[float, float]
 EstimatorName = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
@@ -33,20 +31,21 @@ def percentile(statistics: Statistics, share: float = 0.9999) -> Range:
     """The central `share` of all values, half of the rest cut off at each side."""
     cumulated = np.cumsum(statistics.counts) / statistics.counts.sum()
     tail = (1 - share) / 2
-    edges = np.linspace(-statistics.edge, statistics.edge, len(statistics.counts) + 1)
-    low = edges[np.searchsorted(cumulated, tail, side="right")]
-    high = edges[min(np.searchsorted(cumulated, 1 - tail, side="left") + 1, len(edges) - 1)]
+    bins = len(cumulated)
+    edges = np.linspace(-statistics.edge, statistics.edge, bins + 1)
+    low = edges[int(np.searchsorted(cumulated, tail, side="right"))]
+    high = edges[min(int(np.searchsorted(cumulated, 1 - tail, side="left")) + 1, bins)]
     return max(float(low), statistics.low), min(float(high), statistics.high)
 
 
 def mse(statistics: Statistics) -> Range:
     """The range with the smallest mean squared error between the values and their int8 representation."""
-    return _best(statistics, _squared_error)
+    return _best(statistics, _squared_errors)
 
 
 def entropy(statistics: Statistics) -> Range:
     """The range whose int8 histogram diverges least from the float one (Migacz, 2017)."""
-    return _best(statistics, _divergence)
+    return _best(statistics, _divergences)
 
 
 ESTIMATORS: dict[EstimatorName, Callable[[Statistics], Range]] = {
@@ -57,63 +56,79 @@ ESTIMATORS: dict[EstimatorName, Callable[[Statistics], Range]] = {
     "entropy": entropy,
 }
 
-_Loss = Callable[[FloatArray, npt.NDArray[np.int64], float, float], float]
+#: Values, how often each occurs, then the candidates: low, high, scale and zero point -> the loss of each candidate.
+_Losses = Callable[[FloatArray, FloatArray, FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]
 
 
-def _best(statistics: Statistics, loss: _Loss) -> Range:
+def _best(statistics: Statistics, losses: _Losses) -> Range:
     """Searches both ends together, then each end alone."""
     filled = statistics.counts > 0
-    centers, counts = statistics.centers[filled], statistics.counts[filled]
     # The histogram holds a sample only; the extremes were seen too, once at least.
-    centers = np.concatenate([[statistics.low], centers, [statistics.high]])
-    counts = np.concatenate([[1], counts, [1]])
+    centers = np.clip(statistics.centers[filled], statistics.low, statistics.high)
+    values = np.concatenate([[statistics.low], centers, [statistics.high]])
+    counts = np.concatenate([[1.0], statistics.counts[filled].astype(np.float64), [1.0]])
+
+    def choose(low: FloatArray, high: FloatArray) -> Range:
+        index = int(np.argmin(losses(values, counts, low, high, *_parameters(low, high))))
+        return float(low[index]), float(high[index])
+
     shrink = np.linspace(0.3, 1.0, 71)
-    best = min(
-        _candidates(statistics.low, statistics.high, shrink, shrink), key=lambda ends: loss(centers, counts, *ends)
-    )
-    for _ in range(2):
-        refine = np.linspace(0.8, 1.25, 46)
-        one = np.ones_like(refine)
-        for low, high in ((refine, one), (one, refine)):
-            near = [
-                (max(a, statistics.low), min(b, statistics.high)) for a, b in _candidates(*best, low, high)
-            ]
-            best = min([best, *near], key=lambda ends: loss(centers, counts, *ends))
+    best = choose(statistics.low * shrink, statistics.high * shrink)
+    # The first candidate is the best so far, which therefore wins a tie.
+    refine = np.concatenate([[1.0], np.linspace(0.8, 1.25, 46)])
+    one = np.ones_like(refine)
+    for low, high in ((refine, one), (one, refine)) * 2:
+        best = choose(np.maximum(best[0] * low, statistics.low), np.minimum(best[1] * high, statistics.high))
     return best
 
 
-def _candidates(low: float, high: float, low_factors: FloatArray, high_factors: FloatArray) -> Iterator[Range]:
-    return zip((low * low_factors).tolist(), (high * high_factors).tolist(), strict=True)
+def _parameters(low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Scale and zero point of many ranges: `scheme.activation_parameters`, elementwise."""
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale = ((high - low) / 255).astype(np.float32)
+    steps = np.where(scale > 1e-12, scale, np.float32(1e-6)).astype(np.float64)
+    return steps, np.clip(np.rint(-128 - low / steps), -128, 127)
 
 
-def _levels(values: FloatArray, low: float, high: float) -> tuple[FloatArray, float, float]:
-    """The integer that each value becomes, with the scale and zero point that made it."""
-    parameters = activation_parameters(low, high)
-    scale, zero_point = float(parameters.scale), float(parameters.zero_point)
-    return np.clip(np.rint(values / scale) + zero_point, -128, 127), scale, zero_point
+def _squared_errors(
+    values: FloatArray,
+    counts: FloatArray,
+    _low: FloatArray,
+    _high: FloatArray,
+    scale: FloatArray,
+    zero_point: FloatArray,
+) -> FloatArray:
+    # In steps, for all candidates at once: rows are candidates, columns are values. float32 is fast, and exact enough
+    # for numbers of at most a few hundred steps.
+    steps = np.multiply.outer((1 / scale).astype(np.float32), values.astype(np.float32))
+    nearest = np.rint(steps)
+    np.clip(nearest, (-128 - zero_point)[:, None], (127 - zero_point)[:, None], out=nearest)
+    nearest -= steps
+    np.square(nearest, out=nearest)
+    return np.asarray(nearest @ (counts / counts.sum()).astype(np.float32)) * scale**2
 
 
-def _squared_error(values: FloatArray, counts: npt.NDArray[np.int64], low: float, high: float) -> float:
-    levels, scale, zero_point = _levels(values, low, high)
-    return float(((values - (levels - zero_point) * scale) ** 2 * counts).sum())
+def _divergences(
+    values: FloatArray, counts: FloatArray, low: FloatArray, high: FloatArray, scale: FloatArray, zero_point: FloatArray
+) -> FloatArray:
+    rows = zip(low, high, scale, zero_point, strict=True)
+    return np.array([_divergence(values, counts, *row) for row in rows])
 
 
-def _divergence(values: FloatArray, counts: npt.NDArray[np.int64], low: float, high: float) -> float:
-    """KL divergence of the float histogram, its tails moved into the edge bins, from its int8 version spread out again."""
-    levels, _, _ = _levels(values, low, high)
-    index = levels.astype(np.int64) + 128
-    inside = (values >= low) & (values <= high)
-    # The reference keeps what is clipped (in the edge bins); the quantized version has lost it.
-    total = np.bincount(index, counts, minlength=256)
-    kept = np.bincount(index[inside], counts[inside], minlength=256)
-    width = np.bincount(index[inside], minlength=256)
-    reference = counts[inside].astype(np.float64)
-    first, last = (np.flatnonzero(inside)[[0, -1]] if inside.any() else (0, 0))
-    if not inside.any() or kept.sum() == 0:
+def _divergence(
+    values: FloatArray, counts: FloatArray, low: float, high: float, scale: float, zero_point: float
+) -> float:
+    """KL divergence of the float histogram, its tails moved into the edge bins, from its int8 version spread again."""
+    first = int(np.searchsorted(values, min(low, 0.0), side="left"))
+    last = int(np.searchsorted(values, max(high, 0.0), side="right"))
+    if first == last:
         return float("inf")
+    inside = counts[first:last]
+    level = np.clip(np.rint(values[first:last] / scale) + zero_point, -128, 127).astype(np.int64) + 128
+    # The reference keeps what is clipped, in its edge bins; the quantized version has lost it.
+    reference = inside.copy()
     reference[0] += counts[:first].sum()
-    reference[-1] += counts[last + 1 :].sum()
-    spread = (kept / np.maximum(width, 1))[index[inside]]
-    p, q = reference / total.sum(), spread / kept.sum()
-    positive = p > 0
-    return float((p[positive] * np.log(p[positive] / np.maximum(q[positive], 1e-12))).sum())
+    reference[-1] += counts[last:].sum()
+    kept, width = np.bincount(level, inside, minlength=256), np.bincount(level, minlength=256)
+    p, q = reference / counts.sum(), (kept / np.maximum(width, 1))[level] / inside.sum()
+    return float((p * np.log(p / np.maximum(q, 1e-12))).sum())

@@ -85,7 +85,8 @@ class QuantizationParameters:
         scale, zero_point = self._broadcast(array.ndim)
         low, high = INTEGER_RANGE[self.dtype]
         integers = np.rint(array.astype(wide) / scale.astype(wide)) + zero_point
-        return np.clip(integers, low, high).astype(self.dtype)
+        stored: npt.NDArray[np.signedinteger] = np.clip(integers, low, high).astype(self.dtype)
+        return stored
 
     def dequantize(self, integers: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The real numbers that `integers` stand for, as float32 of the same shape."""

@@ -6,9 +6,10 @@ off it is the simulation that predicts every artifact.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.query import clip_bounds, is_constant, required_constant
@@ -37,8 +38,8 @@ def to_qdq(
             which changes no value.
 
     Returns:
-        A new graph. Clips that the saturation of their quantized output makes redundant are left out. A float node reads
-        and gives out what another float node, or a float input, gives as it is, without a detour over integers.
+        A new graph. Clips that the saturation of their quantized output makes redundant are left out. A float node
+        reads what another float node, or a float input, gives as it is, without a detour over integers.
     """
     graph = model.graph.clone()
     if model.quantization:
@@ -56,7 +57,9 @@ def is_redundant_clip(node: ir.Node, parameters: QuantizationParameters) -> bool
     """
     low, high = clip_bounds(node)
     lowest, highest = parameters.range
-    quantized_low, quantized_high = parameters.quantize(np.array([max(low, lowest * 2 - 1), min(high, highest * 2 + 1)]))
+    quantized_low, quantized_high = parameters.quantize(
+        np.array([max(low, lowest * 2 - 1), min(high, highest * 2 + 1)])
+    )
     smallest, largest = parameters.quantize(np.array([lowest * 2 - 1, highest * 2 + 1]))
     return bool(quantized_low == smallest and quantized_high == largest)
 
@@ -74,7 +77,8 @@ class _Writer:
             if activation is None or not scheme.runs_in_integers(activation, self._table):
                 continue
             before, after = node.outputs[0], activation.outputs[0]
-            assert before.name is not None and after.name is not None
+            assert before.name is not None
+            assert after.name is not None
             if not scheme.runs_in_integers(node, self._table) or self._table[before.name] != self._table[after.name]:
                 continue
             if is_redundant_clip(activation, self._table[after.name]):
@@ -159,8 +163,9 @@ class _Writer:
         zero_point = (parameters.zero_point + (128 if dtype == "uint8" else 0)).astype(dtype)
         return [self._constant(f"{name}/scale", parameters.scale), self._constant(f"{name}/zero_point", zero_point)]
 
-    def _constant(self, name: str, array: np.ndarray) -> ir.Value:  # type: ignore[type-arg]
-        value = ir.Value(name=name, const_value=ir.Tensor(np.asarray(array), name=name))
-        value.shape, value.type = value.const_value.shape, ir.TensorType(value.const_value.dtype)  # type: ignore[union-attr]
+    def _constant(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
+        # Not ir.tensor(): it tries every protocol that an array could have, which takes longer than all the rest.
+        tensor = ir.Tensor(array, name=name)
+        value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape))
         self._graph.register_initializer(value)
         return value

@@ -150,6 +150,9 @@ def _quantizable_variant(node: ir.Node) -> bool:
     """Attributes that take an operator out of the scheme."""
     attributes = node.attributes
     match node.op_type:
+        case "AveragePool":
+            # ONNX Runtime's integer kernel divides by the elements that ceil_mode adds too, unlike its float kernel.
+            return not (attributes.get_int("ceil_mode", 0) and attributes.get_int("count_include_pad", 0))
         case "Resize":
             return attributes.get_string("mode", "nearest") in {"nearest", "linear"}
         case "Pad":
@@ -192,10 +195,10 @@ def activation_parameters(low: float, high: float, dtype: IntegerType = "int8") 
     lowest, highest = INTEGER_RANGE[dtype]
     if dtype == "int16":
         scale = np.float32(max(-low, high) / highest)
-        return QuantizationParameters(_positive(scale), np.int32(0), dtype)
+        return QuantizationParameters(np.asarray(_positive(scale)), np.array(0, np.int32), dtype)
     scale = _positive(np.float32((high - low) / (highest - lowest)))
     zero_point = int(np.clip(np.rint(lowest - low / float(scale)), lowest, highest))
-    return QuantizationParameters(scale, np.int32(zero_point), dtype)
+    return QuantizationParameters(np.asarray(scale), np.array(zero_point, np.int32), dtype)
 
 
 def _positive(scale: np.float32) -> np.float32:
@@ -208,4 +211,4 @@ def fixed_parameters(node: ir.Node) -> QuantizationParameters | None:
     fixed = OPERATORS[node.op_type].fixed
     if fixed is None:
         return None
-    return QuantizationParameters(np.float32(fixed[0]), np.int32(fixed[1]))
+    return QuantizationParameters(np.array(fixed[0], np.float32), np.array(fixed[1], np.int32))

@@ -18,8 +18,8 @@ from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.plan import plan
 
-#: Kernels multiply with input scale x weight scale / output scale as a 31-bit integer and a shift; below this ratio they
-#: refuse (XNNPACK at 2**-32).
+#: Kernels multiply with input scale x weight scale / output scale as a 31-bit integer and a shift; below this ratio
+#: they refuse (XNNPACK at 2**-32).
 _SMALLEST_MULTIPLIER = 2.0**-28
 
 #: A bias beyond this many steps leaves the accumulator no room.
@@ -38,7 +38,7 @@ class StaticQuantization:
 
     estimator: EstimatorName = "mse"
     per_channel: bool = True
-    samples: int = 4096
+    samples: int = 2048
 
 
 def quantize_static(
@@ -126,26 +126,31 @@ def _quantize_weighted(
         bias_size = bias_size if axis is not None and bias_size.shape == scale.shape else bias_size.max()
         scale = np.maximum(scale, bias_size / (float(source.scale) * _LARGEST_BIAS))
     scale = scale.astype(np.float32)
-    table[weight.name or ""] = QuantizationParameters(scale, np.int32(0), "int8", axis)
+    table[weight.name or ""] = QuantizationParameters(scale, np.zeros_like(scale, np.int32), "int8", axis)
     if bias is not None:
         own = _own(graph, node, 2, table)
         bias_axis = None if axis is None or scale.ndim == 0 else 0
-        table[own.name or ""] = QuantizationParameters(source.scale * scale, np.int32(0), "int32", bias_axis)
+        product = np.asarray(source.scale * scale)
+        table[own.name or ""] = QuantizationParameters(product, np.zeros_like(product, np.int32), "int32", bias_axis)
 
 
 def _parameters(value: ir.Value | None, table: Mapping[str, QuantizationParameters]) -> QuantizationParameters:
-    assert value is not None and value.name is not None
+    assert value is not None
+    assert value.name is not None
     return table[value.name]
 
 
 def _own(graph: ir.Graph, node: ir.Node, index: int, table: Mapping[str, QuantizationParameters]) -> ir.Value:
     """The constant at an input, copied first when another node's use of it already has parameters."""
     value = node.inputs[index]
-    assert value is not None and value.name is not None
+    assert value is not None
+    assert value.name is not None
     if value.name not in table:
         return value
     name = f"{value.name}/of/{node.name}/{index}"
-    copy = ir.Value(name=name, shape=value.shape, type=value.type, const_value=ir.tensor(required_constant(value), name=name))
+    copy = ir.Value(
+        name=name, shape=value.shape, type=value.type, const_value=ir.tensor(required_constant(value), name=name)
+    )
     graph.register_initializer(copy)
     node.replace_input_with(index, copy)
     return copy

@@ -38,7 +38,7 @@ def _resize(
 _UP, _DOWN, _ODD = (12, 16), (3, 4), (9, 11)
 RESIZES = [
     *(
-        Case(f"resize-nearest-{coordinates}-{name}", _resize("nearest", coordinates, sizes, nearest))
+        Case(f"resize-nearest-{coordinates}-{nearest}-{name}", _resize("nearest", coordinates, sizes, nearest))
         for coordinates, nearest in (
             ("asymmetric", "floor"),  # torch nearest
             ("half_pixel", "round_prefer_floor"),  # torch nearest-exact, TF half pixel
@@ -232,8 +232,10 @@ BORDERS = [
     Case("shared-weight", _shared_weight, steps=2),
 ]
 
-CASES: dict[str, Case] = {
-    case.name: case
+_ALL = [
+    case
     for table in (CONVOLUTIONS, PRODUCTS, ARITHMETIC, ACTIVATIONS, POOLS, REDUCTIONS, MOVES, RESIZES, SHAPES, BORDERS)
     for case in table
-}
+]
+CASES: dict[str, Case] = {case.name: case for case in _ALL}
+assert len(CASES) == len(_ALL), "two cases have the same name"

@@ -61,9 +61,7 @@ def net(*, curved: bool = True, opset: int = 17) -> onnx.ModelProto:
         node("GlobalAveragePool", ["k"], ["g"], "gap"),
         node("Reshape", ["g", number("flat", [1, 12], np.int64)], ["f"], "flatten"),
         node("Gemm", ["f", weight("w5", 10, 12), weight("b5", 10)], ["logits"], "head", transB=1),
-        node("Softmax", ["logits"], ["y"], "softmax", axis=1)
-        if curved
-        else node("Relu", ["logits"], ["y"], "relu5"),
+        node("Softmax", ["logits"], ["y"], "softmax", axis=1) if curved else node("Relu", ["logits"], ["y"], "relu5"),
     ]
     graph = helper.make_graph(
         nodes,

@@ -7,12 +7,12 @@ import onnx_ir as ir
 import pytest
 from hypothesis import HealthCheck, given, settings
 from onnx import TensorProto, helper, numpy_helper
+from onnx_sources import run
+from random_graphs import Builder, models
 
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.parameters import QuantizationParameters
-from random_graphs import Builder, models
-from onnx_sources import run
 
 
 def model_of(nodes, inputs, outputs, constants=None, opset=20):
@@ -145,7 +145,14 @@ OLD_MODELS = {
     "softmax-1": (11, [node("Softmax", axis=1)], [2, 3, 4], [2, 3, 4], {}, ["Reshape", "Softmax", "Reshape"]),
     "softmax-last": (9, [node("Softmax", axis=1)], [2, 3], [2, 3], {}, ["Softmax"]),
     "upsample-9": (9, [node("Upsample", "x s", mode="nearest")], IMAGE, [1, 3, 8, 8], HALF, ["Resize"]),
-    "upsample-7": (8, [node("Upsample", mode="nearest", scales=[1.0, 1.0, 2.0, 2.0])], IMAGE, [1, 3, 8, 8], {}, ["Resize"]),
+    "upsample-7": (
+        8,
+        [node("Upsample", mode="nearest", scales=[1.0, 1.0, 2.0, 2.0])],
+        IMAGE,
+        [1, 3, 8, 8],
+        {},
+        ["Resize"],
+    ),
     "resize-10": (10, [node("Resize", "x s", mode="nearest")], IMAGE, [1, 3, 8, 8], HALF, ["Resize"]),
     "reduce-sum": (11, [node("ReduceSum", axes=[1], keepdims=0)], [1, 3, 4], [1, 4], {}, ["ReduceSum"]),
     "reduce-mean": (13, [node("ReduceMean", axes=[2, 3])], IMAGE, [1, 3, 1, 1], {}, ["ReduceMean"]),
@@ -249,6 +256,17 @@ def test_time_is_linear_in_the_number_of_nodes():
     seconds(10)
     # 8 times the nodes: quadratic work would take 64 times as long.
     assert seconds(1600) < 20 * max(seconds(200), 0.05)
+
+
+def test_equal_constants_stay_two_since_their_parameters_may_differ():
+    bias = np.float32([0.5, 1.5])
+    kernel = np.random.default_rng(0).random((2, 3, 1, 1), np.float32)
+    nodes = [node("Conv", "x w a", "c"), node("Conv", "x v b", "d"), node("Add", "c d")]
+    constants = {"w": kernel, "v": kernel + 1, "a": bias, "b": bias.copy()}
+    model = ir.from_proto(model_of(nodes, {"x": IMAGE}, {"y": [1, 2, 4, 4]}, constants))
+    coarse, fine = (QuantizationParameters(np.float32(scale), np.int32(0), "int32") for scale in (0.1, 0.01))
+    result = simplify(CompressedModel(model, {"a": coarse, "b": fine}))
+    assert result.quantization == {"a": coarse, "b": fine}
 
 
 def test_the_table_stays_true():

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, unary
+
 from edgecomp.graph.query import clip_bounds
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip
@@ -108,7 +108,9 @@ def hard_sigmoid(operation: Operation) -> None:
     factor, offset = (_scalar(operation, number) for number in (alpha, beta))
     scaled = operation.temporary(source)
     if source.quantization is not None:
-        parameters = QuantizationParameters(source.quantization.scale * np.float32(alpha), source.quantization.zero_point)
+        parameters = QuantizationParameters(
+            source.quantization.scale * np.float32(alpha), source.quantization.zero_point
+        )
         scaled = operation.builder.tensor(f"{operation.node.name}/scaled", source.shape, source.dtype, parameters)
     operation.emit("MUL", [source, factor], [scaled], schema.MulOptionsT())
     if operation.integer:
@@ -122,7 +124,7 @@ def hard_sigmoid(operation: Operation) -> None:
 def _scalar(operation: Operation, number: float) -> Tensor:
     if not operation.integer:
         return operation.real_constant(number, "constant")
-    parameters = QuantizationParameters(np.float32(max(abs(number), 1e-6) / 127), np.int32(0))
+    parameters = QuantizationParameters(np.array(max(abs(number), 1e-6) / 127, np.float32), np.array(0, np.int32))
     return operation.builder.constant("constant", parameters.quantize(np.array(number)), parameters)
 
 

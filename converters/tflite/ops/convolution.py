@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.windows import emit_image, image, padded, window_of
+
 from edgecomp.graph.query import shape_of
 from edgecomp.quantization.parameters import QuantizationParameters
 
@@ -145,7 +145,7 @@ def bias_constant(operation: Operation, channels: int) -> Tensor:
     if source is None or weight is None:
         return operation.builder.constant(name, np.zeros(channels, np.float32))
     axis = None if weight.axis is None else 0
-    parameters = QuantizationParameters(source.scale * weight.scale, np.int32(0), "int32", axis)
+    parameters = QuantizationParameters(source.scale * weight.scale, np.array(0, np.int32), "int32", axis)
     return operation.builder.constant(name, np.zeros(channels, np.int32), parameters)
 
 

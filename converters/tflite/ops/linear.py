@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-from ai_edge_litert import schema_py_generated as schema
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
 from edgecomp.converters.tflite.layout import identity
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.convolution import bias_constant, weight_constant
@@ -34,12 +36,15 @@ def matmul(operation: Operation) -> None:
     flipped = identity(ranks[1])
     flipped = (*flipped[:-2], flipped[-1], flipped[-2])
     options.adjY = operation.layout(1) == flipped and right.const_value is None
-    tensors = [operation.input(0, identity(ranks[0])), operation.input(1, flipped if options.adjY else identity(ranks[1]))]
+    tensors = [
+        operation.input(0, identity(ranks[0])),
+        operation.input(1, flipped if options.adjY else identity(ranks[1])),
+    ]
     operation.emit("BATCH_MATMUL", tensors, [operation.output(identity(max(ranks)))], options)
 
 
-def _fully_connected(operation: Operation, weight: np.ndarray) -> None:  # type: ignore[type-arg]
-    """x @ weight.T + bias; `weight` has the shape (out, in)."""
+def _fully_connected(operation: Operation, weight: npt.NDArray[Any]) -> None:
+    """X @ weight.T + bias; `weight` has the shape (out, in)."""
     rank = len(operation.shape(0))
     order = operation.lowering.order(operation.value(0))
     if order is not None:

@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import channels_last, identity, reshaped, stored_shape, transposed
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.elementwise import common_layout
+
 from edgecomp.graph.query import constant, input_of, is_constant, pads_of, shape_of
 
 
@@ -131,8 +131,11 @@ def pad(operation: Operation) -> None:
     pairs = np.array([(pads[dimension], pads[dimension + rank]) for dimension in layout], np.int32)
     source = _cropped(operation, np.maximum(-pairs, 0))
     pairs = np.maximum(pairs, 0)
-    if mode in {"edge", "wrap"}:
-        _repeat(operation, source, pairs, mode)
+    if mode == "edge":
+        _repeat(operation, source, pairs, "edge")
+        return
+    if mode == "wrap":
+        _repeat(operation, source, pairs, "wrap")
         return
     result = operation.output(layout)
     paddings = operation.builder.constant("paddings", pairs)
@@ -143,7 +146,11 @@ def pad(operation: Operation) -> None:
         return
     if mode != "constant":
         raise Unsuited(f"TFLite has no Pad of mode {mode!r}")
-    fill = operation.constant(2).reshape(-1)[0] if operation.has_input(2) else operation.node.attributes.get_float("value", 0.0)
+    fill = (
+        operation.constant(2).reshape(-1)[0]
+        if operation.has_input(2)
+        else operation.node.attributes.get_float("value", 0.0)
+    )
     if not fill:
         operation.emit("PAD", [source, paddings], [result], schema.PadOptionsT())
         return
@@ -190,7 +197,9 @@ def gather(operation: Operation) -> None:
     options = schema.GatherOptionsT()
     options.axis = layout.index(axis)
     if indices is not None:
-        where = operation.builder.constant("indices", np.where(indices < 0, indices + shape[axis], indices).astype(np.int32))
+        where = operation.builder.constant(
+            "indices", np.where(indices < 0, indices + shape[axis], indices).astype(np.int32)
+        )
     else:
         where = operation.input(1, identity(rank))
     target = layout if rank == 1 else identity(len(shape) - 1 + rank)
@@ -218,7 +227,7 @@ def expand(operation: Operation) -> None:
 def depth_to_space(operation: Operation) -> None:
     """DepthToSpace -> DEPTH_TO_SPACE; in CRD order (torch's PixelShuffle) the channels are reordered before."""
     block = operation.node.attributes.get_int("blocksize") or 1
-    batch, depth, *_ = operation.shape(0)
+    depth = operation.shape(0)[1]
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = block
     source = operation.input(0, channels_last(4))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.windows import emit_image, image
+
 from edgecomp.graph.query import constant, input_of, shape_of
 
 Positions = npt.NDArray[np.float64]
@@ -76,7 +76,11 @@ def _positions(operation: Operation, axis: int) -> Positions:
 
 def _tflite_positions(before: int, after: int, *, align: bool, half: bool) -> Positions:
     """The same by TFLite's reference kernels, in float32 as they compute; half-pixel centers not shifted back."""
-    scale = np.float32(before - 1) / np.float32(after - 1) if align and after > 1 else np.float32(before) / np.float32(after)
+    scale = (
+        np.float32(before - 1) / np.float32(after - 1)
+        if align and after > 1
+        else np.float32(before) / np.float32(after)
+    )
     return ((np.arange(after, dtype=np.float32) + np.float32(0.5 if half else 0.0)) * scale).astype(np.float64)
 
 
@@ -120,7 +124,7 @@ def _tflite_nearest(before: int, after: int, *, align: bool, half: bool) -> npt.
     return np.clip(np.floor(position + 0.5 * align), 0, before - 1).astype(np.int32)
 
 
-# --- linear and cubic: a weighted sum of neighbours --------------------------------------------------------------------
+# --- linear and cubic: a weighted sum of neighbours -----------------------------------------------------------------
 
 #: Source indices and weights, one pair for each neighbour.
 _Taps = list[tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]]
@@ -176,10 +180,10 @@ def _weigh(operation: Operation, taps: list[_Taps]) -> None:
             if not weight.any():
                 continue
             part = _gather(operation, tensor, axis, index)
-            shape = [1] * 4
-            shape[axis] = -1
+            wide = [1] * 4
+            wide[axis] = -1
             weighted = operation.temporary(part, suffix="weighted")
-            factor = operation.real_constant(weight.reshape(shape), "weight")
+            factor = operation.real_constant(weight.reshape(wide), "weight")
             operation.emit("MUL", [part, factor], [weighted], schema.MulOptionsT())
             if total is None:
                 total = weighted

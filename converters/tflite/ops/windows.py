@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
-
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import channels_last
 from edgecomp.converters.tflite.lowering import Operation, Unsuited
+
 from edgecomp.graph.query import shape_of
 
 
@@ -42,7 +42,7 @@ class Window:
         return height, width
 
     def is_same(self, size: Sequence[int]) -> bool:
-        """Whether the padding of an input of `size` is what TFLite calls SAME: as even as can be, the odd one behind."""
+        """Whether the padding around `size` is what TFLite calls SAME: as even as can be, the odd one behind."""
         for axis in range(2):
             outputs = -(-size[axis] // self.strides[axis])
             total = max((outputs - 1) * self.strides[axis] + self.extents()[axis] - size[axis], 0)

@@ -1,0 +1,40 @@
+"""A checksum inside the file, by which a whole file of our own is told from a damaged or a foreign one.
+
+LiteRT does not check what it loads: an index or an offset that points nowhere crashes the process. A sealed file is
+loaded at once; any other is tried in a process of its own first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+#: The metadata entry that holds the checksum.
+SEAL_KEY = "edgecomp.sha256"
+
+#: Stands where the checksum will be while it is computed.
+_BLANK = hashlib.sha256(b"edgecomp: the seal of a TFLite file").digest()
+
+
+def blank() -> bytes:
+    """The content of the entry before the file is sealed."""
+    return _BLANK
+
+
+def seal(content: bytes) -> bytes:
+    """The file with its checksum in the blank entry."""
+    return content.replace(_BLANK, hashlib.sha256(content).digest(), 1)
+
+
+def is_intact(content: bytes, checksum: bytes) -> bool:
+    """Whether a sealed file is as it was written.
+
+    Args:
+        content: The file.
+        checksum: What its metadata entry holds.
+    """
+    return len(checksum) == len(_BLANK) and seal_of(content, checksum) == checksum
+
+
+def seal_of(content: bytes, checksum: bytes) -> bytes:
+    """The checksum that a file with `checksum` in its entry ought to have."""
+    return hashlib.sha256(content.replace(checksum, _BLANK, 1)).digest()

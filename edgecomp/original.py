@@ -1,0 +1,56 @@
+"""The source model as the reference of every comparison, at the speed of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecomp.converter import Array
+from edgecomp.errors import ExportError
+from edgecomp.frontends import Source
+from edgecomp.frontends.runtime import difference, tolerance
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.simulation import Simulation
+
+
+class Original:
+    """Runs the source itself on the first batches, and its simplified float graph on all.
+
+    The two must agree, so that the graph may stand for the source on the batches that follow: ONNX Runtime takes a
+    fraction of the time that eager torch does. The frontend has compared them on the example inputs; this compares them on
+    real data, behind the simplification.
+
+    Args:
+        source: The model as the user brought it.
+        model: Its simplified float graph.
+        checked: How many batches the source itself runs on.
+        threads: ONNX Runtime's threads.
+    """
+
+    def __init__(self, source: Source, model: CompressedModel, *, checked: int = 8, threads: int = 1) -> None:
+        self._source = source
+        self._graph = Simulation(CompressedModel(model.graph), threads=threads)
+        self._names = [value.name or "" for value in model.graph.graph.outputs]
+        self._left = checked
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """The outputs of the source, in its order.
+
+        Raises:
+            ExportError: The graph does not compute what the source does.
+        """
+        outputs = self._graph.run(inputs)
+        if self._left == 0:
+            return outputs
+        self._left -= 1
+        expected = self._source.reference(tuple(inputs))
+        for name, wanted, given in zip(self._names, expected, outputs, strict=True):
+            # Folding BatchNorm into weights changes the order of operations: ten times the frontend's tolerance.
+            away, allowed = difference(wanted, given), 10 * tolerance(wanted.dtype)
+            if away > allowed:
+                raise ExportError(
+                    f"{self._source.name}: output {name!r}",
+                    expected=f"a graph within {allowed:g} of the source's output range on the data",
+                    actual=f"{away:.3g}",
+                    cure="check that forward() does not depend on data, random numbers or training mode",
+                )
+        return expected

@@ -1,0 +1,58 @@
+"""A damaged artifact is refused with a SourceError or still readable; it never takes the process with it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
+from net import Net
+from running import Reference, refer
+from structure_cases import CASES
+
+from edgecomp.converter import ConversionOptions, load_converter
+
+FORMATS = ("tflite", "onnxruntime", "ort")
+
+
+@pytest.fixture(scope="module")
+def reference() -> Reference:
+    net = Net()
+    CASES["residual"].build(net)
+    return refer(net.model(), net.feeds)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_no_damage_crashes_the_reader(format_name: str, reference: Reference, tmp_path: Path) -> None:
+    converter = load_converter(format_name)
+    path = tmp_path / f"model{converter.suffixes[0]}"
+    converter.convert(reference.int8_model, path, ConversionOptions())
+    script = Path(__file__).with_name("damage.py")
+    process = subprocess.run(
+        [sys.executable, str(script), format_name, str(path)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert process.returncode == 0, process.stderr[-2000:]
+    assert "'refused'" in process.stdout
+
+
+def test_a_change_to_a_tflite_file_shows(reference: Reference, tmp_path: Path) -> None:
+    converter = load_converter("tflite")
+    path = tmp_path / "model.tflite"
+    converter.convert(reference.int8_model, path, ConversionOptions())
+    content = path.read_bytes()
+    checksum = _checksum(path)
+    assert is_intact(content, checksum)
+    for position in (100, len(content) // 2, len(content) - 1):
+        changed = bytearray(content)
+        changed[position] ^= 1
+        assert not is_intact(bytes(changed), checksum)
+
+
+def _checksum(path: Path) -> bytes:
+    from edgecomp.converters.tflite.inspection import read
+
+    model = read(path)
+    (entry,) = (entry for entry in model.metadata if entry.name.decode() == SEAL_KEY)
+    return bytes(model.buffers[entry.buffer].data)
