@@ -21,7 +21,9 @@ lint: setup          ## style
 	$(BIN)/ruff format --check .
 
 types: setup         ## strict types
-	$(BIN)/mypy
+	@rm -rf build/types && mkdir -p build/types
+	@cp -r edgecomp build/types/ && cp -r converters device_scripts targets build/types/edgecomp/
+	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache edgecomp
 
 test: setup lint types   ## everything that takes minutes
 	$(BIN)/python -m pytest -m 'not models'

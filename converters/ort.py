@@ -7,10 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from edgecomp.converter import Conversion, ConversionOptions, Inspection, OperatorCount, Unsupported
 from edgecomp.converters.onnxruntime import CONVERTER as ONNX
 from edgecomp.converters.onnxruntime import OnnxRuntimePredictor, float_islands, serialize, unreadable
-
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, OperatorCount, Unsupported
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgecomp.artifact import Artifact, load
-    from edgecomp.pipeline import Result, compress
     from edgecomp.converter import available_formats, load_converter
     from edgecomp.errors import EdgecompError
     from edgecomp.model import CompressedModel
+    from edgecomp.pipeline import Result, compress
     from edgecomp.quantization.parameters import QuantizationParameters
     from edgecomp.quantization.static import StaticQuantization
     from edgecomp.recipe import Recipe, load_recipe

@@ -1,8 +1,8 @@
 """The contract that a converter fulfils, and how one is found.
 
-A converter is a module or package in `converters/` with an object `CONVERTER`. Its name is the format's name, and it is
-imported only when that format is asked for. Everything that is particular to a format lies behind this contract: writing
-an artifact, running it, and reading what is inside.
+A converter is a module or package in `converters/` with an object `CONVERTER`. Its name is the format's name, and it
+is imported only when that format is asked for. Everything that is particular to a format lies behind this contract:
+writing an artifact, running it, and reading what is inside.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class ConversionOptions:
             integers of the quantized inputs and outputs.
         io_layout: How image-like inputs and outputs lie where the format lets one choose (TFLite): "nhwc", "nchw"
             (as in the source), or None for the format's own custom.
-        activations: How a format that lets one choose (ONNX Runtime) stores int8 activations: signed, or the same values
-            as uint8, which x86 kernels prefer.
+        activations: How a format that lets one choose (ONNX Runtime) stores int8 activations: signed, or the same
+            values as uint8, which x86 kernels prefer.
         threads: Threads that a converter's toolchain may use.
     """
 

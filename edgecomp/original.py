@@ -16,8 +16,8 @@ class Original:
     """Runs the source itself on the first batches, and its simplified float graph on all.
 
     The two must agree, so that the graph may stand for the source on the batches that follow: ONNX Runtime takes a
-    fraction of the time that eager torch does. The frontend has compared them on the example inputs; this compares them on
-    real data, behind the simplification.
+    fraction of the time that eager torch does. The frontend has compared them on the example inputs; this compares
+    them on real data, behind the simplification.
 
     Args:
         source: The model as the user brought it.

@@ -4,8 +4,8 @@
     pip install pillow
     edgecomp compress examples/efficientnet_lite0.py --target raspberry-pi-4b -o dist/lite0
 
-Foolbox ships 20 labelled ImageNet photos. Ten of them, cropped and mirrored at random, calibrate; crops of the other ten
-evaluate. Crops of one photo are not independent: the accuracy is a smoke test, the agreement between runtimes is not.
+Foolbox ships 20 labelled ImageNet photos. Ten of them, cropped and mirrored at random, calibrate; crops of the other
+ten evaluate. Crops of one photo are not independent: the accuracy is a smoke test, the agreement of runtimes is not.
 """
 
 import importlib.util

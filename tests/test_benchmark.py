@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edgecomp.device_scripts import bench
 from onnx import TensorProto, helper
 
 from edgecomp.benchmark import SCHEMA, Measurement, compare, measure_local, read_answer
+from edgecomp.device_scripts import bench
 from edgecomp.errors import DataError, InputError, MissingToolchainError, PromiseError, SourceError
 
 

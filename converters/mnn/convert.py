@@ -8,13 +8,13 @@ import tempfile
 from pathlib import Path
 
 import onnx_ir as ir
+
+from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
 from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.operators import unsupported_nodes
 from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization
 from edgecomp.converters.mnn.precision import op_precision
-
-from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 
+from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 from edgecomp.graph.query import normalized_axes
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip

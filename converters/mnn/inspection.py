@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from edgecomp.converter import Inspection, OperatorCount
 from edgecomp.converters.mnn.flatbuffer import MalformedError
 from edgecomp.converters.mnn.net import Net, Op, blob_bytes, convolution, not_a_model, read_net
 from edgecomp.converters.mnn.precision import is_plumbing, op_precision
 from edgecomp.converters.mnn.runtime import interface_of
-
-from edgecomp.converter import Inspection, OperatorCount
 from edgecomp.interface import METADATA_KEY
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
+
 from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_pool, lower_in_place, lower_mean
 from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
 from edgecomp.converters.mnn.products import lower_convolution, lower_matrix_product
 from edgecomp.converters.mnn.repairs import repair_convolution, repair_gelu, repair_reduction, repair_sum
 from edgecomp.converters.mnn.rewriting import Rewriting
-
 from edgecomp.graph.query import constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import WEIGHTED, fused_activation, runs_in_integers

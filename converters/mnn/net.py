@@ -5,15 +5,15 @@ Field numbers and enumerations come from MNN 3.6's `schema/default/MNN.fbs`, `Ca
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 import numpy as np
 import numpy.typing as npt
-from edgecomp.converters.mnn.flatbuffer import Front, MalformedError, Table
 
+from edgecomp.converters.mnn.flatbuffer import Front, MalformedError, Table
 from edgecomp.errors import SourceError
 
 # Net.
@@ -25,6 +25,9 @@ _INPUTS, _PARAMETER_TYPE, _PARAMETER, _NAME, _OUTPUTS, _TYPE = range(6)
 #: The integers of DataType in Tensor.fbs: int32, uint8, int16, int8, int64, bool.
 INTEGER_TYPES = frozenset({3, 4, 5, 6, 9, 10})
 _INT8 = 6
+
+#: What lies in the place of a file's seal while its own is computed.
+_NO_SEAL = "0" * 64
 
 # One name a line would be 123 lines.
 _FIRST_OP_TYPES = """
@@ -197,7 +200,8 @@ def _parse_op(table: Table, tensors: int) -> Op:
 def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization]) -> bytes:
     """The file again, with another code and other tensor quantization; the same arguments give the same bytes.
 
-    MNN's converter describes the inputs and outputs of convolutions only, and gives each file a random UUID.
+    MNN's converter describes the inputs and outputs of convolutions only, and gives each file a random UUID. In its place
+    comes a seal, by which `is_intact` knows the file again.
     """
     root = Table.root(net.buffer)
     old = bytearray(net.buffer)
@@ -208,7 +212,7 @@ def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization])
     front = Front(bytes(old))
     builder = front.builder
     text = builder.CreateString(code)
-    identity = builder.CreateString(str(uuid.uuid5(uuid.NAMESPACE_OID, code)))
+    identity = builder.CreateString(_NO_SEAL)
     describes = front.references([_describe(builder, index, quantization[index]) for index in sorted(quantization)])
     builder.StartObject(12)
     references = {
@@ -222,7 +226,28 @@ def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization])
     builder.PrependInt32Slot(_TENSOR_NUMBER, root.integer(_TENSOR_NUMBER), 0)
     for slot in (_FORWARD_TYPE, _SOURCE_TYPE, _USAGE):
         builder.PrependInt8Slot(slot, root.integer(slot, layout="<b"), 0)
-    return front.finish(builder.EndObject())
+    buffer = front.finish(builder.EndObject())
+    start, seal = _seal(buffer)
+    return buffer[:start] + seal + buffer[start + len(seal) :]
+
+
+def is_intact(net: Net) -> bool:
+    """Whether a file is exactly as `rewrite` wrote it; False for files from elsewhere."""
+    start, seal = _seal(net.buffer)
+    return start > 0 and net.buffer[start : start + len(seal)] == seal
+
+
+def _seal(buffer: bytes) -> tuple[int, bytes]:
+    """Where a file's identity lies, and the SHA-256 of the rest that belongs there; at 0 when it has no room for one."""
+    root = Table.root(buffer)
+    target = root.target(_UUID)
+    if target is None or len(root.text(_UUID)) != len(_NO_SEAL):
+        return 0, b""
+    start = target + 4
+    digest = hashlib.sha256(buffer[:start])
+    digest.update(_NO_SEAL.encode())
+    digest.update(memoryview(buffer)[start + len(_NO_SEAL) :])
+    return start, digest.hexdigest().encode()
 
 
 def _describe(builder: flatbuffers.Builder, index: int, parameters: TensorQuantization) -> int:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
 
+from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
 from edgecomp.graph.query import constant
 from edgecomp.quantization.parameters import QuantizationParameters
 

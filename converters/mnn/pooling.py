@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
+
 from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 
 

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import onnx_ir as ir
-from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 
+from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 from edgecomp.graph.query import clip_bounds, constant
 from edgecomp.quantization.scheme import fused_activation
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 
+from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
 from edgecomp.graph.query import constant, normalized_axes
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from edgecomp.converters.mnn.flatbuffer import MalformedError
-from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, not_a_model, read_net
 
 from edgecomp.converter import Array
-from edgecomp.errors import DataError, MissingToolchainError
+from edgecomp.converters.mnn.flatbuffer import MalformedError
+from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, is_intact, not_a_model, read_net
+from edgecomp.errors import ConversionError, DataError, MissingToolchainError
 from edgecomp.interface import Interface, TensorInterface
+from edgecomp.isolation import run_isolated
 
 
 @contextlib.contextmanager
@@ -44,7 +45,7 @@ def import_mnn() -> Any:
     """
     try:
         with quiet_stdout():
-            import MNN  # type: ignore[import-untyped]
+            import MNN
     except ImportError:
         raise MissingToolchainError(
             "MNN", expected="the MNN runtime", actual="no package MNN", cure="run `pip install MNN`"
@@ -71,6 +72,22 @@ def interface_of(net: Net, path: Path) -> Interface:
     return Interface(tuple(inputs), tuple(TensorInterface(name, "float32", ()) for name in net.outputs))
 
 
+def _try_out(path: Path, net: Net) -> None:
+    """Runs a file that edgecomp did not write, or that was changed since, in a process of its own: MNN may crash on it."""
+    shapes = {}
+    for op in net.inputs:
+        sizes = [] if op.parameter is None else op.parameter.array(0, np.int32).tolist()
+        shapes[net.tensors[op.outputs[0]]] = sizes
+    if any(size <= 0 for sizes in shapes.values() for size in sizes):
+        shapes = {}
+    try:
+        run_isolated(
+            "edgecomp.converters.mnn.toolchain:trace", subject=str(path), timeout=60, path=str(path), shapes=shapes
+        )
+    except ConversionError as error:
+        raise not_a_model(path, f"MNN cannot run it: {error.actual}") from None
+
+
 class MnnPredictor:
     """A loaded `.mnn` file.
 
@@ -84,7 +101,10 @@ class MnnPredictor:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         try:
-            self._interface = interface_of(read_net(path), path)
+            net = read_net(path)
+            self._interface = interface_of(net, path)
+            if not is_intact(net):
+                _try_out(path, net)
         except MalformedError as error:
             raise not_a_model(path, str(error)) from None
         self._mnn = mnn = import_mnn()

@@ -34,7 +34,7 @@ def trace(path: str, shapes: dict[str, list[int]]) -> list[str]:
     Returns:
         The names of the ops that MNN computed in int8.
     """
-    import MNN  # type: ignore[import-untyped]
+    import MNN
     import numpy as np
 
     interpreter = MNN.Interpreter(path)

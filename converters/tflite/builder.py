@@ -13,8 +13,8 @@ import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-from edgecomp.converters.tflite.versions import operator_version
 
+from edgecomp.converters.tflite.versions import operator_version
 from edgecomp.quantization.parameters import QuantizationParameters
 
 #: TFLite's type of each numpy dtype.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import onnx_ir as ir
+
+from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.tflite.builder import TENSOR_TYPES, Tensor
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
 from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited
 from edgecomp.converters.tflite.ops import LOWERINGS
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
-
-from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.graph.query import describe, is_constant, is_float, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
 
 from edgecomp.converter import Inspection, OperatorCount
+from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
 from edgecomp.errors import SourceError
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 

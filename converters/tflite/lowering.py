@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.builder import Builder, Tensor
 from edgecomp.converters.tflite.layout import Layout, identity, moves_memory, stored_shape
-
 from edgecomp.graph.query import clip_bounds, constant, input_of, is_constant, is_float, shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme

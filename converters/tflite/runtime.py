@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
 
 from edgecomp.converter import Array
+from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
 from edgecomp.errors import ConversionError
 from edgecomp.isolation import run_isolated
 

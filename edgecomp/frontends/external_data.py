@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import onnx
-from google.protobuf.message import Message  # type: ignore[import-untyped] # protobuf ships no stubs
+from google.protobuf.message import Message  # protobuf ships no stubs
 
 from edgecomp.errors import SourceError
 

@@ -18,7 +18,7 @@ import onnx
 import onnx.inliner
 import onnx.version_converter
 import onnx_ir as ir
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped] # protobuf ships no stubs
+from google.protobuf.message import DecodeError  # protobuf ships no stubs
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
@@ -29,7 +29,7 @@ from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.model import Step
 
 if TYPE_CHECKING:
-    import onnxruntime  # type: ignore[import-untyped] # it ships no types
+    import onnxruntime  # it ships no types
 
 #: What graphs are raised to: the opset of the torch frontends, repeated here because theirs imports torch.
 OPSET = 20

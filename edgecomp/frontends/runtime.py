@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    import onnxruntime  # type: ignore[import-untyped] # it ships no types
+    import onnxruntime  # it ships no types
 
 Array = npt.NDArray[Any]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime  # type: ignore[import-untyped] # it ships no types
+import onnxruntime  # it ships no types
 
 from edgecomp.errors import DataError
 from edgecomp.graph.query import shape_of

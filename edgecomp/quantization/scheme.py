@@ -109,7 +109,8 @@ WEIGHTED: frozenset[str] = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"}
 def weight_axis(node: ir.Node) -> int | None:
     """The output-channel dimension of a weighted node's constant weight; None for per-tensor."""
     weight = node.inputs[1]
-    assert weight is not None and weight.shape is not None
+    assert weight is not None
+    assert weight.shape is not None
     match node.op_type:
         case "Conv":
             return 0

@@ -1,4 +1,4 @@
-"""The one simulation that predicts every artifact: the quantized graph in float arithmetic, rounded where integers are."""
+"""The one simulation that predicts every artifact: the quantized graph in float, rounded where integers are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime
 
-from edgecomp.graph.query import constant
+from edgecomp.graph.query import constant, required_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import to_qdq
@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 
 
 class Simulation:
-    """A quantized model in ONNX Runtime with its integer kernels switched off, so that it computes what it says, in float.
+    """A quantized model in ONNX Runtime with its integer kernels switched off: it computes what it says, in float.
 
     Args:
         model: Quantized or float; a float model simulates itself.
@@ -49,8 +49,7 @@ def _dequantize_constants(graph: ir.Graph) -> None:
         integers = constant(node.inputs[0]) if node.op_type == "DequantizeLinear" else None
         if integers is None:
             continue
-        scale, zero_point = (constant(value) for value in node.inputs[1:3])
-        assert scale is not None and zero_point is not None
+        scale, zero_point = (required_constant(value) for value in node.inputs[1:3])
         axis = node.attributes.get_int("axis", 1) if scale.ndim else None
         parameters = QuantizationParameters(scale, zero_point.astype("int32"), str(integers.dtype), axis)  # type: ignore[arg-type]
         real = node.outputs[0]

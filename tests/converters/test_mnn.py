@@ -14,13 +14,13 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 import pytest
-from edgecomp.converters.mnn.net import read_net
-from edgecomp.converters.mnn.precision import op_precision
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from edgecomp.converter import Conversion, ConversionOptions, load_converter
+from edgecomp.converters.mnn.net import read_net
+from edgecomp.converters.mnn.precision import op_precision
 from edgecomp.errors import ConversionError, DataError, SourceError, UnsupportedOperatorError
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
@@ -428,6 +428,27 @@ def test_reading_a_damaged_file_raises_nothing_else(
     broken.write_bytes(buffer)
     with contextlib.suppress(SourceError):
         MNN.inspect(broken)
+
+
+def test_a_changed_file_is_tried_out_before_it_is_loaded(
+    artifact: Conversion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def crash(function: str, *, subject: str, **arguments: Any) -> None:
+        tried.append(subject)
+        raise ConversionError(subject, expected="", actual="signal 11 (SIGSEGV)", cure="")
+
+    monkeypatch.setattr("edgecomp.converters.mnn.runtime.run_isolated", crash)
+    MNN.open(artifact.path)
+    assert tried == []
+    buffer = bytearray(artifact.path.read_bytes())
+    buffer[-40] ^= 1
+    changed = tmp_path / "changed.mnn"
+    changed.write_bytes(buffer)
+    with pytest.raises(SourceError, match="SIGSEGV"):
+        MNN.open(changed)
+    assert tried == [str(changed)]
 
 
 def test_wrong_number_of_inputs(artifact: Conversion) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from edgecomp.device_scripts import bench
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp.converter import ConversionOptions, load_converter
+from edgecomp.device_scripts import bench
 from edgecomp.model import CompressedModel
 
 SCRIPT = Path(bench.__file__)

@@ -6,11 +6,11 @@ from functools import partial
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, unary
-
 from edgecomp.graph.query import clip_bounds
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, common_layout
 

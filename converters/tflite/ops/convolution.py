@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.windows import emit_image, image, padded, window_of
-
 from edgecomp.graph.query import shape_of
 from edgecomp.quantization.parameters import QuantizationParameters
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx_ir as ir
+
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, stored_shape
 from edgecomp.converters.tflite.lowering import Operation
-
 from edgecomp.graph.query import is_constant, is_float, shape_of
 
 

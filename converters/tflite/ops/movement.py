@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import channels_last, identity, reshaped, stored_shape, transposed
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.elementwise import common_layout
-
 from edgecomp.graph.query import constant, input_of, is_constant, pads_of, shape_of
 
 

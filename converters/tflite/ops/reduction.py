@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.layout import Layout
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
-
 from edgecomp.graph.query import normalized_axes
 
 

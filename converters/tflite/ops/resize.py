@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.windows import emit_image, image
-
 from edgecomp.graph.query import constant, input_of, shape_of
 
 Positions = npt.NDArray[np.float64]

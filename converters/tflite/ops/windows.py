@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
+
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import channels_last
 from edgecomp.converters.tflite.lowering import Operation, Unsuited
-
 from edgecomp.graph.query import shape_of
 
 
