@@ -93,7 +93,8 @@ def to_stored(array: Array, spec: TensorInterface) -> Array:
     if spec.scale is not None and spec.zero_point is not None:
         limits = np.iinfo(spec.dtype)
         integers = np.rint(array.astype(np.float32) / np.float32(spec.scale)) + spec.zero_point
-        return np.clip(integers, limits.min, limits.max).astype(spec.dtype)
+        stored: Array = np.clip(integers, limits.min, limits.max).astype(spec.dtype)
+        return stored
     return np.asarray(array, dtype=spec.dtype, order="C")  # ascontiguousarray would make a scalar a vector
 
 

@@ -35,7 +35,8 @@ class Residual(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Keeps the shape (N, channels, H, W)."""
         hidden = self.activation(self.norm1(self.depthwise(image)))
-        return image + self.norm2(self.pointwise(hidden))
+        correction: torch.Tensor = self.norm2(self.pointwise(hidden))
+        return image + correction
 
 
 class DigitNet(nn.Module):
@@ -54,7 +55,8 @@ class DigitNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, 1, 8, 8) in [0, 1] -> (N, 10)."""
         features = self.block2(self.down(self.block1(self.stem(image))))
-        return self.head(features.mean(dim=(2, 3)))
+        logits: torch.Tensor = self.head(features.mean(dim=(2, 3)))
+        return logits
 
 
 def model() -> nn.Module:
@@ -66,9 +68,10 @@ def model() -> nn.Module:
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(images)).split(BATCH):
+        for chosen in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(images[chosen]), labels[chosen]).backward()
+            loss = nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
     return network.eval()
@@ -105,7 +108,7 @@ def labels() -> list[str]:
 def digits() -> tuple[Arrays, Arrays]:
     """Training and held-out pictures, (N, 1, 8, 8) in [0, 1], with their labels: 1297 and 500 of 1797."""
     try:
-        from sklearn.datasets import load_digits
+        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
     except ImportError:
         raise MissingToolchainError(
             "scikit-learn",

@@ -66,6 +66,7 @@ def run_isolated(
                 output = _wait(process, subject, timeout, cancel)
             finally:
                 process.kill()  # does nothing to a process that has ended
+                process.wait()
         answer = folder / "answer.json"
         reply = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else None
     if reply is None:

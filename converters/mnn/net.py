@@ -200,8 +200,8 @@ def _parse_op(table: Table, tensors: int) -> Op:
 def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization]) -> bytes:
     """The file again, with another code and other tensor quantization; the same arguments give the same bytes.
 
-    MNN's converter describes the inputs and outputs of convolutions only, and gives each file a random UUID. In its place
-    comes a seal, by which `is_intact` knows the file again.
+    MNN's converter describes the inputs and outputs of convolutions only, and gives each file a random UUID. In its
+    place comes a seal, by which `is_intact` knows the file again.
     """
     root = Table.root(net.buffer)
     old = bytearray(net.buffer)
@@ -238,7 +238,7 @@ def is_intact(net: Net) -> bool:
 
 
 def _seal(buffer: bytes) -> tuple[int, bytes]:
-    """Where a file's identity lies, and the SHA-256 of the rest that belongs there; at 0 when it has no room for one."""
+    """Where a file's seal lies, and the SHA-256 of the rest that belongs there; at 0 when it has no room for one."""
     root = Table.root(buffer)
     target = root.target(_UUID)
     if target is None or len(root.text(_UUID)) != len(_NO_SEAL):

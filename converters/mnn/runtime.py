@@ -73,7 +73,7 @@ def interface_of(net: Net, path: Path) -> Interface:
 
 
 def _try_out(path: Path, net: Net) -> None:
-    """Runs a file that edgecomp did not write, or that was changed since, in a process of its own: MNN may crash on it."""
+    """Runs a file that edgecomp did not write as it is, in a process of its own: MNN may crash on it."""
     shapes = {}
     for op in net.inputs:
         sizes = [] if op.parameter is None else op.parameter.array(0, np.int32).tolist()

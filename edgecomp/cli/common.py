@@ -190,6 +190,11 @@ def kilobytes(size: int) -> str:
     return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
+def samples(count: int) -> str:
+    """A number of samples in words."""
+    return f"{count} sample{'' if count == 1 else 's'}"
+
+
 def default_folder(source: str, *suffix: str) -> Path:
     """Where a result goes when `-o` does not say: named after the task file, the function or the model file."""
     name = Path(source.rpartition(":")[2]).stem

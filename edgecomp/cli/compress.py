@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, parse_shapes, progress_bar
+from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, parse_shapes, progress_bar, samples
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -122,7 +122,7 @@ def answer(result: Result) -> Answer:
         def line(text: str) -> None:
             console.print(text, markup=False, soft_wrap=True)
 
-        line(f"{result.folder}: compared on {result.verification.samples} samples")
+        line(f"{result.folder}: compared on {samples(result.verification.samples)}")
         console.print(agreement_table(result))
         line(LEGEND)
         for note in result.manifest["notes"]:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 #: What the headings mean.
 LEGEND = (
-    "same answer: share of samples with the original's argmax; SQNR: signal to noise against the original;\n"
-    "off by: mean and largest difference from the simulation, in quantization steps"
+    "same answer: share of samples with the original's argmax\n"
+    "SQNR: signal to quantization noise, against the original\n"
+    "off by: mean and largest difference from the simulation, in steps"
 )
 _HEADINGS = ("", ">size", ">metric", "output", ">same answer", ">SQNR", ">off by", ">latency")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, samples, table
 from edgecomp.cli.compress import Preprocess
 
 if TYPE_CHECKING:
@@ -33,13 +33,13 @@ def run(
     def show(console: Console) -> None:
         from edgecomp.cli.tables import decibels, share
 
-        made = table("compared", "output", ">same answer", ">SQNR", ">largest difference")
+        made = table("compared", "output", ">same answer", ">SQNR", ">largest")
         for pair in result.pairs:
             for entry in pair.comparisons:
                 largest = f"{entry.max_difference:.4g}{' steps' if entry.step else ''}"
                 names = f"{pair.reference} / {pair.candidate}"
                 made.add_row(names, entry.output, share(entry), decibels(entry), largest)
-        console.print(f"{folder}: {result.samples} samples", markup=False, soft_wrap=True)
+        console.print(f"{folder}: compared on {samples(result.samples)}", markup=False, soft_wrap=True)
         if result.pairs:
             console.print(made)
         for problem in result.violations:

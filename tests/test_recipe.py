@@ -1,0 +1,110 @@
+"""A recipe survives the journey through TOML, and says what is wrong with it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgecomp.errors import SourceError
+from edgecomp.quantization.static import StaticQuantization
+from edgecomp.recipe import DataLimits, Export, Recipe, default_recipe, load_recipe
+from edgecomp.target import list_targets, load_target
+
+MINIMAL = 'schema = 1\ntarget = "pixel-8"\n'
+STEP = '[[steps]]\nkind = "static-int8"\n'
+
+
+def save(folder: Path, text: str) -> Path:
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe("pixel-8", steps=(StaticQuantization(),)),
+        Recipe("raspberry-pi-4b", precision="fp32", formats=("ort",)),
+        Recipe(
+            "x",
+            formats=("mnn", "tflite"),
+            seed=7,
+            export=Export("int8", "nchw"),
+            data=DataLimits(3, 4),
+            steps=(StaticQuantization("entropy", per_channel=False, samples=99),),
+        ),
+    ],
+)
+def test_a_recipe_survives_the_journey(tmp_path: Path, recipe: Recipe) -> None:
+    path = save(tmp_path, recipe.to_toml())
+    assert load_recipe(path) == recipe
+    assert load_recipe(path).to_toml() == recipe.to_toml()
+
+
+def test_defaults_fill_in_what_is_left_out(tmp_path: Path) -> None:
+    recipe = load_recipe(save(tmp_path, MINIMAL + STEP))
+    assert recipe == Recipe("pixel-8", steps=(StaticQuantization(),))
+
+
+@pytest.mark.parametrize("target", list_targets())
+def test_every_target_has_a_valid_default(target: str, tmp_path: Path) -> None:
+    recipe = default_recipe(load_target(target))
+    assert recipe.target == target
+    assert load_recipe(save(tmp_path, recipe.to_toml())) == recipe
+
+
+def test_a_precision_brings_its_steps() -> None:
+    profile = load_target("raspberry-pi-4b")
+    assert default_recipe(profile, "fp32").steps == ()
+    assert default_recipe(profile, "int8").steps == (StaticQuantization(),)
+    assert replace(default_recipe(profile), precision="int8") == default_recipe(profile)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("this is not TOML", "recipe.toml"),
+        ("", "schema = 1"),
+        ('schema = 2\ntarget = "x"', "actual:   2"),
+        ("schema = 1\n" + STEP, "a key target"),
+        (MINIMAL + "colour = 1\n" + STEP, "unknown key colour"),
+        (MINIMAL + 'precision = "int7"\n' + STEP, "precision: one of int8, fp32|precision: one of fp32, int8"),
+        (MINIMAL + "precision = 8\n" + STEP, "precision: one of"),
+        (MINIMAL + 'formats = "tflite"\n' + STEP, "formats: a list of names"),
+        (MINIMAL + "formats = []\n" + STEP, "formats: some of .*each once"),
+        (MINIMAL + 'formats = ["tflite", "tflite"]\n' + STEP, "each once"),
+        (MINIMAL + 'formats = ["coreml"]\n' + STEP, "formats: some of"),
+        (MINIMAL + 'seed = "0"\n' + STEP, "seed: a whole number"),
+        (MINIMAL + "seed = -1\n" + STEP, "seed: a whole number"),
+        (MINIMAL + "seed = true\n" + STEP, "seed: a whole number"),
+        (MINIMAL + "export = 3\n" + STEP, r"a table \[export\]"),
+        (MINIMAL + '[export]\nio_dtype = "int4"\n' + STEP, "export.io_dtype: one of float32, int8"),
+        (MINIMAL + "[export]\nlayout = 1\n" + STEP, r"unknown key export\.layout"),
+        (MINIMAL + "[data]\ncalibration_samples = 0\n" + STEP, "data.calibration_samples: a whole number above 0"),
+        (MINIMAL + "steps = 3", r"\[\[steps\]\] tables"),
+        (MINIMAL + '[[steps]]\nkind = "magic"\n', r"steps\[0\].kind: one of static-int8"),
+        (MINIMAL + "[[steps]]\nsamples = 1\n", r"steps\[0\].kind"),
+        (MINIMAL + STEP + 'estimator = "guess"\n', r"steps\[0\].estimator: one of"),
+        (MINIMAL + STEP + "per_channel = 1\n", r"steps\[0\].per_channel: true or false"),
+        (MINIMAL + STEP + "sample = 1\n", r"unknown key steps\[0\].sample"),
+        (MINIMAL, "a step that quantizes with precision int8"),
+        (MINIMAL + 'precision = "fp32"\n' + STEP, "none with fp32"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = save(tmp_path, text)
+    with pytest.raises(SourceError, match=words) as caught:
+        load_recipe(path)
+    assert caught.value.subject == str(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="No such file"):
+        load_recipe(tmp_path / "nothing.toml")
+
+
+def test_bytes_that_are_no_text_are_no_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SourceError, match="TOML"):
+        load_recipe(path)
