@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.errors import OutputError
-from edgecomp.folder import atomic_folder, check_free
+from edgecomp.folder import Staging, atomic_folder, check_free
 
 
 def test_the_folder_takes_its_name_at_the_end(tmp_path: Path) -> None:
@@ -18,11 +18,15 @@ def test_the_folder_takes_its_name_at_the_end(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir()] == ["result"]
 
 
+def fail_halfway(staging: Staging, error: BaseException) -> None:
+    (staging.path / "file").write_text("half")
+    raise error
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), ValueError("bug"), SystemExit(1)])
 def test_whatever_ends_the_block_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
     with pytest.raises(type(error)), atomic_folder(tmp_path / "a" / "b" / "result") as staging:
-        (staging.path / "file").write_text("half")
-        raise error
+        fail_halfway(staging, error)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -67,8 +71,7 @@ def test_a_parent_that_cannot_be_written_to_is_found_out_before_any_work(
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "result"
     with pytest.raises(OutputError, match="No space left on device") as caught, atomic_folder(target) as staging:
-        (staging.path / "file").write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device", str(staging.path / "other"))
+        fail_halfway(staging, OSError(errno.ENOSPC, "No space left on device", str(staging.path / "other")))
     assert caught.value.subject == str(target)
     assert "free some space" in caught.value.cure
     assert list(tmp_path.iterdir()) == []

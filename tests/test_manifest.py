@@ -51,7 +51,6 @@ def test_it_holds_neither_a_path_nor_a_date(made: Made) -> None:
         ({"schema": 1, "artifacts": [{"file": "model.tflite"}]}, "KeyError: 'sha256'"),
         ({"schema": 1, "artifacts": [{"file": "../../etc/passwd", "sha256": ""}]}, "an artifact '../../etc/passwd'"),
         ({"schema": 1, "artifacts": [{"file": "/etc/passwd", "sha256": ""}]}, "an artifact '/etc/passwd'"),
-        ({"schema": 1, "artifacts": [{"file": "..", "sha256": ""}]}, "an artifact '..'"),
         ({"schema": 1, "artifacts": [{"file": 5, "sha256": ""}]}, "TypeError"),
     ],
 )
@@ -65,5 +64,5 @@ def test_damage_and_malice_are_named(content: Any, words: str, tmp_path: Path) -
 @pytest.mark.parametrize("name", ["nothing", "file"])
 def test_a_place_without_one_is_named(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SourceError, match="No such file|Not a directory"):
+    with pytest.raises(SourceError, match=r"No such file|Not a directory"):
         manifest.read(tmp_path / name)

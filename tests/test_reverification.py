@@ -84,7 +84,7 @@ def test_a_missing_or_damaged_golden_file_is_named(copy: Path, damage: bytes | N
 
 def test_a_golden_file_of_another_model_is_named(copy: Path) -> None:
     change(copy, **{"model.mnn/outputs/0": None})
-    with pytest.raises(SourceError, match="no array 'model.mnn/outputs/0'"):
+    with pytest.raises(SourceError, match=r"no array 'model\.mnn/outputs/0'"):
         verify_folder(copy)
 
 

@@ -14,7 +14,7 @@ def run_mnnconvert(framework: str, source: str, target: str, compression: str | 
         target: Path of the `.mnn` file to write.
         compression: Path of a compression-parameters JSON.
     """
-    import _tools  # type: ignore[import-not-found]
+    import _tools
 
     arguments = ["mnnconvert", "-f", framework, "--modelFile", source, "--MNNModel", target, "--bizCode", "edgecomp"]
     # A recurrent op as such, not as a loop, which needs another runtime interface; and the exact Gelu.

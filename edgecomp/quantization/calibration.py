@@ -1,9 +1,9 @@
 """Runs the float graph on calibration data and keeps statistics of chosen tensors, in memory that does not grow.
 
 The statistics are computed inside the graph: for each tensor its minimum, its maximum, and a systematic sample of its
-elements (a fixed stride that is coprime to the size, so that it visits every channel and position). ONNX Runtime
-returns three vectors a batch, whatever the size of the activations. The samples go into histograms whose range doubles
-when a value falls outside.
+elements (a fixed stride that is coprime to the size, so that it visits every channel and position); on request also the
+mean of each channel. ONNX Runtime returns four vectors a batch, whatever the size of the activations. The samples go
+into histograms whose range doubles when a value falls outside.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgecomp.graph.query import shape_of
 
 FloatArray = npt.NDArray[np.float64]
 
-_MINIMA, _MAXIMA, _SAMPLES = "edgecomp_minima", "edgecomp_maxima", "edgecomp_samples"
+_MINIMA, _MAXIMA, _SAMPLES, _MEANS = (f"edgecomp_{name}" for name in ("minima", "maxima", "samples", "means"))
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,19 @@ class Statistics:
         """The middle of each bin."""
         bins = len(self.counts)
         return np.asarray((np.arange(bins) + 0.5) * (2 * self.edge / bins) - self.edge, np.float64)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Everything that calibration has seen.
+
+    Attributes:
+        statistics: By tensor name.
+        channel_means: Tensor name -> the mean of each channel (dimension 1) over all batches, shape (channels,).
+    """
+
+    statistics: dict[str, Statistics]
+    channel_means: dict[str, FloatArray]
 
 
 class Collector:
@@ -130,22 +143,24 @@ def collect(
     batches: Iterable[tuple[npt.NDArray[Any], ...]],
     *,
     samples: int = 2048,
+    channel_means: Sequence[str] = (),
     threads: int = 0,
-) -> dict[str, Statistics]:
-    """Runs `model` on every batch and returns the statistics of `tensors`.
+) -> Collected:
+    """Runs `model` on every batch and gathers statistics of `tensors`.
 
     Args:
         model: A float graph with static shapes; not changed.
         tensors: Names of float values of the graph, or of its inputs.
         batches: Input arrays in the graph's order.
         samples: Elements of each tensor that go into its histogram, per batch, at most.
+        channel_means: Names of values of rank 2 or more whose channels' means are wanted.
         threads: ONNX Runtime's intra-op threads; 0 for one a core.
 
     Raises:
         DataError: There is no batch, or a tensor is not finite on one.
     """
     instrumented = model.clone()
-    sizes = _instrument(instrumented.graph, tensors, samples)
+    sizes, channels = _instrument(instrumented.graph, tensors, samples, channel_means)
     collector = Collector(tensors, sizes)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -154,9 +169,11 @@ def collect(
         ir.to_proto(instrumented).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [value.name for value in model.graph.inputs]
+    sums = np.zeros(sum(channels))
     for batch in batches:
-        minima, maxima, values = session.run([_MINIMA, _MAXIMA, _SAMPLES], dict(zip(names, batch, strict=True)))
+        minima, maxima, values, *means = session.run(None, dict(zip(names, batch, strict=True)))
         collector.add(minima.astype(np.float64), maxima.astype(np.float64), values)
+        sums += means[0] if means else 0.0
     if collector.batches == 0:
         raise DataError(
             "the calibration data",
@@ -164,11 +181,18 @@ def collect(
             actual="none",
             cure="let calibration_data() yield inputs, or give data with --calibration",
         )
-    return collector.result()
+    parts = np.split(sums / collector.batches, np.cumsum(channels)[:-1])
+    return Collected(collector.result(), dict(zip(channel_means, parts, strict=bool(channel_means))))
 
 
-def _instrument(graph: ir.Graph, tensors: Sequence[str], samples: int) -> list[int]:
-    """Adds the three vectors of statistics as the graph's only outputs; returns how many samples each tensor gives."""
+def _instrument(
+    graph: ir.Graph, tensors: Sequence[str], samples: int, channel_means: Sequence[str]
+) -> tuple[list[int], list[int]]:
+    """Adds the vectors of statistics as the graph's only outputs.
+
+    Returns:
+        How many samples each of `tensors` gives, and how many channels each of `channel_means` has.
+    """
     values = {value.name: value for value in graph.inputs}
     values |= {value.name: value for node in graph for value in node.outputs}
     added = _Adder(graph)
@@ -185,12 +209,23 @@ def _instrument(graph: ir.Graph, tensors: Sequence[str], samples: int) -> list[i
         bounds = [added.constant(f"edgecomp_{part}_{index}", [at]) for part, at in (("start", 0), ("end", size))]
         axis, step = (added.constant(f"edgecomp_{part}_{index}", [at]) for part, at in (("axis", 0), ("step", stride)))
         sampled.append(added.node("Slice", [flat, *bounds, axis, step]) if stride > 1 else flat)
+    means = [_add_channel_mean(added, values[name]) for name in channel_means]
     graph.outputs.clear()
-    for name, parts in ((_MINIMA, minima), (_MAXIMA, maxima), (_SAMPLES, sampled)):
+    for name, parts in ((_MINIMA, minima), (_MAXIMA, maxima), (_SAMPLES, sampled), (_MEANS, means)):
+        if not parts:
+            continue
         output = added.node("Concat", parts, axis=0)
         output.name, output.type = name, ir.TensorType(ir.DataType.FLOAT)
         graph.outputs.append(output)
-    return sizes
+    return sizes, [shape_of(values[name])[1] for name in channel_means]
+
+
+def _add_channel_mean(added: _Adder, value: ir.Value) -> ir.Value:
+    """The mean over all dimensions but 1: first within each sample's channel, which is contiguous."""
+    batch, channels, *_ = shape_of(value)
+    rows = added.node("Reshape", [value, added.constant(f"{value.name}/edgecomp_rows", [batch, channels, -1])])
+    within = added.node("ReduceMean", [rows, added.constant(f"{value.name}/edgecomp_last", [2])], keepdims=0)
+    return added.node("ReduceMean", [within, added.constant(f"{value.name}/edgecomp_first", [0])], keepdims=0)
 
 
 def _stride(size: int, samples: int) -> int:

@@ -13,7 +13,8 @@ import onnx_ir as ir
 from edgecomp.graph.query import input_of, is_constant, required_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.quantization import scheme
-from edgecomp.quantization.calibration import collect
+from edgecomp.quantization.bias_correction import correct_biases, correctable_inputs
+from edgecomp.quantization.calibration import Collected, collect
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.plan import plan
@@ -34,11 +35,13 @@ class StaticQuantization:
         estimator: How activation ranges follow from the statistics (see `estimators`).
         per_channel: Whether weights have a scale per output channel.
         samples: Elements of each tensor and batch that go into its histogram.
+        correct_bias: Whether biases make up for what rounding the weights does on average (see `bias_correction`).
     """
 
     estimator: EstimatorName = "mse"
     per_channel: bool = True
     samples: int = 2048
+    correct_bias: bool = True
 
 
 def quantize_static(
@@ -68,16 +71,21 @@ def quantize_static(
     groups = plan(graph.graph)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
-    statistics = collect(graph, measured, batches, samples=settings.samples, threads=threads) if measured else {}
+    correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
+    seen = Collected({}, {})
+    if measured:
+        seen = collect(graph, measured, batches, samples=settings.samples, channel_means=correctable, threads=threads)
     table: dict[str, QuantizationParameters] = {}
     for group in groups:
         parameters = group.fixed
         if parameters is None:
-            ranges = [ESTIMATORS[settings.estimator](statistics[name]) for name in dict.fromkeys(group.measured)]
+            ranges = [ESTIMATORS[settings.estimator](seen.statistics[name]) for name in dict.fromkeys(group.measured)]
             parameters = scheme.activation_parameters(min(low for low, _ in ranges), max(high for _, high in ranges))
         table |= dict.fromkeys(group.members, parameters)
     quantize_constants(graph.graph, table, per_channel=settings.per_channel)
-    step = Step("quantize", {"method": "static-int8", **asdict(settings)}, {"tensors": len(table)})
+    corrected = correct_biases(graph.graph, table, seen.channel_means)
+    facts = {"tensors": len(table), "biases_corrected": corrected}
+    step = Step("quantize", {"method": "static-int8", **asdict(settings)}, facts)
     return model.after(step, graph=graph, quantization=table)
 
 

@@ -110,7 +110,7 @@ def test_collecting_runs_the_model_on_every_batch():
             read.append(1)
             yield (batch,)
 
-    result = collect(model, ["x", "r", "y"], stream())
+    result = collect(model, ["x", "r", "y"], stream()).statistics
     everything = np.stack(batches)
     assert len(read) == 5
     assert (result["x"].low, result["x"].high) == (everything.min(), everything.max())
@@ -121,7 +121,7 @@ def test_collecting_runs_the_model_on_every_batch():
 
 
 def test_a_sample_is_bounded():
-    result = collect(small_model(), ["r"], [(values(128).reshape(1, 2, 8, 8),)], samples=40)
+    result = collect(small_model(), ["r"], [(values(128).reshape(1, 2, 8, 8),)], samples=40).statistics
     assert 20 <= result["r"].counts.sum() <= 40
 
 
