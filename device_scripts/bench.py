@@ -311,6 +311,8 @@ def find_runtime(path: str) -> tuple[Callable[..., Runtime], Json]:
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in RUNTIMES:
         raise BenchError("usage", "suffix {!r} of {}: one of {} is expected".format(suffix, path, ", ".join(RUNTIMES)))
+    # ONNX Runtime sends usage data to Microsoft unless this is set before it is imported.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     failures = []
     for module, distribution in RUNTIMES[suffix].packages.items():
         try:

@@ -6,7 +6,11 @@ Names are imported when they are first used, so that `import edgecomp` loads nei
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# From 1.29 on, ONNX Runtime sends usage data to Microsoft unless this is set before it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from edgecomp.artifact import Artifact, load

@@ -120,7 +120,7 @@ def verify(
         VerificationError: An artifact gives outputs of another shape than the original.
     """
     total = len(artifacts) + 1 + (simulation is not None)
-    with Recorder(samples, inputs, outputs) as recorder, ThreadPoolExecutor(max(1, threads - 1)) as pool:
+    with Recorder(samples, inputs, outputs) as recorder, ThreadPoolExecutor(max(1, threads)) as pool:
         try:
             jobs = [pool.submit(recorder.run_artifact, path) for path in artifacts]
             recorder.run("original", original)

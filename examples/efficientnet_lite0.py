@@ -10,6 +10,7 @@ ten evaluate. Crops of one photo are not independent: the accuracy is a smoke te
 
 import importlib.util
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,11 @@ def metric(outputs: torch.Tensor, labels: torch.Tensor) -> float:
     return float((outputs.argmax(dim=1) == labels).float().mean())
 
 
+@cache
+def decoded(file: Path) -> Image.Image:
+    return Image.open(file).convert("RGB")
+
+
 def photo_folder() -> Path:
     """Where foolbox keeps its photos, found without importing it: that would need all of its dependencies."""
     spec = importlib.util.find_spec("foolbox")
@@ -55,13 +61,13 @@ def photo_folder() -> Path:
 
 
 def crops(photos: range, count: int, seed: int) -> Iterator[tuple[torch.Tensor, int]]:
-    """Random square crops of 80 to 100 % of a photo's shorter side, every second one mirrored."""
+    """Square crops as large as the network's own preprocessing takes them, at random places, every second mirrored."""
     files = sorted(photo_folder().glob("imagenet_*.jpg"))
     generator = np.random.default_rng(seed)
     for index in range(count):
         file = files[photos[index % len(photos)]]
-        picture = Image.open(file).convert("RGB")
-        side = int(min(picture.size) * generator.uniform(0.8, 1.0))
+        picture = decoded(file)
+        side = int(min(picture.size) * SIZE / (SIZE + 32))
         left, top = (int(generator.integers(0, size - side + 1)) for size in picture.size)
         crop = picture.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)
         pixels = (np.asarray(crop, np.float32) - 127) / 128

@@ -149,10 +149,10 @@ def with_det(tmp_path: Path) -> Path:
     """A model with an operator that TFLite has no lowering for, and MNN and ONNX Runtime have."""
     nodes = [
         helper.make_node("Det", ["x"], ["area"], "layer/Det"),
-        helper.make_node("Det", ["x"], ["volume"], "head/Det"),
+        helper.make_node("Det", ["z"], ["volume"], "head/Det"),
         helper.make_node("Add", ["area", "volume"], ["y"], "sum"),
     ]
-    return save_onnx(tmp_path / "det.onnx", nodes, {"x": [1, 3, 3]}, {"y": [1]}, {})
+    return save_onnx(tmp_path / "det.onnx", nodes, {"x": [1, 3, 3], "z": [1, 2, 2]}, {"y": [1]}, {})
 
 
 def test_operators_that_a_format_lacks_are_all_listed_with_the_formats_that_have_them(with_det: Path) -> None:

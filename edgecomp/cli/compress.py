@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, parse_shapes, progress_bar, samples
+from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -106,8 +107,15 @@ def changed(
     if precision is not None:
         steps = [] if precision == "fp32" else content["steps"] or [{"kind": "static-int8"}]
         content |= {"precision": precision, "steps": steps}
-    for step in content["steps"] if estimator is not None else ():
-        step["estimator"] = estimator
+    if estimator is not None:
+        if not content["steps"]:
+            raise InputError(
+                f"--estimator {estimator}",
+                expected="a precision with ranges to estimate: int8",
+                actual=f"precision {content['precision']}",
+                cure="leave out --estimator, or add --precision int8",
+            )
+        content["steps"] = [step | {"estimator": estimator} for step in content["steps"]]
     content["export"] |= {
         key: value for key, value in (("io_dtype", io_dtype), ("io_layout", io_layout)) if value is not None
     }
@@ -143,7 +151,6 @@ def _some(names: list[str], limit: int = 3) -> str:
 
 
 def _no_target() -> str:
-    from edgecomp.errors import InputError
     from edgecomp.target import list_targets
 
     raise InputError(

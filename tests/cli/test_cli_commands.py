@@ -1,0 +1,169 @@
+"""Each command as its user sees it: what is printed where, and the exit code."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Made, Run
+
+from edgecomp.device_scripts import bench
+
+ESCAPE = "\x1b"
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_compress_prints_one_json_document_whatever_the_task_prints(made: Made) -> None:
+    assert made.document["folder"] == str(made.folder)
+    assert made.document["schema"] == 1
+    assert "a task may print what it likes" in made.result.stderr
+
+
+def test_compress_prints_a_table_that_fits(edgecomp: Run, onnx_file: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", image=np.random.default_rng(0).random((20, 2, 5, 5), np.float32))
+    arguments = ("--calibration", tmp_path / "data.npz", "--formats", "tflite,onnxruntime", "-o", tmp_path / "out")
+    result = edgecomp("compress", onnx_file, "--target", "rpi4", *arguments)
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr == ""
+    assert ESCAPE not in result.stdout
+    lines = result.stdout.splitlines()
+    assert lines[0].endswith("out: compared on 20 samples")
+    assert max(map(len, lines[1:8])) <= 80
+    assert re.search(r"^model\.tflite +\d+\.\d kB +\d+\.\d% +\d+\.\d dB +\d\.\d\d, \d", result.stdout, re.MULTILINE)
+    assert "metric" not in result.stdout  # nobody gave one
+
+
+def test_options_change_the_recipe_and_the_recipe_is_kept(edgecomp: Run, onnx_file: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'schema = 1\ntarget = "pixel-8"\nformats = ["onnxruntime"]\nseed = 3\n'
+        '[[steps]]\nkind = "static-int8"\nestimator = "minmax"\n'
+    )
+    options = ("--precision", "fp32", "--formats", "tflite", "--io-layout", "nchw")
+    result = edgecomp("compress", onnx_file, "--recipe", recipe, *options, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["target"] == "pixel-8"
+    assert document["artifacts"][0]["inputs"][0]["shape"] == [1, 2, 5, 5]
+    kept = (tmp_path / "out" / "recipe.toml").read_text()
+    assert 'precision = "fp32"' in kept
+    assert "seed = 3" in kept
+    assert 'io_layout = "nchw"' in kept
+
+
+def test_compress_goes_to_dist_by_itself(edgecomp: Run, onnx_file: Path, tmp_path: Path, monkeypatch: object) -> None:
+    monkeypatch.chdir(tmp_path)  # type: ignore[attr-defined]
+    arguments = ("--precision", "fp32", "--formats", "onnxruntime")
+    assert edgecomp("compress", onnx_file, "--target", "RPi 4", *arguments).exit_code == 0
+    assert (tmp_path / "dist" / "small-raspberry-pi-4b" / "model.onnx").exists()
+
+
+def test_out_of_tolerance_exits_with_1(
+    edgecomp: Run, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecomp.verification.Tolerance.float_sqnr", 999.0)
+    monkeypatch.setattr("edgecomp.verification._misses", lambda *_, **__: ["made up"])
+    options = ("--to", "onnxruntime", "-o", tmp_path / "out", "--json")
+    result = edgecomp("convert", onnx_file, *options)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"] == "VerificationError"
+    assert "model.onnx: made up" in result.stderr
+    assert (tmp_path / "out.rejected" / "manifest.json").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_takes_a_float_model(edgecomp: Run, onnx_file: Path, tmp_path: Path) -> None:
+    result = edgecomp("convert", onnx_file, "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["precision"] == "fp32"
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model.tflite", "model.onnx", "model.mnn"}
+    for verdict in document["verification"]["verdicts"]:
+        assert verdict["against_original"][0]["sqnr"] > 60
+
+
+def test_convert_keeps_the_integers_of_a_qdq_model(edgecomp: Run, made: Made, tmp_path: Path) -> None:
+    result = edgecomp("convert", made.folder / "model.onnx", "--to", "tflite", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["precision"] == "int8"
+    assert document["verification"]["verdicts"][1]["against_original"][0]["max_difference"] <= 1.01
+
+
+def test_verify_repeats_the_proof(edgecomp: Run, made: Made) -> None:
+    result = edgecomp("verify", made.folder)
+    assert result.exit_code == 0, result.stderr
+    assert "every artifact is the one that was verified" in result.stdout
+    assert max(map(len, result.stdout.splitlines()[1:])) <= 80
+
+
+def test_verify_exits_with_1_when_a_file_was_changed(edgecomp: Run, made: Made, tmp_path: Path) -> None:
+    for path in made.folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with (tmp_path / "model.mnn").open("ab") as file:
+        file.write(b"!")
+    result = edgecomp("verify", tmp_path, "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["violations"][0].startswith("model.mnn is not the file that was verified")
+    assert "broken: model.mnn" in edgecomp("verify", tmp_path).stdout
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.onnx", "model.mnn"])
+def test_inspect_shows_what_is_inside(name: str, edgecomp: Run, made: Made) -> None:
+    document = json.loads(edgecomp("inspect", made.folder / name, "--json").stdout)
+    assert document["inputs"][0]["name"] == "input"
+    assert any(entry["precision"] == "int8" for entry in document["operators"])
+    result = edgecomp("inspect", made.folder / name)
+    assert result.exit_code == 0
+    assert "int8" in result.stdout
+    assert max(map(len, result.stdout.splitlines()[3:])) <= 80
+
+
+def test_targets_lists_and_shows(edgecomp: Run) -> None:
+    listed = edgecomp("targets")
+    assert listed.exit_code == 0
+    assert "raspberry-pi-4b" in listed.stdout
+    assert max(map(len, listed.stdout.splitlines())) <= 80
+    shown = edgecomp("targets", "pixel8")
+    assert shown.stdout.startswith("pixel-8: ")
+    assert "cpu.architecture = arm64" in shown.stdout
+    assert "sources\n" in shown.stdout
+    assert json.loads(edgecomp("targets", "pixel8", "--json").stdout)["name"] == "pixel-8"
+    assert len(json.loads(edgecomp("targets", "--json").stdout)) >= 18
+
+
+def test_without_arguments_it_lists_its_commands(edgecomp: Run) -> None:
+    result = edgecomp()
+    for name in ("compress", "convert", "verify", "inspect", "targets", "demo"):
+        assert re.search(rf"^  {name} ", result.output, re.MULTILINE)
+
+
+def test_python_dash_m_is_the_same_program() -> None:
+    command = [sys.executable, "-m", "edgecomp", "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("edgecomp ")
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = f"{sys.executable} -m edgecomp targets raspberry-pi-4b | head -1; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("program", ["import edgecomp, onnxruntime", "BENCH"])
+def test_onnx_runtime_is_kept_from_telling_on_its_user(program: str, tmp_path: Path, made: Made) -> None:
+    # Its telemetry keeps a session's number in a file, as soon as it is imported.
+    command = [sys.executable, "-c", program]
+    if program == "BENCH":
+        command = [sys.executable, str(Path(bench.__file__)), str(made.folder / "model.onnx"), "--runs=1", "--warmup=0"]
+    environment = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    environment["TMPDIR"] = str(tmp_path)
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert list(tmp_path.iterdir()) == []
