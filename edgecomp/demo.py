@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from edgecomp.errors import MissingToolchainError
+from edgecomp.threads import one_torch_thread
 
 Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 
-EPOCHS = 12
+EPOCHS = 8
 BATCH = 64
 
 
@@ -42,7 +43,7 @@ class Residual(nn.Module):
 class DigitNet(nn.Module):
     """8 x 8 grey pictures of digits -> 10 logits."""
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 24) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
         self.block1 = Residual(width)
@@ -67,13 +68,14 @@ def model() -> nn.Module:
     steps = EPOCHS * -(-len(images) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-    for _ in range(EPOCHS):
-        for chosen in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
-            optimizer.zero_grad()
-            loss = nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+    with one_torch_thread():  # operators this small only wait for each other
+        for _ in range(EPOCHS):
+            for chosen in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(network(images[chosen]), labels[chosen])
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                schedule.step()
     return network.eval()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +35,7 @@ from edgecomp.quantization.static import quantize_static
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Samples, Unlabelled
 from edgecomp.target import TargetProfile, load_target
+from edgecomp.threads import one_torch_thread
 from edgecomp.verification import Tolerance, Verification, verify
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ class _Job:
         self, float_model: CompressedModel, model: CompressedModel, artifacts: Sequence[Path], samples: Samples
     ) -> Verification:
         self._progress("verify", 0, 1)
-        with _one_torch_thread():
+        with one_torch_thread():
             return verify(
                 artifacts,
                 # A source that is quantized itself is its own reference: its float graph computes something else.
@@ -346,18 +346,3 @@ def _listing(problems: Sequence[Unsupported], model: CompressedModel, limit: int
     texts = [f"{nodes.get(p.node, f'{p.op_type} {p.node!r}')}: {p.reason}" for p in problems]
     more = [f"and {len(texts) - limit} more"] if len(texts) > limit else []
     return ", ".join(texts[:limit] + more)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Keeps torch, when it is loaded, from competing with the artifacts that run at the same time."""
-    torch = sys.modules.get("torch")
-    if torch is None:
-        yield
-        return
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
