@@ -32,9 +32,10 @@ class MnnConverter:
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
         """The nodes that MNN cannot express; empty when `convert` will succeed."""
+        from edgecomp.converters.mnn.lowering import lower
         from edgecomp.converters.mnn.operators import unsupported_nodes
 
-        return unsupported_nodes(model, options)
+        return unsupported_nodes(model, options, lower(model))
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes `model` to `path` (see `convert.convert`)."""

@@ -22,13 +22,15 @@ _ONE = 127
 
 
 def lower_mean(rewriting: Rewriting, node: ir.Node) -> None:
-    """GlobalAveragePool or ReduceMean over height and width: one window."""
+    """GlobalAveragePool, or ReduceMean over all that it does: one window."""
     data, sizes = node.inputs[0], sizes_of(node.inputs[0])
-    if sizes is None or len(sizes) != 4 or -1 in sizes[1:]:
+    if sizes is None or len(sizes) < 3 or -1 in sizes[1:]:
+        rewriting.compute_in_float(node)
         return
-    if node.op_type == "ReduceMean" and normalized_axes(node, 4) != (2, 3):
+    if node.op_type == "ReduceMean" and normalized_axes(node, len(sizes)) != tuple(range(2, len(sizes))):
         return
-    _replace(rewriting, node, data, np.full(sizes[1], 1 / (sizes[2] * sizes[3])), kernel=sizes[2:])
+    kernel = sizes[2:] if len(sizes) == 4 else (math.prod(sizes[2:]), 1)
+    _replace(rewriting, node, data, np.full(sizes[1], 1 / math.prod(kernel)), kernel=kernel)
 
 
 def lower_average_pool(rewriting: Rewriting, node: ir.Node) -> None:
@@ -89,30 +91,35 @@ def lower_in_place(rewriting: Rewriting, node: ir.Node) -> None:
         return
     # The activation stays, behind the convolution that MNN fuses it into.
     moved = _convolve(rewriting, data, np.ones(sizes[1]), f"{output.name}/moved", rewriting.of(output))
-    maker = moved.producer()
-    assert maker is not None
-    rewriting.model.graph.insert_before(node, maker)
+    rewriting.insert(node, moved)
     node.replace_input_with(0, moved)
 
 
 def lower_arithmetic(rewriting: Rewriting, node: ir.Node) -> None:
-    """Add, Sub or Mul with one number per channel, which MNN would fold into a convolution in front of it.
+    """Add, Sub or Mul.
 
-    Channels are the second of four dimensions, or the last of any other number of them.
+    One number per channel, which MNN would fold into a convolution in front of it, becomes a convolution of its own.
+    Channels are the second of four dimensions, or the last of any other number of them. Anything else is brought to
+    the output's shape.
     """
     rewriting.drop_activation(node)
+    if not _lower_channel_arithmetic(rewriting, node):
+        _broadcast(rewriting, node)
+
+
+def _lower_channel_arithmetic(rewriting: Rewriting, node: ir.Node) -> bool:
     left, right = node.inputs[:2]
     first, second = rewriting.real(left), rewriting.real(right)
     data, array = (left, second) if first is None else (right, first)
     sizes = sizes_of(data)
     if array is None or data is None or sizes is None or len(sizes) < 2 or sizes_of(node.outputs[0]) != sizes:
-        return
+        return False
     rank = len(sizes)
     axis = 1 if rank == 4 else rank - 1
     shape = (1,) * (rank - array.ndim) + array.shape
     channels = sizes[axis]
     if channels == -1 or shape not in {(1,) * rank, (*(1,) * axis, channels, *(1,) * (rank - 1 - axis))}:
-        return
+        return False
     numbers = np.broadcast_to(array.reshape(-1), channels).astype(np.float32)
     factors: npt.NDArray[np.float64] = np.ones(channels)
     bias: npt.NDArray[np.float32] | None = numbers
@@ -125,6 +132,35 @@ def lower_arithmetic(rewriting: Rewriting, node: ir.Node) -> None:
             factors = -factors
     image = None if rank == 4 else (-1, channels, 1, 1)
     _replace(rewriting, node, data, factors, image=image, bias=bias)
+    return True
+
+
+def _broadcast(rewriting: Rewriting, node: ir.Node) -> None:
+    """Gives both operands the shape of the result: MNN broadcasts in a loop that computes in float."""
+    result = node.outputs[0].shape
+    shapes = [None if value is None else value.shape for value in node.inputs[:2]]
+    if any(shape is None or None in map(_symbol, shape) for shape in (result, *shapes)) or result is None:
+        rewriting.compute_in_float(node)
+        return
+    # A size that is not known is the operand's own, which an Expand to 1 keeps.
+    target = [size if isinstance(size, int) else 1 for size in result]
+    unknown = [(position, size) for position, size in enumerate(result, -len(result)) if not isinstance(size, int)]
+    for index, shape in enumerate(shapes):
+        assert shape is not None
+        if shape == result:
+            continue
+        if any(len(shape) < -position or shape[position] != size for position, size in unknown):
+            rewriting.compute_in_float(node)
+            return
+        value, name = node.inputs[index], f"{node.outputs[0].name}/operand{index}"
+        sizes = rewriting.constant(f"{name}/sizes", np.asarray(target, np.int64))
+        expanded = rewriting.node("Expand", [value, sizes], name, rewriting.of(value))
+        rewriting.insert(node, expanded)
+        node.replace_input_with(index, expanded)
+
+
+def _symbol(size: int | ir.SymbolicDim) -> int | str | None:
+    return size if isinstance(size, int) else size.value
 
 
 def _replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, Unsupported
+from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.model import CompressedModel
 
 #: The ONNX operators of MNN 3.6.1, as `mnnconvert -f ONNX --OP` lists them.
@@ -28,12 +29,20 @@ IMPORTABLE = frozenset(
     """.split()  # noqa: SIM905 -- one name a line would be 169 lines
 )
 
+_UNKNOWN_COORDINATES = frozenset({"half_pixel_symmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn"})
+
 _REPLACE = "express it with other operators, or leave MNN out with --formats"
 
 
-def unsupported_nodes(model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
-    """The nodes that MNN cannot express; empty when a conversion will succeed."""
-    found = []
+def unsupported_nodes(model: CompressedModel, options: ConversionOptions, lowered: Rewriting) -> list[Unsupported]:
+    """The nodes that MNN cannot express; empty when a conversion will succeed.
+
+    Args:
+        model: To convert.
+        options: To convert it with.
+        lowered: What `lowering.lower` made of it.
+    """
+    found = list(lowered.problems)
     for node in model.graph.graph:
         if node.domain not in {"", "ai.onnx"} or node.op_type not in IMPORTABLE:
             reason: str | None = "MNN's ONNX importer does not know this operator"
@@ -58,6 +67,8 @@ def _miscomputed(node: ir.Node) -> str | None:
             rounding = attributes.get_string("nearest_mode", "round_prefer_floor")
             if rounding in {"round_prefer_ceil", "ceil"}:
                 return f"MNN ignores nearest_mode={rounding}"
+        case "Resize" if attributes.get_string("coordinate_transformation_mode", "half_pixel") in _UNKNOWN_COORDINATES:
+            return "MNN does not know these coordinates"
         case "Mod" if attributes.get_int("fmod", 0):
             return "MNN ignores fmod=1"
     return None

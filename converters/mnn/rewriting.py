@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.converter import Unsupported
 from edgecomp.graph.query import constant
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip
@@ -22,10 +23,14 @@ class Rewriting:
     Attributes:
         model: Owned by the rewriting.
         quantization: By tensor name; rules add what they make.
+        origins: The source node that a tensor was made for, by the tensor's name, for those that rules make.
+        problems: Nodes that MNN cannot compute, found by the rules that were to make something else of them.
     """
 
     model: ir.Model
     quantization: dict[str, QuantizationParameters] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    problems: list[Unsupported] = field(default_factory=list)
 
     def node(
         self,
@@ -62,6 +67,14 @@ class Rewriting:
         shape = self.constant(f"{output}/sizes", np.asarray(sizes, np.int64))
         return self.node("Reshape", [value, shape], output, self.quantization.get(value.name or ""))
 
+    def slice(self, value: ir.Value, output: str, axis: int, start: int, end: int, step: int = 1) -> ir.Value:
+        """A Slice of `value` along one axis, which keeps its parameters."""
+        numbers = [
+            self.constant(f"{output}/{what}", np.array([number], np.int64))
+            for what, number in (("start", start), ("end", end), ("axis", axis), ("step", step))
+        ]
+        return self.node("Slice", [value, *numbers], output, self.quantization.get(value.name or ""))
+
     def convolve(
         self,
         data: ir.Value,
@@ -79,6 +92,35 @@ class Rewriting:
         inputs = [data, kernel] if bias is None else [data, kernel, self.constant(f"{output}/bias", bias)]
         return self.node("Conv", inputs, output, parameters, kernel_shape=list(integers.shape[2:]), **attributes)
 
+    def float_copy(self, value: ir.Value | None, output: str) -> ir.Value:
+        """A copy that MNN makes in float, and does not optimize away.
+
+        MNN chooses integers or float by an op's inputs. Behind this copy, which has no parameters, it chooses float.
+        """
+        return self.node("Max", [value, value], output, None)
+
+    def compute_in_float(self, node: ir.Node) -> None:
+        """Keeps MNN from computing a node in integers."""
+        data = node.inputs[0]
+        if data is not None and data.name in self.quantization:
+            copy = self.float_copy(data, f"{node.outputs[0].name}/real")
+            self.insert(node, copy)
+            node.replace_input_with(0, copy)
+
+    def refuse(self, node: ir.Node, reason: str, cure: str) -> None:
+        """Notes that MNN cannot compute a node."""
+        self.problems.append(Unsupported(self.origin(node), node.op_type, reason, cure))
+
+    def origin(self, node: ir.Node) -> str:
+        """The name of the source node that a node stands for."""
+        return self.origins.get(node.outputs[0].name or "", node.name or "")
+
+    def insert(self, node: ir.Node, result: ir.Value) -> None:
+        """Puts everything that makes `result` in front of a node, for which it is made."""
+        makers, origin = _new_makers(result), self.origin(node)
+        self.origins.update((value.name or "", origin) for maker in makers for value in maker.outputs)
+        self.model.graph.insert_before(node, makers)
+
     def of(self, value: ir.Value | None) -> QuantizationParameters:
         """The parameters of a value of the graph."""
         assert value is not None
@@ -95,12 +137,14 @@ class Rewriting:
     def replace(self, node: ir.Node, result: ir.Value) -> None:
         """Puts `result` in the place of a node's output, with its name, and everything it needs in front of it."""
         old, graph = node.outputs[0], self.model.graph
-        graph.insert_before(node, _new_makers(result))
-        name = old.name
+        self.insert(node, result)
+        name, origin = old.name, self.origin(node)
         result.shape, result.type = old.shape, old.type
         ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
         graph.remove(node, safe=True)
+        self.origins.pop(result.name or "")
         result.name = name
+        self.origins[name or ""] = origin
 
     def drop_activation(self, node: ir.Node) -> None:
         """Removes the activation fused into a node where saturation in int8 does the same."""

@@ -62,6 +62,16 @@ def reshaped(before: Sequence[int], after: Sequence[int], layout: Layout) -> Lay
     return _with_ones(target, after)
 
 
+def regrouped(before: Sequence[int], after: Sequence[int], layout: Layout) -> Layout:
+    """Where memory has to move to so that `reshaped` can say yes, with as much as possible left in its order.
+
+    The runs keep the order in which memory has their first dimensions; within a run, the source's order is restored.
+    """
+    runs = [run for run, _ in _runs(before, after)]
+    runs.sort(key=lambda run: min(layout.index(dimension) for dimension in run))
+    return _with_ones([dimension for run in runs for dimension in run], before)
+
+
 def _runs(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
     """Pairs of the smallest runs of dimensions, size 1 left out, with equal products."""
     left = [d for d, size in enumerate(before) if size != 1]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.layout import channels_last, identity, reshaped, stored_shape, transposed
+from edgecomp.converters.tflite.layout import channels_last, identity, regrouped, reshaped, stored_shape, transposed
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.elementwise import common_layout
 from edgecomp.graph.query import constant, input_of, is_constant, pads_of, shape_of
@@ -26,7 +26,8 @@ def reshape(operation: Operation) -> None:
         operation.lowering.shuffle(operation.node.outputs[0], order.reshape(-1))
         target = identity(2)
     elif target is None:
-        layout, target = identity(len(before)), identity(len(after))
+        layout = regrouped(before, after, layout)
+        target = reshaped(before, after, layout) or identity(len(after))
     source = operation.input(0, layout)
     name = operation.node.outputs[0].name or ""
     operation.alias(operation.lowering.reshape(source, stored_shape(after, target), name), target)
