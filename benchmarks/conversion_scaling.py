@@ -28,7 +28,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from edgecomp.converter import ConversionOptions, available_formats, load_converter
+from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
@@ -180,7 +180,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", default="100,1000,5000", help="sizes, comma-separated, ascending")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--formats", default=",".join(available_formats()))
+    parser.add_argument("--formats", default="tflite,onnxruntime,mnn")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the table")
     arguments = parser.parse_args()
     sizes = [int(size) for size in arguments.nodes.split(",")]

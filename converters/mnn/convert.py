@@ -15,6 +15,7 @@ from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.operators import unsupported_nodes
 from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization
 from edgecomp.converters.mnn.precision import op_precision
+from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
@@ -31,7 +32,8 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
         UnsupportedOperatorError: MNN cannot express a node.
         ConversionError: MNN's converter failed, or left in float what it can compute in integers.
     """
-    for problem in unsupported_nodes(model, options):
+    lowered = lower(model)
+    for problem in unsupported_nodes(model, options, lowered):
         raise UnsupportedOperatorError(
             f"{problem.op_type} {problem.node!r} for MNN",
             expected="an operator that MNN can express",
@@ -41,7 +43,7 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
     interface = _interface(model.graph.graph)
     with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as name:
         folder = Path(name)
-        net, layers = _convert_in(folder, model, str(path))
+        net, layers = _convert_in(folder, model, lowered, str(path))
         artifact = rewrite(net, code=interface.to_json(), quantization=net.quantization)
         finished = folder / "finished.mnn"
         finished.write_bytes(artifact)
@@ -51,9 +53,8 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
     return Conversion(path, islands=_islands(model, net))
 
 
-def _convert_in(folder: Path, model: CompressedModel, subject: str) -> tuple[Net, frozenset[str]]:
+def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> tuple[Net, frozenset[str]]:
     """The converted net, with the parameters of all its tensors, and the names of the ops that are to run in int8."""
-    lowered = lower(model)
     source, float_path = folder / "model.onnx", folder / "float.mnn"
     ir.save(lowered.model, source)
     float_net = _mnnconvert("ONNX", source, float_path, subject)

@@ -1,10 +1,12 @@
 """Rewrites a graph into one that MNN computes rightly, and a quantized one as the portable scheme says.
 
-0. What MNN computes wrongly even in float becomes something else (`_REPAIRS`).
+0. What MNN computes wrongly even in float becomes something else (`_FIRST` and `_REPAIRS`).
 1. Weights and biases are put on their integer grids, so that rounding them again gives exactly the same integers.
 2. Operators that MNN has no int8 kernel for, or an inexact one, become others that it computes exactly (`_RULES`).
 3. An activation behind anything but a convolution is dropped where saturation in int8 does the same: MNN's fused
    activations are wrong in int8.
+4. A node that is to be computed in float reads a float copy where MNN has an integer kernel for its operator
+   (`_INTEGER_KERNELS`): MNN takes that kernel whenever the inputs have parameters, whatever the output has.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_pool, lower_in_place, lower_mean
+from edgecomp.converters.mnn.padding import repair_pad, write_pads
 from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
 from edgecomp.converters.mnn.products import lower_convolution, lower_matrix_product
 from edgecomp.converters.mnn.repairs import repair_convolution, repair_gelu, repair_reduction, repair_sum
@@ -23,6 +26,14 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import WEIGHTED, fused_activation, runs_in_integers
 
 _Rule = Callable[[Rewriting, ir.Node], None]
+
+_FIRST: Mapping[str, _Rule] = {
+    "AveragePool": write_pads,
+    "Conv": write_pads,
+    "ConvTranspose": write_pads,
+    "MaxPool": write_pads,
+    "Pad": repair_pad,
+}
 
 _REPAIRS: Mapping[str, _Rule] = {
     "AveragePool": repair_pool,
@@ -57,6 +68,13 @@ _RULES: Mapping[str, _Rule] = {
 }
 
 
+#: Operators that MNN has integer kernels for, right ones or wrong ones.
+_INTEGER_KERNELS = frozenset(
+    "Abs Add AveragePool Clip Div GlobalAveragePool GlobalMaxPool LayerNormalization LeakyRelu Max MaxPool Min Mod Mul "
+    "Neg PRelu Pad Pow Relu Resize Sign Sub".split()
+)
+
+
 def lower(model: CompressedModel) -> Rewriting:
     """A copy of the model's graph that MNN's importer takes without loss, with the parameters of its tensors.
 
@@ -65,7 +83,14 @@ def lower(model: CompressedModel) -> Rewriting:
     """
     rewriting = Rewriting(model.graph.clone(), dict(model.quantization))
     graph = rewriting.model.graph
-    nodes = [node for node in graph if runs_in_integers(node, model.quantization)]
+    for node in list(graph):
+        if node.op_type in _FIRST:
+            _FIRST[node.op_type](rewriting, node)
+    integers = {node for node in graph if runs_in_integers(node, rewriting.quantization)}
+    for node in list(graph):
+        if node.op_type in _INTEGER_KERNELS and node not in integers:
+            rewriting.compute_in_float(node)
+    nodes = [node for node in graph if node in integers]
     for node in nodes:
         _put_constants_on_grid(rewriting, node)
     # An activation that belongs to the operator before it is that operator's business.

@@ -84,9 +84,7 @@ def _lower_max_pool(rewriting: Rewriting, node: ir.Node) -> bool:
     return True
 
 
-def _extend(
-    rewriting: Rewriting, value: ir.Value, name: str, axis: int, size: int, pads: tuple[int, int]
-) -> ir.Value:
+def _extend(rewriting: Rewriting, value: ir.Value, name: str, axis: int, size: int, pads: tuple[int, int]) -> ir.Value:
     """Repeats the first and the last slice along an axis."""
     before, after = pads
     if not before and not after:

@@ -37,6 +37,7 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
     "tflite": {
         **dict.fromkeys(("div-activations", "div-broadcast"), ("Div",)),
         **dict.fromkeys(("elu", "elu-alpha"), ("Elu",)),
+        **dict.fromkeys(("layernorm-last", "layernorm-image"), ("LayerNormalization",)),
         # Dividing by the number of elements that are not padding would round twice.
         **dict.fromkeys(
             (

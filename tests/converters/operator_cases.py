@@ -268,6 +268,8 @@ ACTIVATIONS = [
     Case("gelu", single("Gelu")),
     Case("gelu-tanh", single("Gelu", approximate="tanh")),
     Case("gelu-erf", _erf_gelu),
+    Case("layernorm-last", single("LayerNormalization", np.linspace(0.5, 2, 8), np.linspace(-1, 1, 8), axis=-1)),
+    Case("layernorm-image", single("LayerNormalization", np.linspace(0.5, 2, 192).reshape(4, 6, 8), axis=1)),
     Case("softmax-last", single("Softmax", shape=(3, 10), axis=-1)),
     Case("softmax-channels", single("Softmax", axis=1)),
     Case("softmax-width", single("Softmax", axis=-1)),
