@@ -37,7 +37,7 @@ $(VENV)/.models: $(VENV)/.ready
 test-all: test $(VENV)/.models   ## the same on a real network with ImageNet weights
 	$(BIN)/python -m pytest -m models
 
-docs: setup          ## the generated parts of README.md and docs/
+docs: $(VENV)/.models   ## the generated parts of README.md
 	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.models   ## benchmarks/README.md says what it prints

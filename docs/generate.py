@@ -1,5 +1,12 @@
-"""Writes the generated parts of the documentation, between `<!-- NAME -->` and `<!-- /NAME -->`."""
+"""Writes the generated parts of README.md, between `<!-- NAME -->` and `<!-- /NAME -->`.
 
+python docs/generate.py            # all of them; needs what `make test-all` installs
+python docs/generate.py targets    # only these
+"""
+
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 from edgecomp.target import list_targets, load_target
@@ -8,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 GAINS = {"compute": "computing and memory", "memory": "memory"}
 
 
-def targets_table() -> str:
+def targets() -> str:
     """The targets as a Markdown table."""
     rows = ["| target | device | cores | int8 is faster by | formats, preferred first |", "|---|---|---|---|---|"]
     for name in list_targets():
@@ -18,6 +25,27 @@ def targets_table() -> str:
         formats = ", ".join(profile.defaults.formats)
         rows.append(f"| `{name}` | {profile.title} | {cores or profile.cpu.architecture} | {gain} | {formats} |")
     return "\n".join(rows)
+
+
+def demo() -> str:
+    """What `edgecomp demo` prints."""
+    return printed("demo")
+
+
+def lite0() -> str:
+    """What `edgecomp compress examples/efficientnet_lite0.py --target raspberry-pi-4b -o dist/lite0` prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        task = str(ROOT / "examples" / "efficientnet_lite0.py")
+        text = printed("compress", task, "--target", "raspberry-pi-4b", "-o", str(Path(folder) / "lite0"))
+        return text.replace(folder, "dist")
+
+
+def printed(*arguments: str) -> str:
+    """A command's output as a code block."""
+    command = [sys.executable, "-m", "edgecomp", *arguments]
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    lines = [line.rstrip() for line in result.stdout.rstrip().splitlines()]
+    return "\n".join(["```", *lines, "```"])
 
 
 def replace_part(path: Path, name: str, content: str) -> None:
@@ -31,5 +59,8 @@ def replace_part(path: Path, name: str, content: str) -> None:
     path.write_text(f"{head}{begin}\n{content}\n{end}{tail}", encoding="utf-8")
 
 
+PARTS = {part.__name__: part for part in (targets, demo, lite0)}
+
 if __name__ == "__main__":
-    replace_part(ROOT / "README.md", "targets", targets_table())
+    for name in sys.argv[1:] or PARTS:
+        replace_part(ROOT / "README.md", name, PARTS[name]())

@@ -110,7 +110,7 @@ def labels() -> list[str]:
 def digits() -> tuple[Arrays, Arrays]:
     """Training and held-out pictures, (N, 1, 8, 8) in [0, 1], with their labels: 1297 and 500 of 1797."""
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]
+        from sklearn.datasets import load_digits
     except ImportError:
         raise MissingToolchainError(
             "scikit-learn",

@@ -14,7 +14,7 @@ from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.operators import unsupported_nodes
 from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization
-from edgecomp.converters.mnn.precision import op_precision
+from edgecomp.converters.mnn.precision import is_plumbing, runs_in_int8
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
 from edgecomp.interface import Interface, TensorInterface
@@ -23,6 +23,7 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import fused_activation, runs_in_integers
 
 _TIMEOUT = 600.0
+_ACTIVATIONS = frozenset({"ReLU", "ReLU6"})
 
 
 def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
@@ -47,10 +48,10 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
         artifact = rewrite(net, code=interface.to_json(), quantization=net.quantization)
         finished = folder / "finished.mnn"
         finished.write_bytes(artifact)
-        _check(finished, interface, layers, str(path))
+        integer = _check(finished, interface, layers, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(artifact)
-    return Conversion(path, islands=_islands(model, net))
+    return Conversion(path, islands=_islands(model, lowered, net, integer))
 
 
 def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> tuple[Net, frozenset[str]]:
@@ -92,8 +93,12 @@ def _mnnconvert(framework: str, source: Path, target: Path, subject: str, compre
     return read_net(target)
 
 
-def _check(path: Path, interface: Interface, layers: frozenset[str], subject: str) -> None:
-    """Runs the file in a process of its own: MNN ignores what it cannot match, and crashes on what it cannot run."""
+def _check(path: Path, interface: Interface, layers: frozenset[str], subject: str) -> frozenset[str] | None:
+    """Runs the file in a process of its own: MNN ignores what it cannot match, and crashes on what it cannot run.
+
+    Returns:
+        The names of the ops that ran in int8; None where the inputs have no fixed shapes, and nothing ran.
+    """
     shapes = {item.name: list(item.shape) for item in interface.inputs}
     if any(None in shape for shape in shapes.values()):
         shapes = {}
@@ -103,6 +108,7 @@ def _check(path: Path, interface: Interface, layers: frozenset[str], subject: st
     missing = sorted(layers - set(integer)) if shapes else []
     if missing:
         raise _left_in_float(subject, ", ".join(missing))
+    return frozenset(integer) if shapes else None
 
 
 def _left_in_float(subject: str, what: str) -> ConversionError:
@@ -114,20 +120,28 @@ def _left_in_float(subject: str, what: str) -> ConversionError:
     )
 
 
-def _islands(model: CompressedModel, net: Net) -> tuple[FloatIsland, ...]:
-    makers = {net.tensors[index]: op for op in net.ops for index in op.outputs}
-    islands = []
-    for node in model.graph.graph:
-        if not runs_in_integers(node, model.quantization):
-            continue
-        op = makers.get(node.outputs[0].name or "")
-        activation = fused_activation(node)
-        if op is None and activation is not None:
-            op = makers.get(activation.outputs[0].name or "")
-        # A tensor that is not in the net was fused away, and the op that it went into is looked at under its own name.
-        if op is not None and op_precision(net, op) != "int8":
-            islands.append(FloatIsland(node.name or "", node.op_type, f"MNN computes {op.type} in float"))
-    return tuple(islands)
+def _islands(
+    model: CompressedModel, lowered: Rewriting, net: Net, integer: frozenset[str] | None
+) -> tuple[FloatIsland, ...]:
+    """The nodes of the source that some op of the net computes in float."""
+    wanted = {node.name: node for node in model.graph.graph if runs_in_integers(node, model.quantization)}
+    fused = {activation.name: name for name, node in wanted.items() if (activation := fused_activation(node))}
+    known = {value.name: lowered.origin(node) for node in lowered.model.graph for value in node.outputs}
+    makers: dict[int, str | None] = {index: known.get(name) for index, name in enumerate(net.tensors) if name in known}
+    reasons: dict[str | None, str] = {}
+    for op in reversed(net.ops):
+        # A tensor that MNN made itself belongs to the node that it was made for.
+        maker = next((makers[index] for index in op.outputs if index in makers), None)
+        for index in op.inputs:
+            makers.setdefault(index, maker)
+        if op.type not in _ACTIVATIONS:
+            # A tensor has its name from the activation that MNN fused into the op.
+            maker = fused.get(maker, maker)
+        if not is_plumbing(op) and op.type != "ConvertTensor" and not runs_in_int8(net, op, integer):
+            reasons[maker] = f"MNN computes {op.type} in float"
+    return tuple(
+        FloatIsland(name or "", node.op_type, reasons[name]) for name, node in wanted.items() if name in reasons
+    )
 
 
 def _interface(graph: ir.Graph) -> Interface:

@@ -70,9 +70,11 @@ _RULES: Mapping[str, _Rule] = {
 
 #: Operators that MNN has integer kernels for, right ones or wrong ones.
 _INTEGER_KERNELS = frozenset(
-    "Abs Add AveragePool Clip Div GlobalAveragePool GlobalMaxPool LayerNormalization LeakyRelu Max MaxPool Min Mod Mul "
-    "Neg PRelu Pad Pow Relu Resize Sign Sub".split()
-)
+    {
+        "Abs", "Add", "AveragePool", "Clip", "Div", "GlobalAveragePool", "GlobalMaxPool", "LayerNormalization",
+        "LeakyRelu", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Sign", "Sub",
+    }
+)  # fmt: skip
 
 
 def lower(model: CompressedModel) -> Rewriting:
@@ -86,10 +88,16 @@ def lower(model: CompressedModel) -> Rewriting:
     for node in list(graph):
         if node.op_type in _FIRST:
             _FIRST[node.op_type](rewriting, node)
+    _separate_outputs(rewriting)
     integers = {node for node in graph if runs_in_integers(node, rewriting.quantization)}
     for node in list(graph):
-        if node.op_type in _INTEGER_KERNELS and node not in integers:
+        if node in integers:
+            continue
+        if node.op_type in _INTEGER_KERNELS:
             rewriting.compute_in_float(node)
+        if node.op_type == "Identity" and node.outputs[0].name in rewriting.quantization:
+            # Real numbers become integers here. MNN would drop the node, and the parameters with it.
+            rewriting.replace(node, rewriting.float_copy(node.inputs[0], f"{node.outputs[0].name}/copy"))
     nodes = [node for node in graph if node in integers]
     for node in nodes:
         _put_constants_on_grid(rewriting, node)
@@ -102,6 +110,13 @@ def lower(model: CompressedModel) -> Rewriting:
         if node.op_type in _REPAIRS:
             _REPAIRS[node.op_type](rewriting, node)
     return rewriting
+
+
+def _separate_outputs(rewriting: Rewriting) -> None:
+    """An output that is an input is no business of MNN's, which has one tensor by that name."""
+    outputs = rewriting.model.graph.outputs
+    for value in [value for value in outputs if value.is_graph_input()]:
+        outputs.remove(value)
 
 
 def _put_constants_on_grid(rewriting: Rewriting, node: ir.Node) -> None:

@@ -1,4 +1,4 @@
-"""Rules for padding: MNN reads the pads that are written down rightly, and those that are to be worked out not always."""
+"""Rules for padding: MNN reads pads that are written down, and gets those that are to be worked out wrong."""
 
 from __future__ import annotations
 

@@ -20,6 +20,20 @@ def is_plumbing(op: Op) -> bool:
     return op.type in {"Input", "Const", "Shape", "Rank", "Size"}
 
 
+def runs_in_int8(net: Net, op: Op, executed: frozenset[str] | None) -> bool:
+    """Whether MNN computes an op in integers.
+
+    Args:
+        net: The net.
+        op: One of its ops.
+        executed: The names of the ops that did when the net ran, of which those that move data have none; None when it
+            did not run.
+    """
+    if op_precision(net, op) != "int8":
+        return False
+    return executed is None or op.type in MOVERS or op.name in executed
+
+
 def op_precision(net: Net, op: Op) -> str:
     """How MNN computes an op: "int8" or "float32"."""
     described = net.quantization

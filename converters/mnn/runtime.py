@@ -116,7 +116,9 @@ class MnnPredictor:
                 self._session = self._interpreter.createSession(config)
             except Exception as error:
                 raise not_a_model(path, str(error)) from None
-            self._sources = [self._interpreter.getSessionInput(self._session, item.name) for item in self.inputs]
+            # MNN leaves out an input that nothing reads.
+            sources = self._interpreter.getSessionInputAll(self._session)
+            self._sources = [sources.get(item.name) for item in self.inputs]
 
     @property
     def inputs(self) -> tuple[TensorInterface, ...]:
@@ -144,19 +146,22 @@ class MnnPredictor:
             raise DataError(
                 "the inputs", expected=f"{len(self.inputs)} arrays", actual=str(len(inputs)), cure="give one per input"
             )
+        given = {item.name: array for item, array in zip(self.inputs, inputs, strict=True)}
+        fed = [(source, array) for source, array in zip(self._sources, inputs, strict=True) if source is not None]
         with quiet_stdout():
             resized = False
-            for source, array in zip(self._sources, inputs, strict=True):
+            for source, array in fed:
                 if tuple(source.getShape()) != array.shape:
                     self._interpreter.resizeTensor(source, array.shape)
                     resized = True
             if resized:
                 self._interpreter.resizeSession(self._session)
             # A run overwrites the input tensors, so all are copied before each one.
-            for source, array in zip(self._sources, inputs, strict=True):
+            for source, array in fed:
                 source.copyFrom(self._host_tensor(array))
             self._interpreter.runSession(self._session)
-            return [self._read(item) for item in self.outputs]
+            # An output that is an input is not in the file.
+            return [given[item.name].copy() if item.name in given else self._read(item) for item in self.outputs]
 
     def _host_tensor(self, array: Array) -> Any:
         mnn = self._mnn

@@ -39,8 +39,10 @@ def trace(path: str, shapes: dict[str, list[int]]) -> list[str]:
 
     interpreter = MNN.Interpreter(path)
     session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})
-    for name, shape in shapes.items():
-        tensor = interpreter.getSessionInput(session, name)
+    for name, tensor in interpreter.getSessionInputAll(session).items():
+        shape = shapes.get(name)
+        if shape is None:
+            continue
         integer = "Int" in repr(tensor.getDataType())
         kind, dtype = (MNN.Halide_Type_Int, np.int32) if integer else (MNN.Halide_Type_Float, np.float32)
         tensor.copyFrom(MNN.Tensor(tuple(shape), kind, np.zeros(shape, dtype), MNN.Tensor_DimensionType_Caffe))
