@@ -1,7 +1,7 @@
 """Writes the generated parts of README.md, between `<!-- NAME -->` and `<!-- /NAME -->`.
 
-python docs/generate.py            # all of them; needs what `make test-all` installs
-python docs/generate.py targets    # only these
+`python docs/generate.py` writes all of them and needs what `make test-all` installs; `python docs/generate.py targets`
+writes only that one.
 """
 
 import subprocess
