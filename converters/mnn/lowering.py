@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
@@ -19,7 +19,7 @@ from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_po
 from edgecomp.converters.mnn.padding import repair_pad, write_pads
 from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
 from edgecomp.converters.mnn.products import lower_convolution, lower_matrix_product
-from edgecomp.converters.mnn.repairs import repair_convolution, repair_gelu, repair_reduction, repair_sum
+from edgecomp.converters.mnn.repairs import repair_convolution, repair_gelu, repair_groups, repair_reduction, repair_sum
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.graph.query import constant
 from edgecomp.model import CompressedModel
@@ -27,12 +27,12 @@ from edgecomp.quantization.scheme import WEIGHTED, fused_activation, runs_in_int
 
 _Rule = Callable[[Rewriting, ir.Node], None]
 
-_FIRST: Mapping[str, _Rule] = {
-    "AveragePool": write_pads,
-    "Conv": write_pads,
-    "ConvTranspose": write_pads,
-    "MaxPool": write_pads,
-    "Pad": repair_pad,
+_FIRST: Mapping[str, Sequence[_Rule]] = {
+    "AveragePool": (write_pads,),
+    "Conv": (write_pads,),
+    "ConvTranspose": (write_pads, repair_groups),
+    "MaxPool": (write_pads,),
+    "Pad": (repair_pad,),
 }
 
 _REPAIRS: Mapping[str, _Rule] = {
@@ -87,8 +87,8 @@ def lower(model: CompressedModel) -> Rewriting:
     rewriting = Rewriting(model.graph.clone(), dict(model.quantization))
     graph = rewriting.model.graph
     for node in list(graph):
-        if node.op_type in _FIRST:
-            _FIRST[node.op_type](rewriting, node)
+        for rule in _FIRST.get(node.op_type, ()):
+            rule(rewriting, node)
     _separate_outputs(rewriting)
     integers = {node for node in graph if runs_in_integers(node, rewriting.quantization)}
     for node in list(graph):

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
-from edgecomp.graph.query import constant, normalized_axes
+from edgecomp.graph.query import constant, input_of, normalized_axes
 
 
 def repair_reduction(rewriting: Rewriting, node: ir.Node) -> None:
@@ -98,3 +98,32 @@ def repair_convolution(rewriting: Rewriting, node: ir.Node) -> None:
     parameters = rewriting.quantization.get(name)
     convolved = rewriting.node(node.op_type, [image, flat, *node.inputs[2:]], f"{name}/line", parameters, **attributes)
     rewriting.replace(node, rewriting.reshape(convolved, result, f"{name}/result"))
+
+
+def repair_groups(rewriting: Rewriting, node: ir.Node) -> None:
+    """ConvTranspose with groups that is not depthwise, of which MNN leaves memory unwritten: one per group."""
+    groups = node.attributes.get_int("group", 1) or 1
+    data, output = node.inputs[0], node.outputs[0]
+    kernel = constant(node.inputs[1])
+    bias = constant(input_of(node, 2))
+    if groups == 1 or data is None or kernel is None or (kernel.shape[1] == 1 and kernel.shape[0] == groups):
+        return
+    name, wide, deep = output.name or "", kernel.shape[0] // groups, kernel.shape[1]
+    attributes = {key: attribute.value for key, attribute in node.attributes.items() if key != "group"}
+    parts: list[ir.Value] = []
+    for group in range(groups):
+        rows, columns = slice(group * wide, (group + 1) * wide), slice(group * deep, (group + 1) * deep)
+        inputs = [
+            rewriting.slice(data, f"{name}/{group}/input", 1, rows.start, rows.stop),
+            rewriting.constant(f"{name}/{group}/kernel", kernel[rows]),
+            *([] if bias is None else [rewriting.constant(f"{name}/{group}/bias", bias[columns])]),
+        ]
+        part = rewriting.node(
+            "ConvTranspose", inputs, f"{name}/{group}", rewriting.quantization.get(name), **attributes
+        )
+        source, result = data.shape, output.shape
+        if source is not None and result is not None:
+            inputs[0].shape = ir.Shape([source[0], wide, *source[2:]])
+            part.shape = ir.Shape([result[0], deep, *result[2:]])
+        parts.append(part)
+    rewriting.replace(node, rewriting.node("Concat", parts, f"{name}/result", rewriting.quantization.get(name), axis=1))

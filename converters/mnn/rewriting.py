@@ -95,17 +95,39 @@ class Rewriting:
     def float_copy(self, value: ir.Value | None, output: str) -> ir.Value:
         """A copy that MNN makes in float, and does not optimize away.
 
-        MNN chooses integers or float by an op's inputs. Behind this copy, which has no parameters, it chooses float.
+        MNN has no integer kernel for this operator, and passes no parameters on through it.
         """
-        return self.node("Max", [value, value], output, None)
+        return self.node("Where", [self.constant(f"{output}/always", np.array([True])), value, value], output, None)
 
     def compute_in_float(self, node: ir.Node) -> None:
-        """Keeps MNN from computing a node in integers."""
-        data = node.inputs[0]
+        """Keeps MNN from computing a node in integers.
+
+        It chooses integers when the inputs have parameters, and for pools, resizes and activations it takes those of
+        the output for the input, and the other way round. So there is a float copy on either side.
+        """
+        data, output = node.inputs[0], node.outputs[0]
+        name = output.name or ""
         if data is not None and data.name in self.quantization:
-            copy = self.float_copy(data, f"{node.outputs[0].name}/real")
+            copy = self.float_copy(data, f"{name}/data")
             self.insert(node, copy)
             node.replace_input_with(0, copy)
+        parameters = self.quantization.pop(name, None)
+        if parameters is not None:
+            users = [(use.node, use.idx) for use in output.uses()]
+            copy = self.float_copy(output, f"{name}/copy")
+            self.origins[f"{name}/real"] = self.origins.pop(name, node.name or "")
+            maker = copy.producer()
+            assert maker is not None
+            self.model.graph.insert_after(node, maker)
+            for user, index in users:
+                user.replace_input_with(index, copy)
+            if output.is_graph_output():
+                outputs = self.model.graph.outputs
+                outputs[outputs.index(output)] = copy
+            copy.shape, copy.type = output.shape, output.type
+            output.name, copy.name = f"{name}/real", name
+            self.quantization[name] = parameters
+            self.origins[name] = self.origins[f"{name}/real"]
 
     def refuse(self, node: ir.Node, reason: str, cure: str) -> None:
         """Notes that MNN cannot compute a node."""

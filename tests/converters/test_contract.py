@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,38 @@ import pytest
 from known_gaps import ISLANDS, PENDING, Precision, gap
 from net import Array, Net, merged
 from operator_cases import Case
-from running import Reference, refer, run_artifact
+from running import Reference, refer, run_artifact, run_graph
 from structure_cases import CASES
 
-from edgecomp.converter import Conversion, ConversionOptions, available_formats, load_converter
+from edgecomp.converter import Conversion, ConversionOptions, FloatIsland, available_formats, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.qdq import to_qdq
+from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation
 
-#: Largest difference of a float artifact, relative to the largest output. Kernels sum in other orders.
-_FLOAT_TOLERANCE = 1e-5
 
-#: Formats whose converter starts processes: all cases become one graph, since a process for each would take minutes.
-_SLOW = frozenset({"mnn", "ort"})
+@dataclass(frozen=True)
+class _Precision:
+    """How far an artifact may be off.
+
+    Attributes:
+        floats: Largest difference of a float artifact, relative to the largest output.
+        steps: Quantization steps of an int8 artifact, at least; a case may allow more.
+        floats_between_islands: Whether an island reads the real numbers that an island in front of it, or a float
+            input, gives, and gives real numbers out.
+    """
+
+    floats: float = 1e-5  # kernels sum in other orders
+    steps: float = 1.0
+    floats_between_islands: bool = False
+
+
+#: Where a format differs: MNN's Winograd transforms lose digits (4x4 kernels the most), and its integer kernels round
+#: ties away from 0, and the scales of a resize to 8 bits.
+_PRECISION = {"mnn": _Precision(2e-4, 2.0, floats_between_islands=True)}
+
+#: Formats whose converter starts processes: cases become this many graphs, as a process for each would take minutes.
+_GRAPHS = {"mnn": 6, "ort": 1}
 
 
 def _net(case: Case, prefix: str = "") -> Net:
@@ -62,6 +83,18 @@ def _largest_difference(outputs: Sequence[Array], expected: Sequence[Array], uni
     return max(differences)
 
 
+def _with_floats(model: CompressedModel, islands: Sequence[FloatIsland]) -> CompressedModel:
+    """The model with the islands as the float nodes that they are."""
+    graph, names = model.graph.clone(), {island.node for island in islands}
+    for node in graph.graph:
+        if node.name in names:
+            node.metadata_props[PRECISION_KEY] = "float32"
+            activation = fused_activation(node)
+            if activation is not None:
+                activation.metadata_props[PRECISION_KEY] = "float32"
+    return replace(model, graph=graph)
+
+
 def _sizes(arrays: Sequence[Array]) -> list[float]:
     return [float(np.abs(array).max(initial=0)) or 1.0 for array in arrays]
 
@@ -75,7 +108,7 @@ def _params(formats: Sequence[str]) -> list[Any]:
     return [*(pytest.param(name, case, id=f"{name}-{case}") for name in ready for case in CASES), *skipped]
 
 
-_FAST = [name for name in available_formats() if name not in _SLOW]
+_FAST = [name for name in available_formats() if name not in _GRAPHS]
 
 
 @pytest.mark.parametrize(("format_name", "case"), _params(_FAST))
@@ -83,7 +116,7 @@ _FAST = [name for name in available_formats() if name not in _SLOW]
 def test_an_artifact_computes_what_the_graph_says(
     format_name: str, case: str, precision: Precision, tmp_path: Path
 ) -> None:
-    reference = _reference(case)
+    reference, allowed = _reference(case), _PRECISION.get(format_name, _Precision())
     model = reference.float_model if precision == "float" else reference.int8_model
     known = gap(format_name, case, precision)
     if known is not None:
@@ -93,10 +126,11 @@ def test_an_artifact_computes_what_the_graph_says(
         return
     result = _convert_and_run(format_name, model, tmp_path, reference.inputs)
     if precision == "float":
-        assert _largest_difference(result.outputs, reference.expected, _sizes(reference.expected)) <= _FLOAT_TOLERANCE
+        assert _largest_difference(result.outputs, reference.expected, _sizes(reference.expected)) <= allowed.floats
         assert not result.conversion.islands
     else:
-        assert _largest_difference(result.outputs, reference.simulated, reference.steps) <= CASES[case].steps + 1e-3
+        steps = max(CASES[case].steps, allowed.steps) + 1e-3
+        assert _largest_difference(result.outputs, reference.simulated, reference.steps) <= steps
         if format_name in ISLANDS:
             islands = tuple(sorted({island.op_type for island in result.conversion.islands}))
             assert islands == ISLANDS[format_name].get(case, ())
@@ -108,24 +142,11 @@ def test_an_artifact_computes_what_the_graph_says(
 
 @dataclass(frozen=True)
 class _Merged:
-    """All cases of a format in one graph, and where the inputs and outputs of each are."""
+    """Several cases of a format in one graph, what its artifact computes, and where the outputs of each case are."""
 
     reference: Reference
+    result: _Result
     outputs: dict[str, slice]
-
-
-@functools.cache
-def _merged(format_name: str, precision: Precision) -> _Merged:
-    nets = {name: _net(case, f"{name}/") for name, case in CASES.items() if gap(format_name, name, precision) is None}
-    places, position = {}, 0
-    for name, net in nets.items():
-        places[name] = slice(position, position + len(net.outputs))
-        position += len(net.outputs)
-    feeds = [feed for net in nets.values() for feed in net.feeds]
-    return _Merged(refer(merged(list(nets.values())), feeds), places)
-
-
-_MERGED_RESULTS: dict[tuple[str, Precision], _Result] = {}
 
 
 @pytest.fixture(scope="session")
@@ -133,9 +154,33 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("merged")
 
 
-@pytest.mark.parametrize(("format_name", "case"), _params([name for name in available_formats() if name in _SLOW]))
+@functools.cache
+def _merged(format_name: str, precision: Precision, part: int, folder: Path) -> _Merged:
+    cases = [name for name in CASES if gap(format_name, name, precision) is None]
+    nets = {name: _net(CASES[name], f"{name}/") for name in cases if _part(format_name, name) == part}
+    places, position = {}, 0
+    for name, net in nets.items():
+        places[name] = slice(position, position + len(net.outputs))
+        position += len(net.outputs)
+    reference = refer(merged(list(nets.values())), [feed for net in nets.values() for feed in net.feeds])
+    model = reference.float_model if precision == "float" else reference.int8_model
+    return _Merged(reference, _convert_and_run(format_name, model, folder, reference.inputs), places)
+
+
+def _part(format_name: str, case: str) -> int:
+    return list(CASES).index(case) * _GRAPHS[format_name] // len(CASES)
+
+
+@functools.cache
+def _simulated_with_floats(format_name: str, part: int, folder: Path) -> list[Array]:
+    whole = _merged(format_name, "int8", part, folder)
+    model = _with_floats(whole.reference.int8_model, whole.result.conversion.islands)
+    return run_graph(to_qdq(model), whole.reference.inputs)
+
+
+@pytest.mark.parametrize(("format_name", "case"), _params([name for name in available_formats() if name in _GRAPHS]))
 @pytest.mark.parametrize("precision", ["float", "int8"])
-def test_an_artifact_of_all_cases_computes_what_the_graph_says(
+def test_an_artifact_of_many_cases_computes_what_the_graph_says(
     format_name: str, case: str, precision: Precision, folder: Path
 ) -> None:
     known = gap(format_name, case, precision)
@@ -143,19 +188,26 @@ def test_an_artifact_of_all_cases_computes_what_the_graph_says(
         reference = _reference(case)
         model = reference.float_model if precision == "float" else reference.int8_model
         problems = load_converter(format_name).check(model, ConversionOptions())
-        assert any(known.reason in problem.reason for problem in problems)
+        assert any(re.search(known.reason, problem.reason) for problem in problems)
         return
-    whole = _merged(format_name, precision)
-    reference = whole.reference
-    key = format_name, precision
-    if key not in _MERGED_RESULTS:
-        model = reference.float_model if precision == "float" else reference.int8_model
-        _MERGED_RESULTS[key] = _convert_and_run(format_name, model, folder, reference.inputs)
-    place = whole.outputs[case]
-    outputs = _MERGED_RESULTS[key].outputs[place]
+    allowed, part = _PRECISION.get(format_name, _Precision()), _part(format_name, case)
+    whole = _merged(format_name, precision, part, folder)
+    reference, place = whole.reference, whole.outputs[case]
+    outputs, islands = whole.result.outputs[place], whole.result.conversion.islands
     if precision == "float":
         expected = reference.expected[place]
-        assert _largest_difference(outputs, expected, _sizes(expected)) <= _FLOAT_TOLERANCE
-    else:
-        steps = reference.steps[place]
-        assert _largest_difference(outputs, reference.simulated[place], steps) <= CASES[case].steps + 1e-3
+        assert _largest_difference(outputs, expected, _sizes(expected)) <= allowed.floats
+        assert not islands
+        return
+    units, simulated = reference.steps[place], reference.simulated[place]
+    differences = [_largest_difference([a], [b], [c]) for a, b, c in zip(outputs, simulated, units, strict=True)]
+    if allowed.floats_between_islands and islands:
+        others = _simulated_with_floats(format_name, part, folder)[place]
+        differences = [
+            min(difference, _largest_difference([a], [b], [c]))
+            for difference, a, b, c in zip(differences, outputs, others, units, strict=True)
+        ]
+    assert max(differences) <= max(CASES[case].steps, allowed.steps) + 1e-3
+    if format_name in ISLANDS:
+        found = {island.op_type for island in islands if island.node.startswith(f"{case}/")}
+        assert tuple(sorted(found)) == ISLANDS[format_name].get(case, ())
