@@ -195,7 +195,7 @@ def stages(events: Sequence[Sequence[Any]], start: float, end: float) -> list[tu
     }
     found: dict[str, float] = {}
     before = start
-    for stage, done, total, moment in events:
+    for stage, done, _, moment in events:
         if stage.startswith("convert "):
             name = stage
         elif stage == "simplify" and done == 0:
@@ -410,11 +410,13 @@ _AI_EDGE = """
 import sys
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from ai_edge_quantizer import quantizer, recipe
+from ai_edge_quantizer import qtyping, quantizer, recipe
 source, photos, target = sys.argv[1:]
 signatures = Interpreter(model_path=source).get_signature_list()
 key, (name, *_) = next((key, value["inputs"]) for key, value in signatures.items())
 tool = quantizer.Quantizer(source, recipe.static_wi8_ai8())
+for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):  # float outside, as ours
+    tool.update_quantization_recipe(".*", border, algorithm_key="no_quantize")
 seen = tool.calibrate({key: [{name: photo} for photo in np.load(photos)]})
 tool.quantize(seen, serialize_to_path=target)
 """
@@ -524,8 +526,11 @@ def sign_interval(values: Sequence[float], confidence: float = 0.95) -> Ratio:
 def add_accuracies(candidates: Sequence[Candidate], subject: Subject, say: Callable[[str], None]) -> None:
     """Runs every artifact on the labelled photos, ONNX Runtime without saturating kernels."""
     import edgecomp
+    from edgecomp.quantization.simulation import Simulation
 
-    reference = [int(subject.source.reference((photo,))[0].argmax()) for photo, _ in subject.labelled]
+    # Of a float model it is the float graph in ONNX Runtime, which the command has compared with the torch module.
+    original = Simulation(subject.model)
+    reference = [int(original.run((photo,))[0].argmax()) for photo, _ in subject.labelled]
     labels = [label for _, label in subject.labelled]
     for candidate in candidates:
         if candidate.path is None:

@@ -138,7 +138,7 @@ def _islands(
             # A tensor has its name from the activation that MNN fused into the op.
             maker = fused.get(maker, maker)
         if not is_plumbing(op) and op.type != "ConvertTensor" and not runs_in_int8(net, op, integer):
-            reasons[maker] = f"MNN computes {op.type} in float"
+            reasons.setdefault(maker, f"MNN computes {op.type} in float")
     return tuple(
         FloatIsland(name or "", node.op_type, reasons[name]) for name, node in wanted.items() if name in reasons
     )

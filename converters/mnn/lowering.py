@@ -11,8 +11,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_pool, lower_in_place, lower_mean
@@ -64,6 +67,8 @@ _RULES: Mapping[str, _Rule] = {
     "Mul": lower_arithmetic,
     "ReduceMean": lower_mean,
     "Relu": lower_in_place,
+    # MNN's int8 kernel has a scale of 1/256 and zero point 0, which saturates above one half.
+    "Softmax": Rewriting.compute_in_float,
     "Sub": lower_arithmetic,
 }
 
@@ -76,6 +81,10 @@ _INTEGER_KERNELS = frozenset(
         "Sub",
     }
 )  # fmt: skip
+
+
+#: Weights that can be told apart. An integer of 127 is moved by this many times 127 / 2**23, which stays below 1/16.
+_MOST_ALIKE = 4096
 
 
 def lower(model: CompressedModel) -> Rewriting:
@@ -110,6 +119,7 @@ def lower(model: CompressedModel) -> Rewriting:
     for node in list(graph):
         if node.op_type in _REPAIRS:
             _REPAIRS[node.op_type](rewriting, node)
+    _tell_weights_apart(rewriting)
     return rewriting
 
 
@@ -118,6 +128,26 @@ def _separate_outputs(rewriting: Rewriting) -> None:
     outputs = rewriting.model.graph.outputs
     for value in [value for value in outputs if value.is_graph_input()]:
         outputs.remove(value)
+
+
+def _tell_weights_apart(rewriting: Rewriting) -> None:
+    """Makes the weights of quantized convolutions differ by less than any of them is rounded by.
+
+    MNN stores equal constants once, and computes a convolution in float whose weight is not its own.
+    """
+    seen: Counter[bytes] = Counter()
+    for node in rewriting.model.graph:
+        weight = node.inputs[1] if node.op_type == "Conv" else None
+        array = constant(weight)
+        if weight is None or array is None or weight.name not in rewriting.quantization:
+            continue
+        key = hashlib.sha256(array.tobytes()).digest()
+        count, seen[key] = seen[key], seen[key] + 1
+        if count:
+            name = f"{node.outputs[0].name}/own"
+            factor = 1 + count % _MOST_ALIKE * np.finfo(np.float32).eps
+            rewriting.quantization[name] = rewriting.of(weight)
+            node.replace_input_with(1, rewriting.constant(name, (array * factor).astype(np.float32)))
 
 
 def _put_constants_on_grid(rewriting: Rewriting, node: ir.Node) -> None:

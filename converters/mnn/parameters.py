@@ -33,10 +33,6 @@ def tensor_quantization(net: Net, quantization: Mapping[str, QuantizationParamet
         parameters = quantization.get(name)
         if parameters is not None and parameters.dtype == "int8" and not parameters.per_channel:
             known[index] = TensorQuantization(float(parameters.scale), int(parameters.zero_point))
-    # A softmax in MNN's int8 has a scale of 1/256 and zero point 0, which saturates above one half: it stays in float.
-    for op in net.ops:
-        if op.type == "Softmax":
-            known.pop(op.outputs[0], None)
     movers = [op for op in net.ops if op.type in MOVERS]
     for op in movers:
         if op.inputs and op.inputs[0] in known:

@@ -13,6 +13,8 @@ _KERNELS = frozenset(
     {"BinaryOp", "Interp", "LayerNorm", "PReLU", "Pooling", "Pooling3D", "ReLU", "Scale", "Softmax", "ConvInt8"}
 )
 _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise"})
+#: Movers that become loops, which MNN runs in float.
+_LOOPS = frozenset({"Gather", "GatherV2", "GatherND"})
 
 
 def is_plumbing(op: Op) -> bool:
@@ -37,7 +39,7 @@ def runs_in_int8(net: Net, op: Op, executed: frozenset[str] | None) -> bool:
 def op_precision(net: Net, op: Op) -> str:
     """How MNN computes an op: "int8" or "float32"."""
     described = net.quantization
-    if any(index not in described for index in op.outputs):
+    if op.type in _LOOPS or any(index not in described for index in op.outputs):
         return "float32"
     if op.type in MOVERS:
         sources = op.inputs if op.type == "Concat" else op.inputs[:1]

@@ -39,6 +39,12 @@ GAPS: dict[str, dict[str, Gap]] = {
 #: Formats that are not in the contract yet, and why; their tests are skipped with these words.
 PENDING: dict[str, str] = {}
 
+_TRANSPOSED = (
+    "stride2", "pads", "output-padding", "asymmetric", "same-upper", "same-lower", "no-bias", "groups", "depthwise",
+    "1d", "dilated", "output-shape", "relu", "gap",
+)  # fmt: skip
+_REDUCED = ("2-3-keep0", "2-3-keep1", "1-keep0", "1-keep1", "-1-keep0", "0-2-keep0", "0-1-2-3-keep0")
+
 #: Nodes of the int8 model that a format computes in float, by case; every other node is in integers.
 ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
     "tflite": {
@@ -61,6 +67,43 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
             ("resize-linear-one-row", "resize-linear-odd-scales", "resize-linear-symmetric", "resize-cubic"),
             ("Resize",),
         ),
+    },
+    # MNN has int8 kernels for convolutions, arithmetic and resizes; other operators are float unless they become these.
+    "mnn": {
+        **{f"convtranspose-{kind}": ("ConvTranspose",) for kind in _TRANSPOSED},
+        **{f"{op.lower()}-{axes}": (op,) for op in ("ReduceMax", "ReduceMin", "ReduceSum") for axes in _REDUCED},
+        # A mean over height and width is a convolution.
+        **{f"reducemean-{axes}": ("ReduceMean",) for axes in _REDUCED if not axes.startswith("2-3")},
+        "squeeze-unsqueeze": ("ReduceMean",),
+        # A product with a constant matrix is a convolution.
+        **dict.fromkeys(
+            ("gemm-two-activations", "matmul-stack", "matmul-left-constant", "matmul-two-activations"), ("MatMul",)
+        ),
+        **dict.fromkeys(("matmul-batched", "matmul-broadcast"), ("MatMul",)),
+        "matmul-attention": ("MatMul", "Softmax"),
+        # MNN makes a square or a SiLU of these products.
+        **dict.fromkeys(("mul-itself", "silu"), ("Mul",)),
+        **dict.fromkeys(("div-activations", "div-broadcast", "sigmoid", "two-outputs"), ("Sigmoid",)),
+        "concat-fixed-and-measured": ("Sigmoid",),
+        "concat-two-fixed": ("Sigmoid", "Tanh"),
+        # Saturation in int8 does the same as most other bounds.
+        **dict.fromkeys(("conv-clip-odd", "conv-clip-positive", "clip-positive", "clip-unit"), ("Clip",)),
+        **dict.fromkeys(("leakyrelu", "leakyrelu-steep"), ("LeakyRelu",)),
+        **dict.fromkeys(("prelu-per-channel", "prelu-scalar"), ("PRelu",)),
+        "hardswish": ("HardSwish",),
+        **dict.fromkeys(("hardsigmoid", "hardsigmoid-odd"), ("HardSigmoid",)),
+        "tanh": ("Tanh",),
+        **dict.fromkeys(("gelu", "gelu-tanh", "gelu-erf"), ("Gelu",)),
+        **dict.fromkeys(("softmax-last", "softmax-channels", "softmax-width"), ("Softmax",)),
+        "logsoftmax": ("LogSoftmax",),
+        # MNN's integer maximum is wrong.
+        **{f"maxpool{kind}": ("MaxPool",) for kind in ("", "-pads", "-pads-even", "-ceil", "-same-lower", "-1d")},
+        **dict.fromkeys(("maxpool-dilated", "flatten-two-linear"), ("MaxPool",)),
+        "maxpool-negative": ("MaxPool", "Sigmoid"),
+        "globalmaxpool": ("GlobalMaxPool",),
+        # A loop over the indices.
+        **{f"gather-{kind}": ("Gather",) for kind in ("constant", "one", "matrix")},
+        **dict.fromkeys(("embedding-int64", "embedding-int32"), ("Gather",)),
     },
 }
 

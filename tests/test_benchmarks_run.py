@@ -1,0 +1,116 @@
+"""The arithmetic behind the figures of `benchmarks/`, and one small run of what is fast enough to run."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"edgecomp_benchmark_{name}", FOLDER / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their own module up
+    spec.loader.exec_module(module)
+    return module
+
+
+scaling = load("conversion_scaling")
+lite0 = load("compress_lite0")
+
+
+@pytest.mark.parametrize("power", [0.0, 1.0, 1.5, 2.0])
+def test_the_fit_finds_the_exponent_of_a_power_law(power: float) -> None:
+    nodes = (100, 1000, 5000)
+    assert scaling.exponent(nodes, [3e-4 * n**power for n in nodes]) == pytest.approx(power)
+
+
+def test_a_fixed_cost_cannot_hide_a_quadratic_end() -> None:
+    nodes = (100, 1000, 5000)
+    step = scaling.Step("mnn fp32", nodes, tuple(2 + 1e-6 * n**2 for n in nodes))
+    assert step.overall < scaling.LIMIT < step.at_the_end
+    assert not step.linear
+
+
+def test_a_step_without_an_exponent_is_not_linear() -> None:
+    assert math.isnan(scaling.exponent((100,), (1.0,)))
+    assert not scaling.Step("x", (100,), (1.0,)).linear
+    assert not scaling.Step("x", (100, 1000), (1.0, 5.0), failure="5000 nodes: it crashed").linear
+
+
+@pytest.mark.parametrize("nodes", [1, 5, 12])
+def test_a_chain_has_as_many_nodes_as_asked_for(nodes: int) -> None:
+    assert len(scaling.chain(nodes).graph) == nodes
+
+
+def test_every_step_is_measured_at_every_size() -> None:
+    steps = scaling.measure([5, 10], 1, ["tflite", "onnxruntime"])
+    names = ["simplify", "quantize", "tflite fp32", "tflite int8", "onnxruntime fp32", "onnxruntime int8"]
+    assert [step.name for step in steps] == names
+    assert all(step.nodes == (5, 10) and min(step.seconds) > 0 and not step.failure for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        (range(5), 0, 4),  # five cannot give 95 %: their range
+        (range(6), 0, 5),  # 1 - 2/64 = 96.9 %
+        (range(9), 1, 7),  # 1 - 2 (1 + 9)/512 = 96.1 %
+        (range(20), 5, 14),  # 95.9 %, as in tables of the sign test
+    ],
+)
+def test_the_interval_of_a_median_is_the_sign_tests(values: range, low: int, high: int) -> None:
+    found = lite0.sign_interval(list(values))
+    assert (found.low, found.high) == (low, high)
+    assert found.value == (values[0] + values[-1]) / 2
+
+
+def test_stages_add_up_to_the_whole_run() -> None:
+    events = [
+        ("load", 0, 1, 11.0),
+        ("load", 1, 1, 14.0),
+        ("simplify", 0, 1, 14.0),
+        ("simplify", 1, 1, 15.0),
+        ("calibrate", 0, 2, 18.0),
+        ("calibrate", 1, 2, 19.0),
+        ("calibrate", 2, 2, 20.0),
+        ("convert", 0, 2, 21.0),
+        ("convert tflite", 1, 2, 22.0),
+        ("convert mnn", 2, 2, 24.0),
+        ("convert mnn", 2, 2, 24.0),
+        ("verify", 0, 1, 24.0),
+        ("verify", 1, 2, 28.0),
+        ("verify", 2, 2, 30.0),
+    ]
+    found = dict(lite0.stages(events, 10.0, 31.0))
+    assert sum(found.values()) == pytest.approx(21.0)
+    assert (found["read photos"], found["calibrate"], found["convert mnn"], found["verify"]) == (3.0, 2.0, 2.0, 6.0)
+
+
+def test_the_best_peer_is_the_fastest_on_the_same_runtime() -> None:
+    class Measured:
+        def __init__(self, milliseconds: float) -> None:
+            self.latency = type("Latency", (), {"p50": milliseconds})
+
+    def candidate(runtime: str, name: str, *milliseconds: float) -> object:
+        return lite0.Candidate(runtime, name, Path("x"), rounds=[Measured(each) for each in milliseconds])
+
+    ours = candidate("LiteRT", "edgecomp int8", 1.0)
+    fast, slow = candidate("LiteRT", "float", 9.0, 3.0, 2.0), candidate("LiteRT", "other", 4.0)
+    everything = [ours, slow, fast, candidate("MNN", "float", 0.1), candidate("LiteRT", "missing")]
+    assert lite0.best_peer(ours, everything) is fast
+    assert lite0.best_peer(candidate("TVM", "edgecomp int8", 1.0), everything) is None
+
+
+def test_a_missing_peer_is_named_and_not_left_out() -> None:
+    def make() -> Path:
+        raise lite0.MissingPeerError("not installed: pip install it")
+
+    found = lite0.peer("LiteRT", "a peer", make)
+    assert (found.path, found.missing) == (None, "not installed: pip install it")
