@@ -558,6 +558,13 @@ LATENCY_LIMIT = 1.02
 AGREEMENT_LIMIT = 0.985
 
 
+def ratio_verdict(ratio: Ratio) -> str:
+    """Whether a latency is within the target: only an interval that lies on one side of it says so."""
+    if ratio.low <= LATENCY_LIMIT < ratio.high:
+        return "undecided: noise"
+    return verdict(ratio.value, LATENCY_LIMIT)
+
+
 def show(figures: Sequence[Figure], candidates: Sequence[Candidate], photos: int, console: Console) -> None:
     """Prints both tables."""
     table = _table("", ">median", ">min - max", ">target", "")
@@ -574,8 +581,7 @@ def show(figures: Sequence[Figure], candidates: Sequence[Candidate], photos: int
             continue
         ratio, latency_verdict = candidate.ratio, ""
         if ratio is not None and candidate.ours:
-            latency_verdict = verdict(ratio.value, LATENCY_LIMIT)
-            latency_verdict += " (in the noise)" if ratio.low <= LATENCY_LIMIT < ratio.high else ""
+            latency_verdict = ratio_verdict(ratio)
         elif ratio is not None:
             latency_verdict = "for ARM, not judged"
         agreement = "" if candidate.agreement is None else f"{candidate.agreement:.1%}"
@@ -618,14 +624,13 @@ def document(figures: Sequence[Figure], candidates: Sequence[Candidate]) -> dict
         }
         entry["latency_ms"] = [each.latency.p50 for each in candidate.rounds]
         entry["ratio"] = None if candidate.ratio is None else asdict(candidate.ratio)
-        met = candidate.ratio is not None and candidate.ratio.value <= LATENCY_LIMIT
-        entry["latency_met"] = met if candidate.ratio is not None and candidate.ours else None
+        entry["verdict"] = ratio_verdict(candidate.ratio) if candidate.ours and candidate.ratio is not None else None
         artifacts.append(entry)
     return {
         "machine": machine(),
         "latency_limit": LATENCY_LIMIT,
         "agreement_limit": AGREEMENT_LIMIT,
-        "figures": [asdict(figure) | {"met": figure.verdict == "met" or None} for figure in figures],
+        "figures": [asdict(figure) | {"verdict": figure.verdict or None} for figure in figures],
         "artifacts": artifacts,
     }
 
