@@ -75,7 +75,8 @@ def test_inputs_come_in_many_forms(form: Any) -> None:
 
 
 def test_a_torch_tensor_is_an_array() -> None:
-    torch = pytest.importorskip("torch")
+    import torch
+
     assert Artifact(Echo(SCALE), "echo").predict(torch.ones(1))["scale"] == 1
 
 

@@ -36,9 +36,6 @@ GAPS: dict[str, dict[str, Gap]] = {
     },
 }
 
-#: Formats that are not in the contract yet, and why; their tests are skipped with these words.
-PENDING: dict[str, str] = {}
-
 _TRANSPOSED = (
     "stride2", "pads", "output-padding", "asymmetric", "same-upper", "same-lower", "no-bias", "groups", "depthwise",
     "1d", "dilated", "output-shape", "relu", "gap",

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from known_gaps import ISLANDS, PENDING, Precision, gap
+from known_gaps import ISLANDS, Precision, gap
 from net import Array, Net, merged
 from operator_cases import Case
 from running import Reference, refer, run_artifact, run_graph
@@ -100,12 +100,8 @@ def _sizes(arrays: Sequence[Array]) -> list[float]:
 
 
 def _params(formats: Sequence[str]) -> list[Any]:
-    """Every case in every format; one skipped entry for a format that is pending."""
-    ready = [name for name in formats if name not in PENDING]
-    skipped = [
-        pytest.param(name, "", id=name, marks=pytest.mark.skip(PENDING[name])) for name in formats if name in PENDING
-    ]
-    return [*(pytest.param(name, case, id=f"{name}-{case}") for name in ready for case in CASES), *skipped]
+    """Every case in every format."""
+    return [pytest.param(name, case, id=f"{name}-{case}") for name in formats for case in CASES]
 
 
 _FAST = [name for name in available_formats() if name not in _GRAPHS]

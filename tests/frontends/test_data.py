@@ -81,7 +81,8 @@ def test_digest_knows_values_and_not_batching():
 
 
 def test_torch_tensors():
-    torch = pytest.importorskip("torch")
+    import torch
+
     data = collect([(torch.tensor(rows(1, 2), requires_grad=True),)])
     assert firsts(data) == [[1, 2]]
 
