@@ -8,12 +8,15 @@ Three questions, each with its targets beside the figures:
 1. The command `edgecomp compress examples/efficientnet_lite0.py --target raspberry-pi-4b` in fresh processes: time,
    memory, and where the time goes. The stages come from one more run, through the Python API.
 2. Two steps alone, in this process: graph to TFLite, and calibration against bare passes of the float graph.
-3. Every artifact on one thread against peers on the same runtime, with `device_scripts/bench.py`: milliseconds, and
-   what becomes of the predictions. Peers are made from the same float graph and the same photos.
+3. Every artifact on one thread against peers on the same runtime: latency, and what becomes of the predictions. Peers
+   are made from the same float graph and the same photos.
 
-What is compared is interleaved in every round, so that a busy machine troubles both sides alike. A ratio is the median
-over the rounds of `edgecomp.benchmark.compare`'s; its interval is the sign test's, with the round as the sample,
-because latencies within one process are far more alike than those of two. Milliseconds are this machine's at this hour.
+What is compared is interleaved, so that a busy machine troubles both sides alike. Latency is measured twice, both times
+with the clock of `device_scripts/bench.py`. In processes of their own, all artifacts in every round: that gives the
+milliseconds, which are this machine's at this hour, and a ratio from `edgecomp.benchmark.compare` for each round. And
+alternately, one inference of each artifact of a runtime after the other in one process: that ratio is judged, since a
+neighbour that comes and goes within seconds troubles it least. An interval is the sign test's for the median, with
+rounds, or blocks of turns, as samples: neighbouring latencies are too alike to count one by one.
 
 Nothing is installed. A peer that is missing is named with what would bring it; `ai-edge-quantizer` may live in another
 environment, whose interpreter `--peer-python` names.
@@ -103,8 +106,10 @@ class Candidate:
         ours: Whether it is held to the target; peers are what it is held against.
         missing: Why there is no file.
         seconds: What making it from the float graph and the photos took, calibration included.
-        rounds: One measurement per round.
-        ratio: To the best peer on the same runtime.
+        rounds: One measurement per round, each in a process of its own.
+        turns: Milliseconds of each turn, alternating with the others of the same runtime.
+        ratio: To the best peer on the same runtime, alternating.
+        ratio_apart: The same between processes.
         agreement: Share of photos with the float network's argmax.
         top1: Share of photos with the right label.
     """
@@ -116,7 +121,9 @@ class Candidate:
     missing: str = ""
     seconds: float | None = None
     rounds: list[Measurement] = field(default_factory=list)
+    turns: list[float] = field(default_factory=list)
     ratio: Ratio | None = None
+    ratio_apart: Ratio | None = None
     agreement: float | None = None
     top1: float | None = None
 
@@ -488,25 +495,46 @@ def measure_latencies(candidates: Sequence[Candidate], rounds: int, runs: int, s
             candidate.rounds.append(measure_local(candidate.path, runs=runs, warmup=5, threads=1))
 
 
+def alternate(candidates: Sequence[Candidate], turns: int, say: Callable[[str], None]) -> None:
+    """Times one inference of every artifact of a runtime after the other, forwards and backwards by turns."""
+    from edgecomp.device_scripts import bench
+
+    for runtime in dict.fromkeys(candidate.runtime for candidate in candidates):
+        say(f"latency, alternating: {runtime}")
+        loaded = []
+        for candidate in candidates:
+            if candidate.runtime == runtime and candidate.path is not None:
+                load, _ = bench.find_runtime(str(candidate.path))
+                session = load(str(candidate.path), 1, None)
+                loaded.append((candidate, session, bench.random_inputs(session.inputs)))
+        for turn in range(-5, turns):  # the first five warm up
+            for candidate, session, arrays in loaded if turn % 2 == 0 else reversed(loaded):
+                milliseconds = bench.timed_runs(session, arrays, 1)
+                candidate.turns += milliseconds if turn >= 0 else []
+
+
 def best_peer(candidate: Candidate, candidates: Sequence[Candidate]) -> Candidate | None:
     """The fastest of the peers that were measured on the same runtime."""
-    others = [other for other in candidates if other.runtime == candidate.runtime and _is_peer(other) and other.rounds]
-    return min(others, key=lambda other: other.milliseconds, default=None)
+    others = [other for other in candidates if other.runtime == candidate.runtime and _is_peer(other) and other.turns]
+    return min(others, key=lambda other: median(other.turns), default=None)
 
 
 def _is_peer(candidate: Candidate) -> bool:
     return not candidate.name.startswith("edgecomp")
 
 
-def add_ratios(candidates: Sequence[Candidate]) -> None:
-    """Compares each artifact of ours with its best peer, round by round."""
+def add_ratios(candidates: Sequence[Candidate], block: int = 20) -> None:
+    """Compares each artifact of ours with its best peer: turn by turn, and round by round."""
     from edgecomp.benchmark import compare
 
     for candidate in candidates:
         best = best_peer(candidate, candidates)
-        if best is not None and candidate.rounds and not _is_peer(candidate):
-            pairs = zip(best.rounds, candidate.rounds, strict=True)
-            candidate.ratio = sign_interval([compare(*pair, resamples=1).ratio for pair in pairs])
+        if best is None or _is_peer(candidate):
+            continue
+        turns = [own / other for own, other in zip(candidate.turns, best.turns, strict=True)]
+        candidate.ratio = sign_interval([median(turns[at : at + block]) for at in range(0, len(turns), block)])
+        rounds = zip(best.rounds, candidate.rounds, strict=True)
+        candidate.ratio_apart = sign_interval([compare(*pair, resamples=1).ratio for pair in rounds])
 
 
 def sign_interval(values: Sequence[float], confidence: float = 0.95) -> Ratio:
@@ -573,8 +601,8 @@ def show(figures: Sequence[Figure], candidates: Sequence[Candidate], photos: int
         limit = "" if figure.limit is None else f"<= {figure.limit:g} {figure.unit}"
         table.add_row(figure.name, f"{figure.value:.2f} {figure.unit}", spread, limit, figure.verdict)
     console.print(table)
-    headings = ("runtime", "artifact", ">made in", ">latency", ">/ best peer (95 %)", f"<= {LATENCY_LIMIT}")
-    table = _table(*headings, ">agrees with fp32", ">top-1")
+    headings = ("runtime", "artifact", ">made in", ">latency", ">/ best peer, apart", ">alternating (95 %)")
+    table = _table(*headings, f"<= {LATENCY_LIMIT}", ">agrees with fp32", ">top-1")
     for candidate in candidates:
         if candidate.path is None:
             table.add_row(candidate.runtime, candidate.name, candidate.missing)
@@ -592,18 +620,29 @@ def show(figures: Sequence[Figure], candidates: Sequence[Candidate], photos: int
             candidate.name,
             "" if candidate.seconds is None else f"{candidate.seconds:.1f} s",
             f"{candidate.milliseconds:.1f} ms",
-            "" if ratio is None else f"{ratio.value:.2f} ({ratio.low:.2f} - {ratio.high:.2f})",
+            _interval(candidate.ratio_apart, 2),
+            _interval(ratio, 3),
             latency_verdict,
             agreement,
             "" if candidate.top1 is None else f"{candidate.top1:.1%}",
         )
     console.print(table)
+    best = {candidate.runtime: best_peer(candidate, candidates) for candidate in candidates}
+    names = "; ".join(f"{runtime}: {found.name}" for runtime, found in best.items() if found is not None)
+    console.print(f"Best peers, by the alternating turns: {names}.", soft_wrap=True)
     console.print(
         f"Made in: from the float graph and the calibration photos. Agreement: on {photos} photos, target >= "
         f"{AGREEMENT_LIMIT:.1%} for ours. MNN's int8 is slower than its float on x86 and faster on ARM cores with dot "
         "products: its ratio is met or missed on a board, not here.",
         soft_wrap=True,
     )
+
+
+def _interval(ratio: Ratio | None, digits: int) -> str:
+    if ratio is None:
+        return ""
+    value, low, high = (f"{number:.{digits}f}" for number in (ratio.value, ratio.low, ratio.high))
+    return f"{value} ({low} - {high})"
 
 
 def _table(*headings: str) -> Table:
@@ -624,6 +663,7 @@ def document(figures: Sequence[Figure], candidates: Sequence[Candidate]) -> dict
         }
         entry["latency_ms"] = [each.latency.p50 for each in candidate.rounds]
         entry["ratio"] = None if candidate.ratio is None else asdict(candidate.ratio)
+        entry["ratio_apart"] = None if candidate.ratio_apart is None else asdict(candidate.ratio_apart)
         entry["verdict"] = ratio_verdict(candidate.ratio) if candidate.ours and candidate.ratio is not None else None
         artifacts.append(entry)
     return {
@@ -648,6 +688,7 @@ def main() -> None:
     parser.add_argument("--compressions", type=int, default=3, help="runs of the whole command")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds of everything else")
     parser.add_argument("--runs", type=int, default=30, help="timed inferences in each round")
+    parser.add_argument("--turns", type=int, default=300, help="alternating inferences of each artifact")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has ai-edge-quantizer")
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
     parser.add_argument("--log-stages", nargs=2, type=Path, help=argparse.SUPPRESS)
@@ -668,13 +709,14 @@ def main() -> None:
         notes.print("the peers' artifacts")
         candidates = make_candidates(subject, quantized, seconds, folder, arguments.peer_python)
         measure_latencies(candidates, arguments.rounds, arguments.runs, notes.print)
+        alternate(candidates, arguments.turns, notes.print)
         add_ratios(candidates)
         add_accuracies(candidates, subject, notes.print)
     figures += steps
     if arguments.json:
         print(json.dumps(document(figures, candidates), indent=2))
     else:
-        show(figures, candidates, len(subject.labelled), Console(highlight=False, width=200))
+        show(figures, candidates, len(subject.labelled), Console(highlight=False, width=220))
 
 
 if __name__ == "__main__":

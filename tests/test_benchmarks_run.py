@@ -94,18 +94,20 @@ def test_stages_add_up_to_the_whole_run() -> None:
 
 
 def test_the_best_peer_is_the_fastest_on_the_same_runtime() -> None:
-    class Measured:
-        def __init__(self, milliseconds: float) -> None:
-            self.latency = type("Latency", (), {"p50": milliseconds})
+    ours = lite0.Candidate("LiteRT", "edgecomp int8", Path("x"), turns=[1.0])
+    fast = lite0.Candidate("LiteRT", "float", Path("x"), turns=[9.0, 3.0, 2.0])
+    slow = lite0.Candidate("LiteRT", "other", Path("x"), turns=[4.0])
+    elsewhere = lite0.Candidate("MNN", "float", Path("x"), turns=[0.1])
+    missing = lite0.Candidate("LiteRT", "missing", None)
+    assert lite0.best_peer(ours, [ours, slow, fast, elsewhere, missing]) is fast
+    assert lite0.best_peer(lite0.Candidate("TVM", "edgecomp int8", None), [slow, fast]) is None
 
-    def candidate(runtime: str, name: str, *milliseconds: float) -> object:
-        return lite0.Candidate(runtime, name, Path("x"), rounds=[Measured(each) for each in milliseconds])
 
-    ours = candidate("LiteRT", "edgecomp int8", 1.0)
-    fast, slow = candidate("LiteRT", "float", 9.0, 3.0, 2.0), candidate("LiteRT", "other", 4.0)
-    everything = [ours, slow, fast, candidate("MNN", "float", 0.1), candidate("LiteRT", "missing")]
-    assert lite0.best_peer(ours, everything) is fast
-    assert lite0.best_peer(candidate("TVM", "edgecomp int8", 1.0), everything) is None
+@pytest.mark.parametrize(
+    ("low", "high", "said"), [(0.9, 1.02, "met"), (1.03, 1.2, "MISSED"), (1.0, 1.1, "undecided: noise")]
+)
+def test_only_an_interval_on_one_side_of_the_limit_decides(low: float, high: float, said: str) -> None:
+    assert lite0.ratio_verdict(lite0.Ratio((low + high) / 2, low, high)) == said
 
 
 def test_a_missing_peer_is_named_and_not_left_out() -> None:
