@@ -114,7 +114,10 @@ def compress(
     recipe = replace(recipe or default_recipe(profile), target=profile.name)
     _seed(recipe.seed, source)
     progress("load", 0, 1)
-    loaded = source if isinstance(source, Source) else load_source(source, shapes=shapes, example_inputs=example_inputs)
+    with one_torch_thread():  # an export runs the module a few times only; threads that wait for a busy core cost more
+        loaded = (
+            source if isinstance(source, Source) else load_source(source, shapes=shapes, example_inputs=example_inputs)
+        )
     progress("load", 1, 1)
     loaded = replace(
         loaded,

@@ -165,6 +165,7 @@ def collect(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # another process may need the core
     session = onnxruntime.InferenceSession(
         ir.to_proto(instrumented).SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
