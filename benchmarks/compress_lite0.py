@@ -108,8 +108,8 @@ class Candidate:
         seconds: What making it from the float graph and the photos took, calibration included.
         rounds: One measurement per round, each in a process of its own.
         turns: Milliseconds of each turn, alternating with the others of the same runtime.
-        ratio: To the best peer on the same runtime, alternating.
-        ratio_apart: The same between processes.
+        ratio: To the best peer on the same runtime, alternating. Of a peer: how many times its latency ours is.
+        ratio_apart: To the best peer, between processes.
         agreement: Share of photos with the float network's argmax.
         top1: Share of photos with the right label.
     """
@@ -527,12 +527,19 @@ def add_ratios(candidates: Sequence[Candidate], block: int = 20) -> None:
     """Compares each artifact of ours with its best peer: turn by turn, and round by round."""
     from edgecomp.benchmark import compare
 
+    def alternating(ours: Candidate, other: Candidate) -> Ratio:
+        turns = [own / its for own, its in zip(ours.turns, other.turns, strict=True)]
+        return sign_interval([median(turns[at : at + block]) for at in range(0, len(turns), block)])
+
+    judged = {candidate.runtime: candidate for candidate in candidates if candidate.ours}
     for candidate in candidates:
         best = best_peer(candidate, candidates)
-        if best is None or _is_peer(candidate):
+        if best is None or not candidate.turns:
             continue
-        turns = [own / other for own, other in zip(candidate.turns, best.turns, strict=True)]
-        candidate.ratio = sign_interval([median(turns[at : at + block]) for at in range(0, len(turns), block)])
+        if _is_peer(candidate):
+            candidate.ratio = alternating(judged[candidate.runtime], candidate)
+            continue
+        candidate.ratio = alternating(candidate, best)
         rounds = zip(best.rounds, candidate.rounds, strict=True)
         candidate.ratio_apart = sign_interval([compare(*pair, resamples=1).ratio for pair in rounds])
 
@@ -610,7 +617,7 @@ def show(figures: Sequence[Figure], candidates: Sequence[Candidate], photos: int
         ratio, latency_verdict = candidate.ratio, ""
         if ratio is not None and candidate.ours:
             latency_verdict = ratio_verdict(ratio)
-        elif ratio is not None:
+        elif ratio is not None and not _is_peer(candidate):
             latency_verdict = "for ARM, not judged"
         agreement = "" if candidate.agreement is None else f"{candidate.agreement:.1%}"
         if candidate.ours and candidate.agreement is not None:
@@ -621,7 +628,7 @@ def show(figures: Sequence[Figure], candidates: Sequence[Candidate], photos: int
             "" if candidate.seconds is None else f"{candidate.seconds:.1f} s",
             f"{candidate.milliseconds:.1f} ms",
             _interval(candidate.ratio_apart, 2),
-            _interval(ratio, 3),
+            ("ours / it " if _is_peer(candidate) and ratio is not None else "") + _interval(ratio, 3),
             latency_verdict,
             agreement,
             "" if candidate.top1 is None else f"{candidate.top1:.1%}",
@@ -697,7 +704,10 @@ def main() -> None:
         log_stages(*arguments.log_stages)
         return
     notes = Console(stderr=True, highlight=False)
-    with tempfile.TemporaryDirectory(prefix="edgecomp-") as name:
+    # MNN prints to descriptor 1: from here on that is stderr.
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    with answer, tempfile.TemporaryDirectory(prefix="edgecomp-") as name:
         folder = Path(name)
         notes.print(machine())
         notes.print(f"the command, {arguments.compressions} times, and once more for its stages")
@@ -712,11 +722,11 @@ def main() -> None:
         alternate(candidates, arguments.turns, notes.print)
         add_ratios(candidates)
         add_accuracies(candidates, subject, notes.print)
-    figures += steps
-    if arguments.json:
-        print(json.dumps(document(figures, candidates), indent=2))
-    else:
-        show(figures, candidates, len(subject.labelled), Console(highlight=False, width=220))
+        figures += steps
+        if arguments.json:
+            json.dump(document(figures, candidates), answer, indent=2)
+        else:
+            show(figures, candidates, len(subject.labelled), Console(file=answer, highlight=False, width=220))
 
 
 if __name__ == "__main__":
