@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import tempfile
-from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, OperatorCount, Unsupported
+from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported, count_operators
 from edgecomp.converters.onnxruntime import CONVERTER as ONNX
-from edgecomp.converters.onnxruntime import OnnxRuntimePredictor, float_islands, serialize, unreadable
+from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor, unreadable
 from edgecomp.isolation import run_isolated
-from edgecomp.model import CompressedModel
+
+if TYPE_CHECKING:
+    from edgecomp.model import CompressedModel
 
 
 class OrtConverter:
@@ -31,6 +32,8 @@ class OrtConverter:
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes an `.ort` file, through ONNX Runtime in a process of its own."""
+        from edgecomp.converters.onnxruntime.convert import float_islands, serialize
+
         with tempfile.TemporaryDirectory(prefix="edgecomp-ort-") as folder:
             source = Path(folder) / "model.onnx"
             source.write_bytes(serialize(model, options))
@@ -56,7 +59,7 @@ class OrtConverter:
             size=path.stat().st_size,
             inputs=predictor.inputs,
             outputs=predictor.outputs,
-            operators=tuple(OperatorCount(*key, count) for key, count in operators.most_common()),
+            operators=count_operators(operators),
             weight_bytes=weight_bytes,
             metadata=predictor.metadata,
         )
@@ -80,8 +83,8 @@ def write_ort(source: str, target: str) -> None:
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _read(path: Path) -> tuple[Counter[tuple[str, str]], int]:
-    """Operators by type and precision, and the bytes of all constants."""
+def _read(path: Path) -> tuple[list[tuple[str, str]], int]:
+    """The type and precision of every operator, and the bytes of all constants."""
     import onnx
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
@@ -90,12 +93,13 @@ def _read(path: Path) -> tuple[Counter[tuple[str, str]], int]:
     for index in range(graph.NodeArgsLength()):
         argument = graph.NodeArgs(index)
         types[argument.Name()] = _element_type(argument)
-    counts: Counter[tuple[str, str]] = Counter()
+    operators = []
     for index in range(graph.NodesLength()):
         node = graph.Nodes(index)
         kind = types.get(node.Outputs(0), 0)
-        counts[node.OpType().decode(), onnx.TensorProto.DataType.Name(kind).lower().replace("float", "float32")] += 1
-    return counts, sum(graph.Initializers(index).RawDataLength() for index in range(graph.InitializersLength()))
+        precision = onnx.TensorProto.DataType.Name(kind).lower().replace("float", "float32")
+        operators.append((node.OpType().decode(), precision))
+    return operators, sum(graph.Initializers(index).RawDataLength() for index in range(graph.InitializersLength()))
 
 
 def _element_type(argument: Any) -> int:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy.typing as npt
 
 from edgecomp.errors import InputError, SourceError
 from edgecomp.interface import TensorInterface
-from edgecomp.model import CompressedModel
+
+if TYPE_CHECKING:
+    from edgecomp.model import CompressedModel
 
 Array = npt.NDArray[Any]
 
@@ -34,13 +37,11 @@ class ConversionOptions:
             (as in the source), or None for the format's own custom.
         activations: How a format that lets one choose (ONNX Runtime) stores int8 activations: signed, or the same
             values as uint8, which x86 kernels prefer.
-        threads: Threads that a converter's toolchain may use.
     """
 
     io_dtype: Literal["float32", "int8"] = "float32"
     io_layout: Literal["nhwc", "nchw"] | None = None
     activations: Literal["int8", "uint8"] = "int8"
-    threads: int = 2
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class OperatorCount:
     op_type: str
     precision: str
     count: int
+
+
+def count_operators(operators: Iterable[tuple[str, str]]) -> tuple[OperatorCount, ...]:
+    """Counts (operator, precision) pairs, the most frequent first."""
+    return tuple(OperatorCount(*pair, count) for pair, count in Counter(operators).most_common())
 
 
 @dataclass(frozen=True)
@@ -228,5 +234,6 @@ __all__ = [
     "Unsupported",
     "available_formats",
     "converter_for",
+    "count_operators",
     "load_converter",
 ]

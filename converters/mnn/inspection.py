@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
-from edgecomp.converter import Inspection, OperatorCount
+from edgecomp.converter import Inspection, count_operators
 from edgecomp.converters.mnn.flatbuffer import MalformedError
 from edgecomp.converters.mnn.net import Net, Op, blob_bytes, convolution, not_a_model, read_net
 from edgecomp.converters.mnn.precision import is_plumbing, op_precision
@@ -28,13 +27,12 @@ def inspect(path: Path) -> Inspection:
 
 def _inspect(net: Net, path: Path) -> Inspection:
     interface = interface_of(net, path)
-    counts = Counter((op.type, op_precision(net, op)) for op in net.ops if not is_plumbing(op))
     return Inspection(
         format="mnn",
         size=len(net.buffer),
         inputs=interface.inputs,
         outputs=interface.outputs,
-        operators=tuple(OperatorCount(*key, count) for key, count in counts.most_common()),
+        operators=count_operators((op.type, op_precision(net, op)) for op in net.ops if not is_plumbing(op)),
         weight_bytes=sum(_constant_bytes(net, op) for op in net.ops),
         metadata={METADATA_KEY if net.code.startswith("{") else "code": net.code, "mnn": net.version},
     )

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
-from edgecomp.model import CompressedModel
 
 if TYPE_CHECKING:
     from edgecomp.converters.tflite.runtime import LiteRtPredictor
+    from edgecomp.model import CompressedModel
 
 
 class TfliteConverter:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgecomp.converter import Inspection, OperatorCount
+from edgecomp.converter import Inspection, count_operators
 from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
 from edgecomp.errors import SourceError
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
@@ -109,7 +108,7 @@ def inspect(path: Path) -> Inspection:
     model = read(path)
     found = interface_of(model, path)
     try:
-        counts, weight_bytes = _count(model)
+        operators, weight_bytes = _read(model)
     except Exception as error:
         raise unreadable(path, error) from None
     metadata = {
@@ -120,21 +119,21 @@ def inspect(path: Path) -> Inspection:
         size=path.stat().st_size,
         inputs=found.inputs,
         outputs=found.outputs,
-        operators=tuple(OperatorCount(*key, count) for key, count in counts.most_common()),
+        operators=count_operators(operators),
         weight_bytes=weight_bytes,
         metadata=metadata,
     )
 
 
-def _count(model: Any) -> tuple[Counter[tuple[str, str]], int]:
-    """Operators by name and type, and the bytes of all constants."""
+def _read(model: Any) -> tuple[list[tuple[str, str]], int]:
+    """The name and type of every operator, and the bytes of all constants."""
     graph = model.subgraphs[0]
-    counts: Counter[tuple[str, str]] = Counter()
+    operators = []
     for operator in graph.operators if graph.operators is not None else ():
         code = model.operatorCodes[operator.opcodeIndex]
         name = OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
-        counts[name, TYPE_NAMES[graph.tensors[operator.outputs[0]].type]] += 1
-    return counts, sum(_bytes(model.buffers[tensor.buffer]) for tensor in graph.tensors)
+        operators.append((name, TYPE_NAMES[graph.tensors[operator.outputs[0]].type]))
+    return operators, sum(_bytes(model.buffers[tensor.buffer]) for tensor in graph.tensors)
 
 
 def _bytes(buffer: Any) -> int:

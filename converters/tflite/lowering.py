@@ -172,9 +172,6 @@ class Lowering:
         maker = self.builder.maker(tensor)
         if maker is not None and maker.code == schema.BuiltinOperator.RESHAPE and maker.inputs[0] is not None:
             return self.reshape(maker.inputs[0], shape, name)
-        return self._reshape(tensor, shape, name)
-
-    def _reshape(self, tensor: Tensor, shape: tuple[int, ...], name: str) -> Tensor:
         result = self.builder.tensor(name, shape, tensor.dtype, tensor.quantization)
         options = schema.ReshapeOptionsT()
         options.newShape = list(shape)

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 import onnx_ir as ir
 
-#: The metadata key of a node that holds the path of the torch module it comes from.
-MODULE_KEY = "edgecomp.module"
+from edgecomp.graph.query import MODULE_KEY
 
 #: What the exporters call the wrapper around the user's module (see `torch_export`).
 _WRAPPER = "module"

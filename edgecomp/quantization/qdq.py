@@ -1,11 +1,12 @@
 """Writes a quantization table into an ONNX graph as QuantizeLinear / DequantizeLinear pairs.
 
-This one graph serves twice: ONNX Runtime executes it in integers, and with all of ONNX Runtime's optimizations switched
-off it is the simulation that predicts every artifact.
+This one graph serves twice: ONNX Runtime executes it in integers, and with ONNX Runtime's integer kernels switched off
+it is the simulation that predicts every artifact.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -148,10 +149,12 @@ class _Writer:
         else:
             self._graph.insert_after(producer, added)
 
+    @cached_property
+    def _positions(self) -> dict[int, int]:
+        return {id(node): index for index, node in enumerate(self._graph)}
+
     def _position(self, node: ir.Node) -> int:
-        if not hasattr(self, "_order"):
-            self._order = {id(each): index for index, each in enumerate(self._graph)}
-        return self._order[id(node)]
+        return self._positions[id(node)]
 
     def _node(self, op_type: str, inputs: list[ir.Value], parameters: QuantizationParameters, name: str) -> ir.Value:
         attributes = {} if parameters.axis is None else {"axis": parameters.axis}

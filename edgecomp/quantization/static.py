@@ -70,9 +70,9 @@ def quantize_static(
     graph = model.graph.clone()
     groups = plan(graph.graph)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
-    # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
     seen = Collected({}, {})
+    # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
     if measured:
         seen = collect(graph, measured, batches, samples=settings.samples, channel_means=correctable, threads=threads)
     table: dict[str, QuantizationParameters] = {}

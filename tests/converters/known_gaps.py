@@ -2,24 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Precision = Literal["float", "int8"]
-
-
-@dataclass(frozen=True)
-class Gap:
-    """Why a format refuses a case.
-
-    Attributes:
-        reason: What the error message says.
-        precisions: Where.
-    """
-
-    reason: str
-    precisions: tuple[Precision, ...] = ("float", "int8")
-
+from case import Gap
 
 GAPS: dict[str, dict[str, Gap]] = {
     "tflite": {
@@ -103,8 +86,3 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("embedding-int64", "embedding-int32"), ("Gather",)),
     },
 }
-
-
-def gap(format_name: str, case: str, precision: Precision) -> Gap | None:
-    found = GAPS.get(format_name, {}).get(case)
-    return found if found is not None and precision in found.precisions else None

@@ -2,53 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from case import Build, Case, single, two
 from net import Net
-
-Build = Callable[[Net], None]
-
-
-@dataclass(frozen=True)
-class Case:
-    """One small graph.
-
-    Attributes:
-        name: "operator-variant".
-        build: Adds the graph to an empty net.
-        steps: How far, in quantization steps, an int8 artifact may be from the simulation.
-        tflite_without: TFLite operators that the artifact must not need.
-        opset: Of the default domain.
-    """
-
-    name: str
-    build: Build
-    steps: float = 1.0
-    tflite_without: tuple[str, ...] = ()
-    opset: int = 20
-
-
-def single(op_type: str, *constants: Any, shape: tuple[int, ...] = (1, 4, 6, 8), **attributes: Any) -> Build:
-    """One operator on one input, which may lie as an image."""
-
-    def build(net: Net) -> None:
-        source = net.image(*shape) if len(shape) > 2 else net.input(*shape)
-        net.output(net.node(op_type, source, *constants, **attributes))
-
-    return build
-
-
-def two(op_type: str, left: tuple[int, ...], right: tuple[int, ...], **attributes: Any) -> Build:
-    """One operator on two inputs."""
-
-    def build(net: Net) -> None:
-        sources = [net.image(*shape) if len(shape) == 4 else net.input(*shape) for shape in (left, right)]
-        net.output(net.node(op_type, *sources, **attributes))
-
-    return build
 
 
 def conv(
@@ -397,3 +355,5 @@ MOVES = [
     Case("gather-one", single("Gather", 2, axis=1)),
     Case("gather-matrix", single("Gather", [[0, 1], [2, 3]], axis=3)),
 ]
+
+CASES = [*CONVOLUTIONS, *PRODUCTS, *ARITHMETIC, *ACTIVATIONS, *POOLS, *REDUCTIONS, *MOVES]

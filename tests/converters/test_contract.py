@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from known_gaps import ISLANDS, Precision, gap
+from all_cases import CASES, ISLANDS, gap
+from case import Case, Precision
 from net import Array, Net, merged
-from operator_cases import Case
 from running import Reference, refer, run_artifact, run_graph
-from structure_cases import CASES
 
 from edgecomp.converter import Conversion, ConversionOptions, FloatIsland, available_formats, load_converter
 from edgecomp.errors import EdgecompError

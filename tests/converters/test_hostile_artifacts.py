@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from all_cases import CASES
 from net import Net
 from running import Reference, refer
-from structure_cases import CASES
 
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact

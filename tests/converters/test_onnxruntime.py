@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from all_cases import CASES
 from net import Net
 from running import Reference, refer, run_artifact
-from structure_cases import CASES
 
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import SourceError

@@ -1,28 +1,15 @@
-"""One small function per ONNX operator, grouped by what the operators do; each can be read without the others."""
+"""One small function per ONNX operator, grouped by what the operators do; each can be read without the others.
+
+A module in this folder has a table `LOWERINGS` and is found by being here.
+"""
 
 from __future__ import annotations
 
-from edgecomp.converters.tflite.lowering import LoweringFunction
-from edgecomp.converters.tflite.ops import (
-    activation,
-    arithmetic,
-    convolution,
-    linear,
-    movement,
-    normalization,
-    pooling,
-    reduction,
-    resize,
-)
+import importlib
+import pkgutil
 
-LOWERINGS: dict[str, LoweringFunction] = {
-    **activation.LOWERINGS,
-    **arithmetic.LOWERINGS,
-    **convolution.LOWERINGS,
-    **linear.LOWERINGS,
-    **movement.LOWERINGS,
-    **normalization.LOWERINGS,
-    **pooling.LOWERINGS,
-    **reduction.LOWERINGS,
-    **resize.LOWERINGS,
-}
+from edgecomp.converters.tflite.lowering import LoweringFunction
+
+LOWERINGS: dict[str, LoweringFunction] = {}
+for _module in pkgutil.iter_modules(__path__):
+    LOWERINGS |= getattr(importlib.import_module(f"{__name__}.{_module.name}"), "LOWERINGS", {})

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, stored_shape
 from edgecomp.converters.tflite.lowering import Operation
-from edgecomp.graph.query import is_constant, is_float, shape_of
+from edgecomp.graph.query import is_constant, shape_of
 
 
 def unary(operation: Operation) -> tuple[Tensor, Tensor]:
@@ -62,8 +62,3 @@ def broadcastable(operation: Operation, index: int, layout: Layout) -> Tensor:
     own = [dimension - missing for dimension in layout if dimension >= missing]
     tensor = operation.input(index, tuple(own))
     return operation.lowering.reshape(tensor, stored_shape(wide, layout), f"{tensor.name}/wide")
-
-
-def reals(operation: Operation) -> bool:
-    """Whether the node works on float numbers."""
-    return is_float(operation.value(0))

@@ -1,0 +1,53 @@
+"""ONNX Runtime: the graph as it is, with QuantizeLinear / DequantizeLinear pairs where it is quantized."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
+from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor
+
+# A process that only runs an artifact imports this package too, and must not wait for ONNX.
+if TYPE_CHECKING:
+    from edgecomp.model import CompressedModel
+
+
+class OnnxRuntimeConverter:
+    """`.onnx` files for ONNX Runtime."""
+
+    name = "onnxruntime"
+    suffixes: tuple[str, ...] = (".onnx",)
+
+    @property
+    def runtime(self) -> str:
+        """The runtime and its version."""
+        import onnxruntime
+
+        return f"ONNX Runtime {onnxruntime.__version__}"
+
+    def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
+        """ONNX Runtime executes all of standard ONNX; only operators of unknown domains stop it."""
+        from edgecomp.converters.onnxruntime.convert import check
+
+        return check(model)
+
+    def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
+        """Writes a QDQ (or float) `.onnx` file."""
+        from edgecomp.converters.onnxruntime.convert import float_islands, serialize
+
+        path.write_bytes(serialize(model, options))
+        return Conversion(path, float_islands(model))
+
+    def open(self, path: Path, threads: int = 1) -> OnnxRuntimePredictor:
+        """Loads a model for running on the CPU."""
+        return OnnxRuntimePredictor(path, threads)
+
+    def inspect(self, path: Path) -> Inspection:
+        """Counts operators as stored; a node between DequantizeLinear and QuantizeLinear counts as int8."""
+        from edgecomp.converters.onnxruntime.inspection import inspect
+
+        return inspect(path)
+
+
+CONVERTER = OnnxRuntimeConverter()

@@ -1,0 +1,108 @@
+"""Graph and quantization table -> the bytes of an `.onnx` file."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
+from edgecomp.graph.query import is_float, shape_of
+from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+from edgecomp.model import CompressedModel
+from edgecomp.quantization import scheme
+from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import is_redundant_clip, to_qdq
+
+#: Operators of the portable scheme that ONNX Runtime's CPU provider has no integer kernel for: it executes them in
+#: float between a DequantizeLinear and a QuantizeLinear. Read off the optimized graphs of ONNX Runtime 1.31, as
+#: tests/converters/test_onnxruntime.py does again.
+FLOAT_KERNELS = frozenset(
+    [
+        "ConvTranspose",
+        "Gelu",
+        "GlobalMaxPool",
+        "HardSigmoid",
+        "HardSwish",
+        "LogSoftmax",
+        "PRelu",
+        "Pad",
+        "ReduceMean",
+        "ReduceSum",
+        "SpaceToDepth",
+        "Sub",
+        "Tanh",
+    ]
+)
+
+
+def check(model: CompressedModel) -> list[Unsupported]:
+    """The nodes of domains that ONNX Runtime has no operators of."""
+    return [
+        Unsupported(
+            node.name or "",
+            f"{node.domain}::{node.op_type}",
+            f"ONNX Runtime has no operators of the domain {node.domain!r}",
+            "replace the operator by standard ones in the model",
+        )
+        for node in model.graph.graph
+        if node.domain not in {"", "ai.onnx", "com.microsoft", "ai.onnx.ml"}
+    ]
+
+
+def serialize(model: CompressedModel, options: ConversionOptions) -> bytes:
+    """The `.onnx` file's bytes; the same model gives the same bytes."""
+    graph = to_qdq(model, integer_io=options.io_dtype == "int8", activations=options.activations)
+    graph.producer_name, graph.producer_version = "edgecomp", None
+    graph.metadata_props[METADATA_KEY] = interface(model, graph).to_json()
+    return bytes(ir.to_proto(graph).SerializeToString(deterministic=True))
+
+
+def interface(model: CompressedModel, graph: ir.Model) -> Interface:
+    """How the inputs and outputs of `graph` stand for those of `model`."""
+
+    def describe(stored: ir.Value, source: ir.Value) -> TensorInterface:
+        assert source.name is not None
+        assert stored.dtype is not None
+        assert source.dtype is not None
+        unsigned = stored.dtype == ir.DataType.UINT8
+        parameters = model.quantization.get(source.name) if stored.dtype != source.dtype else None
+        return TensorInterface(
+            source.name,
+            stored.dtype.numpy().name,
+            shape_of(source),
+            scale=None if parameters is None else float(parameters.scale),
+            zero_point=None if parameters is None else int(parameters.zero_point) + (128 if unsigned else 0),
+            source_dtype=source.dtype.numpy().name,
+        )
+
+    source = model.graph.graph
+    return Interface(
+        tuple(describe(*pair) for pair in zip(graph.graph.inputs, source.inputs, strict=True)),
+        tuple(describe(*pair) for pair in zip(graph.graph.outputs, source.outputs, strict=True)),
+    )
+
+
+def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
+    """The nodes of a quantized model that ONNX Runtime computes in float."""
+    if not model.quantization:
+        return ()
+    graph = model.graph.graph
+    islands = []
+    for node in graph:
+        if not scheme.runs_in_integers(node, model.quantization):
+            if any(is_float(value) for value in node.inputs) and any(is_float(value) for value in node.outputs):
+                islands.append(FloatIsland(node.name or "", node.op_type, "the portable scheme keeps it in float"))
+            continue
+        if needs_float(node, model.quantization[node.outputs[0].name or ""]):
+            islands.append(FloatIsland(node.name or "", node.op_type, "ONNX Runtime has no int8 kernel for it"))
+    return tuple(islands)
+
+
+def needs_float(node: ir.Node, parameters: QuantizationParameters) -> bool:
+    """Whether ONNX Runtime has no integer kernel for a node whose output has `parameters`."""
+    match node.op_type:
+        case "Relu" | "Clip":
+            return not is_redundant_clip(node, parameters)  # else nothing but a change of parameters is left of it
+        case "Resize":
+            return node.attributes.get_string("mode", "nearest") != "nearest"
+        case _:
+            return node.op_type in FLOAT_KERNELS

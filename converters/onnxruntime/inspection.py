@@ -1,0 +1,53 @@
+"""Reads what is inside an `.onnx` file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from edgecomp.converter import Inspection, count_operators
+from edgecomp.converters.onnxruntime.convert import needs_float
+from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor, unreadable
+from edgecomp.graph.query import constant
+from edgecomp.quantization.parameters import QuantizationParameters
+
+
+def inspect(path: Path) -> Inspection:
+    """Counts operators as stored; a node between DequantizeLinear and QuantizeLinear counts as int8."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:
+        raise unreadable(path, error) from None
+    predictor = OnnxRuntimePredictor(path, threads=1)
+    return Inspection(
+        format="onnxruntime",
+        size=path.stat().st_size,
+        inputs=predictor.inputs,
+        outputs=predictor.outputs,
+        operators=count_operators((node.op_type, _precision(node)) for node in ir.from_proto(model).graph),
+        weight_bytes=sum(len(tensor.raw_data) for tensor in model.graph.initializer),
+        metadata={entry.key: entry.value for entry in model.metadata_props},
+    )
+
+
+def _precision(node: ir.Node) -> str:
+    """What a stored node executes in: int8 between DequantizeLinear and QuantizeLinear, if there is a kernel."""
+    if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+        return "int8"
+    source = next(
+        (value.producer() for value in node.inputs if value is not None and value.producer() is not None), None
+    )
+    readers = [use.node for use in node.outputs[0].uses()]
+    if source is None or source.op_type != "DequantizeLinear" or [n.op_type for n in readers] != ["QuantizeLinear"]:
+        value = node.outputs[0]
+        return "float32" if value.dtype is None else value.dtype.numpy().name
+    scale, zero_point = (constant(value) for value in readers[0].inputs[1:3])
+    if scale is None or scale.size != 1 or zero_point is None:
+        return "float32"
+    # uint8 numbers are int8 numbers with 128 added.
+    shift = 128 if zero_point.dtype == np.uint8 else 0
+    parameters = QuantizationParameters(scale.reshape(()), zero_point.reshape(()).astype(np.int32) - shift)
+    return "float32" if needs_float(node, parameters) else "int8"

@@ -1,0 +1,69 @@
+"""Runs an `.onnx` or `.ort` file in ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgecomp.converter import Array
+from edgecomp.errors import SourceError
+from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+
+
+class OnnxRuntimePredictor:
+    """A session on the CPU."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Without VNNI, x86 kernels add pairs of products in saturating 16-bit; ARM's do not, and this mode does not.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
+        except Exception as error:
+            raise unreadable(path, error) from None
+        if METADATA_KEY in self.metadata:
+            found = Interface.from_json(self.metadata[METADATA_KEY], subject=str(path))
+        else:
+            found = Interface(
+                tuple(_plain(value) for value in self._session.get_inputs()),
+                tuple(_plain(value) for value in self._session.get_outputs()),
+            )
+        self.inputs, self.outputs = found.inputs, found.outputs
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Runs the session once."""
+        names = [value.name for value in self._session.get_inputs()]
+        results: list[Array] = self._session.run(None, dict(zip(names, inputs, strict=True)))
+        return results
+
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(bool)": "bool",
+}
+
+
+def _plain(value: Any) -> TensorInterface:
+    """The interface of an `.onnx` file that edgecomp did not write."""
+    dtype = _DTYPES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")"))
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return TensorInterface(value.name, dtype, shape, source_dtype=dtype)
+
+
+def unreadable(path: Path, error: Exception) -> SourceError:
+    """The error for a file that is damaged, or something else altogether."""
+    return SourceError(
+        str(path),
+        expected="a model that ONNX Runtime can load",
+        actual=str(error).splitlines()[0] if str(error) else type(error).__name__,
+        cure="check that the file is complete; write it again if it is not",
+    )
