@@ -84,9 +84,15 @@ def _simplify_once(graph: ir.Model) -> bool:
 
 
 def _lacks_shapes(graph: ir.Model) -> bool:
-    """Inference is most of the work on a large graph, and most graphs are known after the first round."""
+    """Inference is most of the work on a large graph, and most graphs are known after the first round.
+
+    A shape with a symbol counts as lacking: it may hang on what has been folded since.
+    """
     return any(
-        value.shape is None or value.type is None for node in graph.graph for value in node.outputs if value.name
+        value.shape is None or value.type is None or not value.shape.is_static()
+        for node in graph.graph
+        for value in node.outputs
+        if value.name
     )
 
 

@@ -288,3 +288,17 @@ def test_the_table_stays_true():
     quantized_between = simplify(CompressedModel(model, {"w": fine, "c": coarse}))
     assert [each.op_type for each in quantized_between.graph.graph] == ["Conv", "Mul", "Add", "Relu"]
     assert quantized_between.quantization == {"w": fine, "c": coarse}
+
+
+def test_shapes_that_hang_on_folded_arithmetic_become_known():
+    nodes = [
+        helper.make_node("ConstantOfShape", ["count"], ["zeros"]),
+        helper.make_node("Cast", ["zeros"], ["pads"], to=TensorProto.INT64),
+        helper.make_node("Pad", ["x", "pads"], ["padded"]),
+        helper.make_node("Conv", ["padded", "w"], ["conv"]),
+        helper.make_node("Relu", ["conv"], ["y"]),
+    ]
+    constants = {"count": np.int64([8]), "w": np.ones((4, 3, 3, 3), np.float32)}
+    graph = simplified(model_of(nodes, {"x": [1, 3, 8, 8]}, {"y": ["n", "c", "h", "w"]}, constants)).graph.graph
+    assert [node.op_type for node in graph] == ["Conv", "Relu"]
+    assert graph[0].outputs[0].shape == ir.Shape([1, 4, 6, 6])
