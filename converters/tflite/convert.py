@@ -11,10 +11,13 @@ from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsui
 from edgecomp.converters.tflite.ops import LOWERINGS
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.errors import UnsupportedOperatorError
-from edgecomp.graph.query import describe, is_constant, is_float, shape_of
+from edgecomp.graph.decompose import decomposable, decompose
+from edgecomp.graph.query import WHOLE_KEY, describe, is_constant, is_float, origin, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
 
+#: What is written with simpler operators first.
+DECOMPOSED = decomposable() - LOWERINGS.keys()
 #: Operators for which a four-dimensional input is an image.
 _SPATIAL = frozenset(
     [
@@ -44,18 +47,17 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
     Raises:
         UnsupportedOperatorError: A node has no lowering.
     """
+    model = decompose(model, DECOMPOSED)
     lowering = Lowering(model)
     graph = model.graph.graph
     inputs = [_add_input(lowering, value, options) for value in graph.inputs]
-    islands = []
+    islands: dict[tuple[str, str], str] = {}
     for node in graph:
         if node in lowering.done:
             continue
         form, reason = _lower(lowering, node)
         if model.quantization and form == "real" and _computes_in_float(node):
-            islands.append(
-                FloatIsland(node.name or "", node.op_type, reason or "the portable scheme keeps it in float")
-            )
+            islands[origin(node)] = reason or "the portable scheme keeps it in float"
     outputs = [_add_output(lowering, value, options) for value in graph.outputs]
     interface = Interface(
         tuple(_describe(*item) for item in zip(graph.inputs, inputs, strict=True)),
@@ -66,7 +68,7 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
         [(value.name or "", tensor) for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)],
         {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()},
     )
-    return seal(content), tuple(islands)
+    return seal(content), tuple(FloatIsland(*place, reason) for place, reason in islands.items())
 
 
 def _computes_in_float(node: ir.Node) -> bool:
@@ -76,6 +78,7 @@ def _computes_in_float(node: ir.Node) -> bool:
 
 def check(model: CompressedModel) -> list[Unsupported]:
     """The nodes without a lowering; what only the details of a node rule out shows when it is lowered."""
+    model = decompose(model, DECOMPOSED)
     lowering = Lowering(model)
     for value in model.graph.graph.inputs:
         _add_input(lowering, value, ConversionOptions())
@@ -86,7 +89,7 @@ def check(model: CompressedModel) -> list[Unsupported]:
         try:
             _lower(lowering, node)
         except UnsupportedOperatorError as error:
-            problems.append(Unsupported(node.name or "", node.op_type, error.actual, error.cure))
+            problems.append(Unsupported(*origin(node), error.actual, error.cure))
             _assume(lowering, node)
     return problems
 
@@ -99,7 +102,8 @@ def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
     """
     function = LOWERINGS.get(node.op_type) if node.domain in {"", "com.microsoft"} else None
     if function is None:
-        raise _unsupported(node, "edgecomp has no TFLite lowering for this operator")
+        whole = node.metadata_props.get(WHOLE_KEY, "edgecomp has no TFLite lowering for this operator")
+        raise _unsupported(node, whole)
     operation = Operation(lowering, node)
     try:
         function(operation)

@@ -14,6 +14,10 @@ import onnx_ir as ir
 
 #: The metadata key of the torch module that a node came from.
 MODULE_KEY = "edgecomp.module"
+#: The metadata keys of the name and the operator of the node that a node is a piece of (`graph.decompose`).
+ORIGIN_KEY, ORIGIN_TYPE_KEY = "edgecomp.origin", "edgecomp.origin_type"
+#: The metadata key of the reason why a node could not be decomposed.
+WHOLE_KEY = "edgecomp.whole"
 
 
 def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
@@ -116,6 +120,14 @@ def only_consumer(value: ir.Value) -> ir.Node | None:
 
 def describe(node: ir.Node) -> str:
     """How messages call a node: its operator, its name, and the module that it came from."""
+    name, op_type = origin(node)
     module = node.metadata_props.get(MODULE_KEY)
-    origin = f" (from module {module})" if module else ""
-    return f"{node.op_type} {node.name!r}{origin}"
+    piece = f"{node.op_type} of " if op_type != node.op_type else ""
+    place = f" (from module {module})" if module else ""
+    return f"{piece}{op_type} {name!r}{place}"
+
+
+def origin(node: ir.Node) -> tuple[str, str]:
+    """The name and the operator of the source's node that a node is, or is a piece of."""
+    metadata = node.metadata_props
+    return metadata.get(ORIGIN_KEY, node.name or ""), metadata.get(ORIGIN_TYPE_KEY, node.op_type)

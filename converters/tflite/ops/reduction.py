@@ -37,6 +37,8 @@ def _without(layout: Layout, axes: tuple[int, ...]) -> Layout:
 
 def reduction(operation: Operation, name: str) -> None:
     """ReduceMean and its kin."""
+    if operation.has_input(1):
+        operation.constant(1)
     axes = normalized_axes(operation.node, len(operation.shape(0)))
     reduce(operation, name, axes, keep=bool(operation.node.attributes.get_int("keepdims", 1)))
 

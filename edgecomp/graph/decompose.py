@@ -1,0 +1,132 @@
+"""Replaces operators that a format lacks by simpler ones that it has.
+
+Each converter says, as data, what it wants to have replaced. A decomposition that is written by hand
+(`graph.decompositions`) goes first, since it knows the shapes; ONNX's own function bodies do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+
+from edgecomp.graph.decompositions import DECOMPOSITIONS
+from edgecomp.graph.decompositions.bodies import body, operators_with_bodies
+from edgecomp.graph.decompositions.pieces import Pieces, Undecomposable
+from edgecomp.graph.query import ORIGIN_KEY, ORIGIN_TYPE_KEY, WHOLE_KEY
+from edgecomp.graph.simplify import simplify
+from edgecomp.model import CompressedModel
+from edgecomp.quantization import scheme
+
+#: Where the function bodies of single nodes are kept while they are inlined.
+_DOMAIN = "edgecomp.body"
+#: A piece may be decomposed in turn; the deepest chain known is Attention, Softmax, its parts.
+_MOST_ROUNDS = 8
+
+
+def decomposable() -> frozenset[str]:
+    """The operators that `decompose` knows to replace, at least in some of their forms."""
+    return operators_with_bodies().union(DECOMPOSITIONS)
+
+
+def decompose(model: CompressedModel, op_types: Container[str]) -> CompressedModel:
+    """Replaces every node of the given operators, in subgraphs too.
+
+    The pieces of a node of a quantized model stay in float, as the node itself would: what it reads and gives is what
+    the simulation predicts, and nothing is rounded in between. A node that runs in integers is left alone.
+
+    Args:
+        model: Simplified.
+        op_types: What to replace. Where a node cannot be, it stays, and its metadata `WHOLE_KEY` says why.
+
+    Returns:
+        The model, simplified again, or `model` itself when there was nothing to do. Pieces carry the metadata of their
+        node, and its name and operator (`query.origin`).
+    """
+    done = model
+    for _ in range(_MOST_ROUNDS):
+        if not any(True for _ in _wanted(done, op_types)):
+            break
+        graph = done.graph.clone()
+        for index, node in enumerate(list(_wanted(replace(done, graph=graph), op_types))):
+            _mark(node, quantized=bool(model.quantization))
+            _decompose(graph, node, index)
+        common.InlinePass(lambda function: function.domain == _DOMAIN)(graph)
+        graph.opset_imports.pop(_DOMAIN, None)
+        common.ShapeInferencePass()(graph)
+        done = replace(simplify(replace(done, graph=graph)), provenance=model.provenance)
+    return done
+
+
+def _wanted(model: CompressedModel, op_types: Container[str]) -> Iterator[ir.Node]:
+    for node in model.graph.graph.all_nodes():
+        if node.op_type not in op_types or WHOLE_KEY in node.metadata_props:
+            continue
+        if not model.quantization or not scheme.runs_in_integers(node, model.quantization):
+            yield node
+
+
+def _mark(node: ir.Node, *, quantized: bool) -> None:
+    """Writes on a node what its pieces inherit."""
+    node.metadata_props.setdefault(ORIGIN_KEY, node.name or "")
+    node.metadata_props.setdefault(ORIGIN_TYPE_KEY, node.op_type)
+    if quantized:
+        node.metadata_props[scheme.PRECISION_KEY] = "float32"
+
+
+def _decompose(model: ir.Model, node: ir.Node, index: int) -> None:
+    """Replaces one node, or turns it into the call of a function that is inlined later."""
+    opset = model.opset_imports.get("", 1)
+    if (decomposition := DECOMPOSITIONS.get(node.op_type)) is not None:
+        pieces = Pieces(node, opset)
+        try:
+            results = decomposition(pieces)
+        except Undecomposable as reason:
+            node.metadata_props[WHOLE_KEY] = str(reason)
+        else:
+            _replace(pieces, results)
+        return
+    function = body(node, opset)
+    if function is None:
+        node.metadata_props[WHOLE_KEY] = "ONNX does not say what it is made of"
+        return
+    name = node.name or node.op_type
+    for piece in function:
+        piece.name = f"{name}/{piece.op_type.lower()}"
+        for value in piece.outputs:
+            value.name = f"{name}/{value.name}"
+    overload = f"{len(model.functions)}_{index}"
+    node.domain, node.overload = _DOMAIN, overload
+    function = ir.Function(
+        _DOMAIN, node.op_type, overload, graph=function.graph, attributes=function.attributes.values()
+    )
+    model.functions[function.identifier()] = function
+
+
+def _replace(pieces: Pieces, results: Sequence[ir.Value | None]) -> None:
+    """Puts the pieces into the graph, and gives what they make the names of the node's outputs."""
+    node = pieces.node
+    graph = node.graph
+    assert graph is not None
+    # A name belongs to one value: what already has one, or stands for two outputs, is copied.
+    fresh = {value for piece in pieces.nodes for value in piece.outputs}
+    results = [
+        pieces("Identity", value) if value is not None and (value not in fresh or value in results[:index]) else value
+        for index, value in enumerate(results)
+    ]
+    for piece in pieces.nodes:
+        piece.metadata_props.update(node.metadata_props)
+    for constant in pieces.constants:
+        while constant.name in graph.initializers:
+            constant.name = f"{constant.name}_"
+        graph.register_initializer(constant)
+    graph.insert_before(node, pieces.nodes)
+    for old, new in zip(node.outputs, results, strict=False):
+        if new is None:
+            continue
+        new.type, new.shape = old.type or new.type, old.shape if old.shape is not None else new.shape
+        new.name, old.name = old.name, f"{old.name}/whole"
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+    graph.remove(node, safe=True)

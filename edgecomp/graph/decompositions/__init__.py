@@ -1,0 +1,15 @@
+"""What operators are made of: one small function per ONNX operator, grouped by what the operators do.
+
+A module in this folder that has a table `DECOMPOSITIONS` is found by being here; see `graph.decompose`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from edgecomp.graph.decompositions.pieces import Decomposition
+
+DECOMPOSITIONS: dict[str, Decomposition] = {}
+for _module in pkgutil.iter_modules(__path__):
+    DECOMPOSITIONS |= getattr(importlib.import_module(f"{__name__}.{_module.name}"), "DECOMPOSITIONS", {})

@@ -1,0 +1,176 @@
+"""The nodes that take the place of another one, while they are being made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+
+from edgecomp.graph.query import constant, input_of, shape_of
+
+Array = npt.NDArray[Any]
+#: What a piece takes: a value, a number or array that becomes a constant, None for an input that is left out.
+Given = ir.Value | npt.ArrayLike | None
+
+#: Constants up to this many elements may decide shapes, so that shape inference looks at their numbers.
+_SHAPE_LIKE = 64
+
+
+class Undecomposable(Exception):  # noqa: N818 (not an error: the node stays whole)
+    """Raised by a decomposition that cannot express its node; says why."""
+
+
+class Pieces:
+    """Makes nodes; they enter the graph when the decomposition is done.
+
+    Calling it makes a node and gives its output, with its shape and type: `pieces("Add", x, 1.0)`. Python floats
+    become float32, Python integers int64.
+
+    Attributes:
+        node: The node that is decomposed.
+        opset: Of the default domain.
+        nodes: Those made so far.
+        constants: Those made so far.
+    """
+
+    def __init__(self, node: ir.Node, opset: int) -> None:
+        self.node = node
+        self.opset = opset
+        self.nodes: list[ir.Node] = []
+        self.constants: list[ir.Value] = []
+        self._name = node.name or node.outputs[0].name or node.op_type
+
+    # --- the node ---------------------------------------------------------------------------------------------------
+
+    def input(self, index: int) -> ir.Value:
+        """An input that must be there."""
+        value = input_of(self.node, index)
+        if value is None:
+            raise Undecomposable(f"its input {index} is missing")
+        return value
+
+    def optional(self, index: int) -> ir.Value | None:
+        """An input that may be left out."""
+        return input_of(self.node, index)
+
+    def constant_input(self, index: int) -> Array:
+        """The array of an input that has to be constant."""
+        array = constant(self.input(index))
+        if array is None:
+            raise Undecomposable(f"its input {index} ({self.input(index).name}) is computed")
+        return array
+
+    def shape(self, value: ir.Value | int) -> tuple[int, ...]:
+        """The static shape of a value, or of the input with an index."""
+        try:
+            return shape_of(self.input(value) if isinstance(value, int) else value)
+        except ValueError as error:
+            raise Undecomposable(str(error)) from None
+
+    def is_used(self, index: int) -> bool:
+        """Whether somebody wants an output of the node."""
+        outputs = self.node.outputs
+        return index < len(outputs) and (bool(tuple(outputs[index].uses())) or outputs[index].is_graph_output())
+
+    def integer(self, name: str, default: int) -> int:
+        """An attribute."""
+        return int(self.node.attributes.get_int(name, default))
+
+    def number(self, name: str, default: float) -> float:
+        """An attribute."""
+        return float(self.node.attributes.get_float(name, default))
+
+    def text(self, name: str, default: str) -> str:
+        """An attribute."""
+        return str(self.node.attributes.get_string(name, default))
+
+    # --- making pieces ----------------------------------------------------------------------------------------------
+
+    def __call__(self, op_type: str, *inputs: Given, **attributes: Any) -> ir.Value:
+        """A node with one output."""
+        return self.many(op_type, *inputs, outputs=1, **attributes)[0]
+
+    def many(self, op_type: str, *inputs: Given, outputs: int, **attributes: Any) -> tuple[ir.Value, ...]:
+        """A node with several outputs."""
+        node = ir.node(
+            op_type,
+            [self.value(given) for given in inputs],
+            attributes,
+            num_outputs=outputs,
+            name=f"{self._name}/{op_type.lower()}_{len(self.nodes)}",
+        )
+        for index, value in enumerate(node.outputs):
+            value.name = node.name if outputs == 1 else f"{node.name}.{index}"
+        self.nodes.append(node)
+        _infer(node, self.opset)
+        return tuple(node.outputs)
+
+    def value(self, given: Given) -> ir.Value | None:
+        """A value as it is; anything else as a constant."""
+        if given is None or isinstance(given, ir.Value):
+            return given
+        array = np.asarray(given)
+        if isinstance(given, float) or (array.dtype == np.float64 and not isinstance(given, np.ndarray)):
+            array = array.astype(np.float32)
+        name = f"{self._name}/constant_{len(self.constants)}"
+        value = ir.Value(name=name, const_value=ir.Tensor(array, name=name), shape=ir.Shape(array.shape))
+        value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+        self.constants.append(value)
+        return value
+
+    def reshape(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+        """A Reshape, unless the shape is that already."""
+        if value.shape is not None and list(value.shape) == list(shape):
+            return value
+        return self("Reshape", value, np.array(shape, np.int64))
+
+    def transpose(self, value: ir.Value, permutation: Sequence[int]) -> ir.Value:
+        """A Transpose, unless there is nothing to do."""
+        if list(permutation) == sorted(permutation):
+            return value
+        return self("Transpose", value, perm=list(permutation))
+
+    def slice(self, value: ir.Value, axis: int, start: int, end: int, step: int = 1) -> ir.Value:
+        """A Slice along one axis."""
+        return self("Slice", value, *(np.array([number], np.int64) for number in (start, end, axis, step)))
+
+    def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """A Cast, unless the type is that already."""
+        return value if value.dtype == dtype else self("Cast", value, to=int(dtype))
+
+    def reduce(self, op_type: str, value: ir.Value, axes: Sequence[int], *, keep: bool = True) -> ir.Value:
+        """A reduction; axes were an attribute before opset 18, and before 13 for a sum."""
+        if self.opset >= (13 if op_type == "ReduceSum" else 18):
+            return self(op_type, value, np.array(axes, np.int64), keepdims=int(keep))
+        return self(op_type, value, axes=list(axes), keepdims=int(keep))
+
+
+#: Makes the pieces and gives what stands for each of the node's outputs; None for one that nobody reads.
+Decomposition = Callable[[Pieces], Sequence[ir.Value | None]]
+
+
+def _infer(node: ir.Node, opset: int) -> None:
+    """Gives a node's outputs their shapes and types where ONNX can tell."""
+    given = {value.name or "": value for value in node.inputs if value is not None}
+    types, data = {}, {}
+    for name, value in given.items():
+        if value.type is None or value.shape is None:
+            return
+        types[name] = ir.to_proto(value).type
+        if value.const_value is not None and value.const_value.size <= _SHAPE_LIKE:
+            data[name] = ir.to_proto(ir.Tensor(value.const_value.numpy(), name=name))
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
+    except onnx.defs.SchemaError:
+        return
+    inferred = onnx.shape_inference.infer_node_outputs(
+        schema, ir.to_proto(node), types, data, opset_imports=[onnx.helper.make_opsetid("", opset)]
+    )
+    for value in node.outputs:
+        if value.name in inferred:
+            told = ir.serde.deserialize_type_proto_for_type(inferred[value.name])
+            value.type, value.shape = told, ir.serde.deserialize_type_proto_for_shape(inferred[value.name])
