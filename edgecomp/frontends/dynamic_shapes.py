@@ -101,9 +101,11 @@ def _bind(value: ir.Value, shape: Sequence[int], symbols: dict[str, int], subjec
 
 
 def _declared(value: ir.Value) -> list[int | str | None] | None:
+    """The sizes and symbols of an input; None for a size that is free: Paddle calls several of them "?", or -1."""
     if value.shape is None:
         return None
-    return [size if isinstance(size, int) else size.value for size in value.shape]
+    sizes = [size if isinstance(size, int) else size.value for size in value.shape]
+    return [None if size in {"", "?"} or (isinstance(size, int) and size < 0) else size for size in sizes]
 
 
 def _missing(name: str, declared: Sequence[int | str | None] | None, subject: str) -> SourceError:
