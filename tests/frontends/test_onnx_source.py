@@ -75,6 +75,11 @@ def test_a_symbol_has_one_value_everywhere(path):
     assert (error.expected, error.actual) == ("a shape that fits 4x7", "4x8")
 
 
+def test_free_sizes_may_share_a_name(path):
+    save(path, nodes=[helper.make_node("Relu", ["x"], ["y"])], inputs=[floats("x", -1, 3, "?", "?")])
+    assert load_source(path, shapes={"x": (1, 3, 4, 8)}).input_specs[0].shape == (1, 3, 4, 8)
+
+
 def test_other_dynamic_dimensions_need_a_shape(path):
     error = refused(save(path, inputs=[floats("x", "batch", "width")]))
     assert error.subject.endswith("input 'x'")

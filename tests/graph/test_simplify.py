@@ -258,6 +258,25 @@ def test_time_is_linear_in_the_number_of_nodes():
     assert seconds(1600) < 20 * max(seconds(200), 0.05)
 
 
+def test_shapes_that_folding_reveals_become_static():
+    # A flatten as Paddle writes it: the first size is computed, so that inference leaves a symbol until it is folded.
+    ints = {name: np.int64(numbers) for name, numbers in {"zero": [0], "one": [1], "rest": [-1]}.items()}
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["x"], ["pooled"]),
+        helper.make_node("Shape", ["pooled"], ["shape"]),
+        helper.make_node("Slice", ["shape", "zero", "one", "zero"], ["batch"]),
+        helper.make_node("Concat", ["batch", "rest"], ["target"], axis=0),
+        helper.make_node("Reshape", ["pooled", "target"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["product"]),
+        helper.make_node("Add", ["product", "b"], ["y"]),
+    ]
+    weights = {"w": np.ones((6, 4), np.float32), "b": np.ones(4, np.float32)}
+    model = model_of(nodes, {"x": [2, 6, 3, 3]}, {"y": [2, 4]}, ints | weights)
+    result = simplified(model)
+    assert_same(model, result.graph)
+    assert operators(result) == ["GlobalAveragePool", "Reshape", "Gemm"]
+
+
 def test_equal_constants_stay_two_since_their_parameters_may_differ():
     bias = np.float32([0.5, 1.5])
     kernel = np.random.default_rng(0).random((2, 3, 1, 1), np.float32)
