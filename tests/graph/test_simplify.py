@@ -310,14 +310,29 @@ def test_the_table_stays_true():
 
 
 def test_shapes_that_hang_on_folded_arithmetic_become_known():
+    # Padding as torch.nn.functional.pad is exported: (left, right, top, bottom), reversed.
     nodes = [
-        helper.make_node("ConstantOfShape", ["count"], ["zeros"]),
-        helper.make_node("Cast", ["zeros"], ["pads"], to=TensorProto.INT64),
+        helper.make_node("ConstantOfShape", ["four"], ["zeros"], value=numpy_helper.from_array(np.int64([0]))),
+        helper.make_node("Concat", ["given", "zeros"], ["all"], axis=0),
+        helper.make_node("Reshape", ["all", "pairs"], ["table"]),
+        helper.make_node("Slice", ["table", "last", "first", "axis", "last"], ["reversed"]),
+        helper.make_node("Transpose", ["reversed"], ["turned"], perm=[1, 0]),
+        helper.make_node("Reshape", ["turned", "last"], ["pads"]),
         helper.make_node("Pad", ["x", "pads"], ["padded"]),
         helper.make_node("Conv", ["padded", "w"], ["conv"]),
         helper.make_node("Relu", ["conv"], ["y"]),
     ]
-    constants = {"count": np.int64([8]), "w": np.ones((4, 3, 3, 3), np.float32)}
-    graph = simplified(model_of(nodes, {"x": [1, 3, 8, 8]}, {"y": ["n", "c", "h", "w"]}, constants)).graph.graph
+    constants = {
+        "four": np.int64([4]),
+        "given": np.int64([0, 1, 0, 1]),
+        "pairs": np.int64([-1, 2]),
+        "last": np.int64([-1]),
+        "first": np.int64([-(2**63) + 1]),
+        "axis": np.int64([0]),
+        "w": np.ones((4, 3, 3, 3), np.float32),
+    }
+    model = model_of(nodes, {"x": [1, 3, 8, 8]}, {"y": ["n", "c", "h", "w"]}, constants)
+    # What was inferred before folding has made-up symbols.
+    graph = simplified(onnx.shape_inference.infer_shapes(model)).graph.graph
     assert [node.op_type for node in graph] == ["Conv", "Relu"]
-    assert graph[0].outputs[0].shape == ir.Shape([1, 4, 6, 6])
+    assert graph[0].outputs[0].shape == ir.Shape([1, 4, 7, 7])
