@@ -25,13 +25,10 @@ environment, whose interpreter `--peer-python` names.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import glob
 import json
 import math
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -42,6 +39,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 # Nothing heavy here: Linux counts the memory of this process, at the time it starts a child, as the child's.
+from peers import MissingPeerError, quantize_with_ai_edge, quantize_with_mnn, quantize_with_onnxruntime
+from processes import run
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -147,15 +146,12 @@ def command_figures(rounds: int, folder: Path) -> list[Figure]:
     for index in range(rounds):
         output = folder / ("result" if index == rounds - 1 else f"result-{index}")
         command = ["-m", "edgecomp", "compress", str(EXAMPLE), "--target", TARGET, "-o", str(output)]
-        start = time.monotonic()
-        process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        walls.append(time.monotonic() - start)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            sys.exit(f"the command ended with exit code {process.returncode}")
-        cpus.append(usage.ru_utime + usage.ru_stime)
-        largest.append(usage.ru_maxrss * 1024 / 1e9)
+        cost = run([sys.executable, *command])
+        if cost.status:
+            sys.exit(f"the command ended with exit code {cost.status}: {cost.words}")
+        walls.append(cost.wall)
+        cpus.append(cost.cpu)
+        largest.append(cost.largest / 1e9)
     return [
         Figure.of("the command, wall time", walls, "s", 20.0),
         Figure.of("the command, CPU time with children", cpus, "s"),
@@ -167,18 +163,13 @@ def stage_figures(folder: Path) -> list[Figure]:
     """One run through the Python API, with the time of each stage and the memory of all processes together."""
     log = folder / "stages.json"
     start = time.monotonic()
-    process = subprocess.Popen([sys.executable, __file__, "--log-stages", str(log), str(folder / "staged")])
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _tree_memory(process.pid))
-        time.sleep(0.1)
-    end = time.monotonic()
-    if process.returncode:
-        sys.exit(f"the run for the stages ended with exit code {process.returncode}")
-    named = stages(json.loads(log.read_text()), start, end)
+    cost = run([sys.executable, __file__, "--log-stages", log, folder / "staged"])
+    if cost.status:
+        sys.exit(f"the run for the stages ended with exit code {cost.status}: {cost.words}")
+    named = stages(json.loads(log.read_text()), start, start + cost.wall)
     figures = [Figure.of(f"stage: {name}", [seconds], "s") for name, seconds in named]
-    if peak:
-        figures.insert(0, Figure.of("peak memory, all processes together (PSS)", [peak / 1e9], "GB", 1.5))
+    if cost.together:
+        figures.insert(0, Figure.of("peak memory, all processes together (PSS)", [cost.together / 1e9], "GB", 1.5))
     return figures
 
 
@@ -232,20 +223,6 @@ def log_stages(log: Path, output: Path) -> None:
 
     compress(EXAMPLE, TARGET, output, progress=progress)
     log.write_text(json.dumps(events))
-
-
-def _tree_memory(root: int) -> int:
-    """Bytes of a process and its descendants, shared pages counted once; 0 where Linux's /proc is not there."""
-    total, queue = 0, [str(root)]
-    while queue:
-        pid = queue.pop()
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            total += 1024 * int(rollup.partition("\nPss:")[2].split()[0])
-        for children in glob.glob(f"/proc/{pid}/task/*/children"):
-            with contextlib.suppress(OSError):
-                queue.extend(Path(children).read_text().split())
-    return total
 
 
 # --- 2. Steps alone ---------------------------------------------------------------------------------------------------
@@ -374,10 +351,6 @@ def make_candidates(
     ]
 
 
-class MissingPeerError(Exception):
-    """A peer that is not installed, or does not work; the message says which."""
-
-
 def peer(runtime: str, name: str, make: Callable[[], Path]) -> Candidate:
     """A peer's artifact, or why there is none."""
     start = time.perf_counter()
@@ -386,101 +359,6 @@ def peer(runtime: str, name: str, make: Callable[[], Path]) -> Candidate:
     except MissingPeerError as error:
         return Candidate(runtime, name, None, missing=str(error))
     return Candidate(runtime, name, path, seconds=time.perf_counter() - start)
-
-
-def quantize_with_onnxruntime(source: Path, subject: Subject, folder: Path) -> Path:
-    """ONNX Runtime's own tool as it comes, but for the weights: one scale a channel, as its documentation advises."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        def __init__(self) -> None:
-            name = subject.model.graph.graph.inputs[0].name
-            self._items = iter([{name: photo} for photo in subject.photos])
-
-        def get_next(self) -> dict[str, Any] | None:
-            return next(self._items, None)
-
-    target = folder / "peer.onnx"
-    quantize_static(
-        str(source),
-        str(target),
-        Reader(),
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-    )
-    return target
-
-
-#: Runs in the interpreter that `--peer-python` names.
-_AI_EDGE = """
-import sys
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter
-from ai_edge_quantizer import qtyping, quantizer, recipe
-source, photos, target = sys.argv[1:]
-signatures = Interpreter(model_path=source).get_signature_list()
-key, (name, *_) = next((key, value["inputs"]) for key, value in signatures.items())
-tool = quantizer.Quantizer(source, recipe.static_wi8_ai8())
-for border in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):  # float outside, as ours
-    tool.update_quantization_recipe(".*", border, algorithm_key="no_quantize")
-seen = tool.calibrate({key: [{name: photo} for photo in np.load(photos)]})
-tool.quantize(seen, serialize_to_path=target)
-"""
-
-
-def quantize_with_ai_edge(source: Path, subject: Subject, folder: Path, python: str) -> Path:
-    """Google's quantizer on our float file, with its static recipe."""
-    import numpy as np
-
-    probe = "import importlib.util, sys; sys.exit(importlib.util.find_spec('ai_edge_quantizer') is None)"
-    # A PYTHONPATH that helps this interpreter would hide the other one's own packages.
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    if subprocess.run([python, "-c", probe], env=environment, check=False).returncode:
-        raise MissingPeerError("not installed: pip install ai-edge-quantizer, there or where --peer-python says")
-    photos, target = folder / "photos.npy", folder / "peer.tflite"
-    np.save(photos, np.stack([photo.transpose(0, 2, 3, 1) for photo in subject.photos]))
-    _run_peer([python, "-c", _AI_EDGE, str(source), str(photos), str(target)], environment, target)
-    return target
-
-
-#: In a process of its own: a C++ error ends it. The console script of the same name installs packages and sends data.
-_MNN_QUANT = "import _tools, sys; _tools.mnnquant(['mnnquant', *sys.argv[1:]])"
-
-
-def quantize_with_mnn(source: Path, subject: Subject, folder: Path) -> Path:
-    """MNN's own calibration, which reads pictures."""
-    import numpy as np
-    from PIL import Image
-
-    pictures, target, configuration = folder / "pictures", folder / "peer.mnn", folder / "mnnquant.json"
-    pictures.mkdir()
-    for index, photo in enumerate(subject.photos):
-        pixels = np.rint(photo[0].transpose(1, 2, 0) * 128 + 127).astype(np.uint8)  # the example's (x - 127) / 128
-        Image.fromarray(pixels).save(pictures / f"{index}.png")
-    settings: dict[str, Any] = {
-        "format": "RGB",
-        "mean": [127.0] * 3,
-        "normal": [1 / 128] * 3,
-        "width": 224,
-        "height": 224,
-        "path": f"{pictures}/",
-        "used_image_num": len(subject.photos),
-        "feature_quantize_method": "KL",
-        "weight_quantize_method": "MAX_ABS",
-        "input_type": "image",
-    }
-    configuration.write_text(json.dumps(settings))
-    command = [sys.executable, "-c", _MNN_QUANT, str(source), str(target), str(configuration)]
-    _run_peer(command, dict(os.environ), target)
-    return target
-
-
-def _run_peer(command: Sequence[str], environment: dict[str, str], target: Path) -> None:
-    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if process.returncode or not target.exists():
-        words = (process.stderr.strip() or process.stdout.strip() or "no output").splitlines()[-1]
-        raise MissingPeerError(f"failed with exit code {process.returncode}: {words}")
 
 
 def measure_latencies(candidates: Sequence[Candidate], rounds: int, runs: int, say: Callable[[str], None]) -> None:
