@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test test-all lint types docs bench clean
+.PHONY: setup demo test test-all lint types docs op-support bench clean
 
 setup: $(VENV)/.ready
 
@@ -39,6 +39,9 @@ test-all: test $(VENV)/.models   ## the same on a real network with ImageNet wei
 
 docs: $(VENV)/.models   ## the generated parts of README.md
 	$(BIN)/python docs/generate.py
+
+op-support: setup    ## docs/op-support.md: the ONNX project's backend node tests through every converter
+	$(BIN)/python docs/op_support
 
 bench: $(VENV)/.models   ## benchmarks/README.md says what it prints
 	$(BIN)/python benchmarks/compress_lite0.py

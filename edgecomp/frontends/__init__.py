@@ -31,7 +31,8 @@ def load_source(
         source: `task.py`, `task.py:function`, `package.module:function`, a `.pt2` exported program, an `.onnx` file, or
             a torch module.
         shapes: Input name -> shape. Fixes the dynamic inputs of an `.onnx` or `.pt2` file.
-        example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward.
+        example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward. For an `.onnx`
+            file, where they may be left out: a tuple of arrays, one for each input.
 
     Raises:
         SourceError: It cannot be used; nothing is ever unpickled to find out.
@@ -40,20 +41,20 @@ def load_source(
     if not isinstance(source, str | Path):
         return _load_object(source, shapes, example_inputs)
     text = str(source)
-    if example_inputs is not None:
+    suffix = Path(text).suffix.lower()
+    if example_inputs is not None and suffix != ".onnx":
         raise SourceError(
             text,
-            expected="example inputs only with a torch module",
+            expected="example inputs only with a torch module or an .onnx file",
             actual="example_inputs given with a file",
             cure="leave example_inputs out: a file brings its own",
         )
-    suffix = Path(text).suffix.lower()
     if suffix in (".onnx", ".pt2") or (suffix in _PICKLES and ":" not in text):
         _check_file(Path(text))
     if suffix == ".onnx":
         from edgecomp.frontends.onnx_file import load_onnx
 
-        return load_onnx(Path(text), shapes=shapes)
+        return load_onnx(Path(text), shapes=shapes, example_inputs=example_inputs)
     if suffix == ".pt2":
         from edgecomp.frontends.exported_program import load_program
 

@@ -47,15 +47,25 @@ def load_external_data(proto: onnx.ModelProto, path: Path) -> Iterator[bytes]:
 
 def all_tensors(message: Message) -> Iterator[onnx.TensorProto]:
     """Every tensor in a message: initializers, attributes, subgraphs, functions."""
+    return _all_of(message, onnx.TensorProto)
+
+
+def all_nodes(message: Message) -> Iterator[onnx.NodeProto]:
+    """Every node in a message, those of subgraphs and functions too."""
+    return _all_of(message, onnx.NodeProto)
+
+
+def _all_of(message: Message, kind: type[Any]) -> Iterator[Any]:
     for field, value in message.ListFields():
         if field.message_type is None:
             continue
         children: Any = [value] if isinstance(value, Message) else value
         for child in children:
-            if isinstance(child, onnx.TensorProto):
+            if isinstance(child, kind):
                 yield child
-            else:
-                yield from all_tensors(child)
+            # No tensor holds a message worth looking at, and there may be many.
+            if not isinstance(child, onnx.TensorProto):
+                yield from _all_of(child, kind)
 
 
 def too_large(path: Path, size: int) -> SourceError:

@@ -8,11 +8,12 @@ outputs.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -23,9 +24,9 @@ from google.protobuf.message import DecodeError  # protobuf ships no stubs
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
-from edgecomp.frontends.checks import bad_weight, check_outputs
+from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
 from edgecomp.frontends.dynamic_shapes import fix_shapes, resolve_shapes
-from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
+from edgecomp.frontends.external_data import LIMIT, all_nodes, all_tensors, load_external_data, too_large
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.model import Step
@@ -45,12 +46,16 @@ _STANDARD = ("", "ai.onnx")
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN"})
 
 
-def load_onnx(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Source:
-    """Loads an ONNX model with static shapes and generated example inputs.
+def load_onnx(
+    path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None, example_inputs: Sequence[Array] | None = None
+) -> Source:
+    """Loads an ONNX model with static shapes.
 
     Args:
         path: The file; it exists.
         shapes: Input name -> shape, for dynamic inputs. A dynamic first dimension is 1 without one.
+        example_inputs: One array for each input; their shapes are those that dynamic inputs get. Without them, inputs
+            are generated.
 
     Raises:
         SourceError: The file is damaged or hostile, or the model cannot be used.
@@ -58,6 +63,7 @@ def load_onnx(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None
     subject = str(path)
     proto, digest = _read(path)
     opset = _check_opset(proto, subject)
+    _lower_opset(proto, opset)
     _check_weights(proto, subject)
     _check_model(proto, subject)
     if proto.functions:
@@ -68,9 +74,14 @@ def load_onnx(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None
     for index in reversed(range(len(graph.inputs))):
         if graph.inputs[index].name in graph.initializers:
             del graph.inputs[index]
+    if example_inputs is not None:
+        shapes = {**_shapes_of(example_inputs, graph, subject), **(shapes or {})}
     resolved, notes = resolve_shapes(graph, shapes, subject)
-    examples = _generate(graph, resolved, subject)
-    notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
+    if example_inputs is not None:
+        examples = _check_examples(graph, example_inputs, resolved, subject)
+    else:
+        examples = _generate(graph, resolved, subject)
+        notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
     fix_shapes(model, resolved, {})
     session = _open(model, subject)
     facts: dict[str, object] = {"opset": opset, "file_sha256": digest, "versions": {"onnx": onnx.__version__}}
@@ -115,7 +126,7 @@ class _Reference:
         return runtime.run_session(self._session, inputs)
 
 
-_CURE = "check the model: it gives this for random inputs from 0 to 1"
+_CURE = "check the model: it gives this for random inputs from 0 to 1, or for the example inputs"
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -150,6 +161,20 @@ def _check_opset(proto: onnx.ModelProto, subject: str) -> int:
             cure="export the model again with opset_version=20",
         )
     return versions[0]
+
+
+def _lower_opset(proto: onnx.ModelProto, opset: int) -> None:
+    """Declares the oldest opset, of those from `OPSET` on, in which every operator is what it is in the declared one.
+
+    Nothing else changes, and runtimes that are older than the model's opset can take it.
+    """
+    declarations = [e for part in (proto, *proto.functions) for e in part.opset_import if e.domain in _STANDARD]
+    if opset <= OPSET or any(entry.version != opset for entry in declarations):
+        return
+    used = {node.op_type for node in all_nodes(proto) if node.domain in _STANDARD}
+    versions = [onnx.defs.get_schema(op, opset).since_version for op in used if onnx.defs.has(op, opset)]
+    for entry in declarations:
+        entry.version = max([OPSET, *versions])
 
 
 def _check_model(proto: onnx.ModelProto, subject: str) -> None:
@@ -200,26 +225,56 @@ def _check_weights(proto: onnx.ModelProto, subject: str) -> None:
             raise bad_weight(f"{subject}: tensor {name!r}", int(bad.sum()), array.size)
 
 
+def _shapes_of(examples: Sequence[Array], graph: ir.Graph, subject: str) -> dict[str, tuple[int, ...]]:
+    names = [str(value.name) for value in graph.inputs]
+    if len(examples) != len(names):
+        raise SourceError(
+            f"{subject}: the example inputs",
+            expected=f"{len(names)} arrays, for {', '.join(names)}",
+            actual=str(len(examples)),
+            cure="give one array for each input of the model",
+        )
+    return {name: np.shape(array) for name, array in zip(names, examples, strict=True)}
+
+
+def _check_examples(
+    graph: ir.Graph, examples: Sequence[Array], shapes: Mapping[str, tuple[int, ...]], subject: str
+) -> Arrays:
+    for value, array in zip(graph.inputs, map(np.asarray, examples), strict=True):
+        dtype, shape = _dtype(value, subject), shapes[str(value.name)]
+        if (array.dtype, array.shape) != (dtype, shape):
+            raise SourceError(
+                f"{subject}: the example input {value.name!r}",
+                expected=f"{dtype} of shape {format_shape(shape)}",
+                actual=f"{array.dtype} of shape {format_shape(array.shape)}",
+                cure="give an array of the type and shape that the model takes",
+            )
+    return tuple(map(np.asarray, examples))
+
+
 def _generate(graph: ir.Graph, shapes: Mapping[str, tuple[int, ...]], subject: str) -> Arrays:
     """Seeded inputs: from 0 to 1 like pictures, where logarithms and roots are defined; 0 and 1 for integers."""
     random = np.random.default_rng(0)
     arrays = []
     for value in graph.inputs:
-        try:
-            assert value.dtype is not None
-            dtype = value.dtype.numpy()
-        except (AssertionError, TypeError):
-            dtype = np.dtype(object)
-        if not isinstance(value.type, ir.TensorType) or dtype.kind not in "biuf":
-            raise SourceError(
-                f"{subject}: input {value.name!r}",
-                expected="a tensor of numbers",
-                actual=str(value.type),
-                cure="cut the model behind the part that takes such an input",
-            )
-        shape = shapes[str(value.name)]
+        dtype, shape = _dtype(value, subject), shapes[str(value.name)]
         arrays.append((random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)).astype(dtype))
     return tuple(arrays)
+
+
+def _dtype(value: ir.Value, subject: str) -> np.dtype[Any]:
+    """The type of an input's numbers."""
+    if isinstance(value.type, ir.TensorType):
+        with contextlib.suppress(TypeError):  # strings
+            dtype = value.type.dtype.numpy()
+            if dtype.kind in "biuf":
+                return dtype
+    raise SourceError(
+        f"{subject}: input {value.name!r}",
+        expected="a tensor of numbers",
+        actual=str(value.type),
+        cure="cut the model behind the part that takes such an input",
+    )
 
 
 def _open(model: ir.Model, subject: str) -> onnxruntime.InferenceSession | SourceError:

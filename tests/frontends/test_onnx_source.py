@@ -129,6 +129,39 @@ def test_opsets_out_of_range(path, opset):
     assert "opset_version=20" in error.cure
 
 
+def test_an_opset_that_is_newer_than_the_runtime_is_lowered_as_far_as_nothing_changes(path):
+    newest = onnx.defs.onnx_opset_version()
+    source = load_source(save(path, opset=newest))
+    assert source.graph.opset_imports[""] == 20
+    assert source.step.facts["opset"] == newest
+    source = load_source(save(path, nodes=[helper.make_node("Transpose", ["x"], ["y"])], opset=newest))
+    assert source.graph.opset_imports[""] == onnx.defs.get_schema("Transpose", newest).since_version > 20
+
+
+def test_example_inputs(path):
+    save(path, inputs=[floats("x", "batch", 3)])
+    x = np.full((5, 3), 7, np.float32)
+    source = load_source(path, example_inputs=(x,))
+    np.testing.assert_array_equal(source.inputs[0], x)
+    assert [spec.shape for spec in source.input_specs] == [(5, 3)]
+    assert not any("stand in" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("examples", "expected", "actual"),
+    [
+        ((), "1 arrays, for x", "0"),
+        ((np.zeros((2, 3)),), "float32 of shape 2x3", "float64 of shape 2x3"),
+        ((np.zeros((2, 4), np.float32),), "a shape that fits 2x3", "2x4"),
+    ],
+)
+def test_example_inputs_that_do_not_fit(path, examples, expected, actual):
+    save(path)
+    with pytest.raises(SourceError) as caught:
+        load_source(path, example_inputs=examples)
+    assert (caught.value.expected, caught.value.actual) == (expected, actual)
+
+
 def test_weights_may_be_inputs_too(path):
     source = load_source(save(path, inputs=[floats("x", 2, 3), floats("w", 3, 4)]))
     assert [spec.name for spec in source.input_specs] == ["x"]
