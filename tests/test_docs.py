@@ -56,6 +56,15 @@ def test_the_features_name_tests_that_exist() -> None:
 
 def test_nothing_names_a_path_of_this_machine() -> None:
     here = re.compile(re.escape(str(ROOT.parent)) + "/")
-    for pattern in ("*.md", "*.toml", "*.txt", "edgecomp/**/*.py", "converters/**/*.py", "tests/**/*.py", "docs/*"):
+    for pattern in (
+        "*.md",
+        "*.toml",
+        "*.txt",
+        "edgecomp/**/*.py",
+        "converters/**/*.py",
+        "tests/**/*.py",
+        "docs/**/*.py",
+        "docs/*.md",
+    ):
         for path in ROOT.glob(pattern):
             assert not here.search(path.read_text(encoding="utf-8")), path
