@@ -112,24 +112,24 @@ def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
         reason = str(error)
         lowering.forget(node, operation.activation)
         if not operation.integer:
-            raise _unsupported(node, reason) from None
+            raise _unsupported(node, reason, getattr(error, "cure", None)) from None
     operation = Operation(lowering, node, island=True)
     try:
         function(operation)
     except (Unsuited, ValueError) as error:
         lowering.forget(node, operation.activation)
-        raise _unsupported(node, str(error)) from None
+        raise _unsupported(node, str(error), getattr(error, "cure", None)) from None
     for value in (operation.result, *node.outputs[1:]):
         lowering.settle(value)
     return "real", reason
 
 
-def _unsupported(node: ir.Node, reason: str) -> UnsupportedOperatorError:
+def _unsupported(node: ir.Node, reason: str, cure: str | None = None) -> UnsupportedOperatorError:
     return UnsupportedOperatorError(
         describe(node),
         expected="an operator that TFLite can express",
         actual=reason,
-        cure="replace it in the model, or leave TFLite out: --formats onnxruntime,mnn",
+        cure=cure or "replace it in the model, or leave TFLite out: --formats onnxruntime,mnn",
     )
 
 

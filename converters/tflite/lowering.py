@@ -10,7 +10,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
-from edgecomp.converters.tflite.builder import Builder, Tensor
+from edgecomp.converters.tflite import kernels
+from edgecomp.converters.tflite.builder import TENSOR_TYPES, Builder, Tensor
 from edgecomp.converters.tflite.layout import Layout, identity, moves_memory, stored_shape
 from edgecomp.graph.query import clip_bounds, constant, input_of, is_constant, is_float, shape_of
 from edgecomp.model import CompressedModel
@@ -23,7 +24,28 @@ Form = Literal["integer", "real"]
 
 
 class Unsuited(Exception):  # noqa: N818 (not an error: the caller turns it into one, or into a float island)
-    """Raised by a lowering that cannot express its node; says why."""
+    """Raised by a lowering that cannot express its node.
+
+    Args:
+        reason: Why.
+        cure: What helps, where that is more than doing without the node.
+    """
+
+    def __init__(self, reason: str, cure: str | None = None) -> None:
+        super().__init__(reason)
+        self.cure = cure
+
+
+def type_of(value: ir.Value) -> str:
+    """The numpy name of a value's type, which is also what this package calls TFLite's.
+
+    Raises:
+        Unsuited: TFLite has no such type.
+    """
+    name = str(value.dtype) if value.dtype is None or value.dtype == ir.DataType.STRING else value.dtype.numpy().name
+    if name not in TENSOR_TYPES:
+        raise Unsuited(f"{value.name} holds numbers of a type that TFLite does not compute with ({value.dtype})")
+    return name
 
 
 class Lowering:
@@ -129,6 +151,7 @@ class Lowering:
         if (form, layout) not in places:
             array = constant(value)
             assert array is not None
+            type_of(value)
             stored = np.transpose(array, layout)
             parameters = self.table.get(value.name or "") if form == "integer" else None
             if parameters is not None:
@@ -256,6 +279,11 @@ class Operation:
         """The parameters that a value has in this node: None when the node computes in float."""
         return self.lowering.table.get(value.name or "") if self.integer and is_float(value) else None
 
+    def is_used(self, index: int) -> bool:
+        """Whether somebody wants an output."""
+        value = self.node.outputs[index]
+        return bool(tuple(value.uses())) or value.is_graph_output()
+
     # --- outputs ----------------------------------------------------------------------------------------------------
 
     @property
@@ -267,8 +295,7 @@ class Operation:
         """The tensor for an output, new and placed."""
         value = self.result if index == 0 else self.node.outputs[index]
         parameters = self.parameters(value)
-        assert value.dtype is not None
-        dtype = parameters.dtype if parameters is not None else value.dtype.numpy().name
+        dtype = parameters.dtype if parameters is not None else type_of(value)
         tensor = self.builder.tensor(value.name or "", stored_shape(shape_of(value), layout), dtype, parameters)
         self.lowering.place(value, tensor, layout, self.form)
         return tensor
@@ -278,8 +305,39 @@ class Operation:
         self.lowering.place(self.node.outputs[index], tensor, layout, self.form)
 
     def emit(self, name: str, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], options: Any = None) -> None:
-        """Appends an operator."""
-        self.builder.operator(name, inputs, outputs, options)
+        """Appends an operator, between CASTs where its kernel does not take the numbers (see `kernels`)."""
+        data = inputs[kernels.data_input(name)]
+        assert data is not None
+        wide = data.dtype if data.quantization else kernels.computing_type(name, data.dtype)
+        if wide == data.dtype:
+            self.builder.operator(name, inputs, outputs, options)
+            return
+        if wide is None:
+            raise Unsuited(f"{name} has no kernel for {data.dtype}")
+        narrow = data.dtype
+        operands = [self.cast(each, wide) if each is not None and each.dtype == narrow else each for each in inputs]
+        results = [
+            self.builder.tensor(f"{each.name}/{wide}", each.shape, wide) if each.dtype == narrow else each
+            for each in outputs
+        ]
+        self.builder.operator(name, operands, results, options)
+        for result, output in zip(results, outputs, strict=True):
+            if result is not output:
+                self.builder.operator("CAST", [result], [output], schema.CastOptionsT())
+
+    def cast(self, tensor: Tensor, dtype: str) -> Tensor:
+        """A tensor's numbers in another type; constants are converted here and now."""
+        if tensor.dtype == dtype:
+            return tensor
+        name = f"{tensor.name}/{dtype}"
+        if tensor.data is not None:
+            narrowed = tensor.data.astype(dtype)
+            if not np.array_equal(narrowed, tensor.data, equal_nan=True) and narrowed.dtype.kind in "iu":
+                raise Unsuited(f"the constant {tensor.name} has numbers that {dtype} does not hold")
+            return self.builder.constant(name, narrowed)
+        result = self.builder.tensor(name, tensor.shape, dtype)
+        self.builder.operator("CAST", [tensor], [result], schema.CastOptionsT())
+        return result
 
     def temporary(self, like: Tensor, shape: Sequence[int] | None = None, suffix: str = "part") -> Tensor:
         """An intermediate tensor of this node with the type and parameters of another."""

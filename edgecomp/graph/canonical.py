@@ -7,6 +7,7 @@ Rules, cited by number where they are applied:
 2. No MatMul has a vector as operand: a Reshape makes it a matrix.
 3. Division by a constant is multiplication by its reciprocal, which differs in the last bit at most.
 4. Subtraction of a constant is addition of its negative, which differs in nothing.
+5. The bounds of a Clip are constants. Computed ones become a Max and a Min.
 """
 
 from __future__ import annotations
@@ -176,4 +177,22 @@ def _replace_operand(site: _Site, op_type: str, operand: Array) -> None:
     site.replace_by(site.add(op_type, site.value(0), site.constant(operand), shape=shape))
 
 
-_REWRITES: dict[str, Callable[[_Site], None]] = {"Div": _div, "Gemm": _gemm, "MatMul": _matmul, "Sub": _sub}
+def _clip(site: _Site) -> None:
+    """Rule 5."""
+    bounds = [input_of(site.node, index) for index in (1, 2)]
+    if all(bound is None or constant(bound) is not None for bound in bounds):
+        return
+    result, shape = site.value(0), shape_of(site.value(0))
+    for op_type, bound in zip(("Max", "Min"), bounds, strict=True):
+        if bound is not None:
+            result = site.add(op_type, result, bound, shape=shape)
+    site.replace_by(result)
+
+
+_REWRITES: dict[str, Callable[[_Site], None]] = {
+    "Clip": _clip,
+    "Div": _div,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Sub": _sub,
+}

@@ -52,6 +52,7 @@ def simplify(model: CompressedModel) -> CompressedModel:
         _simplify_once(graph)
         # The rules join MatMul and Add to a Gemm again, whatever the shape of the bias.
         canonicalize(graph, model.quantization)
+    _name_constant_outputs(graph.graph)
     common.RemoveUnusedNodesPass()(graph)
     common.RemoveUnusedOpsetsPass()(graph)
     common.TopologicalSortPass()(graph)
@@ -81,6 +82,23 @@ def _simplify_once(graph: ir.Model) -> bool:
     for each in passes:
         changed |= each(graph).modified
     return eliminate_identities(graph.graph) or changed
+
+
+def _name_constant_outputs(graph: ir.Graph) -> None:
+    """A Constant that is an output, which onnx_ir leaves a node, becomes the Identity of an initializer."""
+    for node in tuple(graph):
+        result = node.outputs[0]
+        tensor = ir.convenience.get_const_tensor(result) if node.op_type == "Constant" else None
+        if tensor is None:
+            continue
+        value = ir.Value(name=f"{result.name}/constant", shape=result.shape, type=result.type, const_value=tensor)
+        graph.register_initializer(value)
+        copied = ir.node("Identity", [value], name=node.name)
+        new = copied.outputs[0]
+        new.name, new.shape, new.type = result.name, result.shape, result.type
+        graph.insert_before(node, copied)
+        result.replace_all_uses_with(new, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
 
 
 def _lacks_shapes(graph: ir.Model) -> bool:

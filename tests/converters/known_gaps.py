@@ -5,9 +5,6 @@ from __future__ import annotations
 from case import Gap
 
 GAPS: dict[str, dict[str, Gap]] = {
-    "tflite": {
-        "maxpool-dilated": Gap("pools have no dilation"),
-    },
     "mnn": {
         "resize-cubic": Gap("cubic interpolation gives other numbers"),
         "resize-linear-symmetric": Gap("does not know these coordinates"),

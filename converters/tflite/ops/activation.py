@@ -27,8 +27,8 @@ def simple(operation: Operation, name: str, options: type | None = None) -> None
 
 def clip(operation: Operation) -> None:
     """Relu and Clip -> RELU and its kin, else MAXIMUM and MINIMUM; in integers QUANTIZE when saturation does it."""
-    bounds = clip_bounds(operation.node)
     source = operation.input(0)
+    bounds = _effective(clip_bounds(operation.node), source)
     parameters = operation.parameters(operation.node.outputs[0])
     if parameters is not None:
         result = operation.output(operation.layout(0))
@@ -38,12 +38,21 @@ def clip(operation: Operation) -> None:
         if source.quantization != parameters:
             source = operation.lowering.quantized(source, parameters, f"{operation.node.name}/requantized")
         _limit(operation, source, result, bounds)
-    elif bounds in _CLIPS:
+    elif bounds in _CLIPS and source.dtype == "float32":
         operation.emit(_CLIPS[bounds], [source], [operation.output(operation.layout(0))])
     elif np.isinf(bounds).all():
         operation.alias(source, operation.layout(0))
     else:
         _limit(operation, source, operation.output(operation.layout(0)), bounds)
+
+
+def _effective(bounds: tuple[float, float], source: Tensor) -> tuple[float, float]:
+    """The bounds, without those that the numbers of a type cannot reach."""
+    if source.quantization is not None or np.dtype(source.dtype).kind not in "iu":
+        return bounds
+    low, high = bounds
+    reach = np.iinfo(source.dtype)
+    return (low if low > reach.min else -np.inf), (high if high < reach.max else np.inf)
 
 
 def _limit(operation: Operation, source: Tensor, result: Tensor, bounds: tuple[float, float]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
@@ -30,7 +31,8 @@ def variadic(operation: Operation, name: str, options: type) -> None:
         return
     output = operation.output(layout)
     for index, other in enumerate(others, start=1):
-        result = output if index == len(others) else operation.temporary(output)
+        shape = np.broadcast_shapes(first.shape, other.shape)
+        result = output if index == len(others) else operation.temporary(output, shape)
         operation.emit(name, [first, other], [result], options())
         first = result
 
@@ -40,7 +42,6 @@ LOWERINGS: dict[str, LoweringFunction] = {
     "Sub": partial(binary, name="SUB", options=schema.SubOptionsT),
     "Mul": partial(binary, name="MUL", options=schema.MulOptionsT),
     "Div": partial(binary, name="DIV", options=schema.DivOptionsT),
-    "Pow": partial(binary, name="POW", options=schema.PowOptionsT),
     "Max": partial(variadic, name="MAXIMUM", options=schema.MaximumMinimumOptionsT),
     "Min": partial(variadic, name="MINIMUM", options=schema.MaximumMinimumOptionsT),
     "Sum": partial(variadic, name="ADD", options=schema.AddOptionsT),

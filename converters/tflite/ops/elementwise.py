@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, stored_shape
@@ -18,6 +20,36 @@ def unary(operation: Operation) -> tuple[Tensor, Tensor]:
     """Input and output of an operator that keeps shape and layout."""
     source = operation.input(0)
     return source, operation.output(operation.layout(0))
+
+
+def options_of(name: str) -> Any:
+    """The schema's options of an operator, as they are by default; None where there are none."""
+    if name in {"MAXIMUM", "MINIMUM"}:
+        return schema.MaximumMinimumOptionsT()
+    options = getattr(schema, "".join(part.capitalize() for part in name.split("_")) + "OptionsT", None)
+    return None if options is None else options()
+
+
+def computed(operation: Operation, name: str, *tensors: Tensor, dtype: str | None = None) -> Tensor:
+    """An intermediate tensor: an operator on real tensors that broadcast against each other.
+
+    Args:
+        operation: The node that it is a part of.
+        name: TFLite's operator.
+        tensors: What it takes.
+        dtype: Of the result, when it is not that of the last input.
+    """
+    shape = np.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    result = operation.builder.tensor(
+        f"{operation.node.name}/{name.lower()}", shape, tensors[-1].dtype if dtype is None else dtype
+    )
+    operation.emit(name, tensors, [result], options_of(name))
+    return result
+
+
+def number(operation: Operation, like: Tensor, value: float) -> Tensor:
+    """A scalar constant of the type of another tensor."""
+    return operation.builder.constant("number", np.array(value, like.dtype))
 
 
 def common_layout(operation: Operation, indices: Sequence[int]) -> Layout:

@@ -188,25 +188,6 @@ def _repeat(operation: Operation, source: Tensor, pairs: npt.NDArray[np.int32], 
     operation.alias(source, operation.layout(0))
 
 
-def gather(operation: Operation) -> None:
-    """Gather -> GATHER; negative constant indices are counted from the front."""
-    shape = operation.shape(0)
-    axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(shape)
-    indices = constant(operation.value(1))
-    rank = len(operation.shape(1))
-    layout = operation.layout(0) if rank == 1 else identity(len(shape))
-    options = schema.GatherOptionsT()
-    options.axis = layout.index(axis)
-    if indices is not None:
-        where = operation.builder.constant(
-            "indices", np.where(indices < 0, indices + shape[axis], indices).astype(np.int32)
-        )
-    else:
-        where = operation.input(1, identity(rank))
-    target = layout if rank == 1 else identity(len(shape) - 1 + rank)
-    operation.emit("GATHER", [operation.input(0, layout), where], [operation.output(target)], options)
-
-
 def tile(operation: Operation) -> None:
     """Tile -> TILE."""
     layout, repeats = operation.layout(0), operation.constant(1)
@@ -227,35 +208,55 @@ def expand(operation: Operation) -> None:
 
 def depth_to_space(operation: Operation) -> None:
     """DepthToSpace -> DEPTH_TO_SPACE; in CRD order (torch's PixelShuffle) the channels are reordered before."""
-    block = operation.node.attributes.get_int("blocksize") or 1
-    depth = operation.shape(0)[1]
+    block, depth = _block(operation), operation.shape(0)[1]
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = block
     source = operation.input(0, channels_last(4))
-    channels = depth // block**2
-    if operation.node.attributes.get_string("mode", "DCR") == "CRD" and channels > 1:
-        order = np.arange(depth, dtype=np.int32).reshape(channels, block, block).transpose(1, 2, 0).reshape(-1)
-        gathered = operation.temporary(source, suffix="reordered")
-        choose = schema.GatherOptionsT()
-        choose.axis = 3
-        operation.emit("GATHER", [source, operation.builder.constant("order", order)], [gathered], choose)
-        source = gathered
+    if _by_channel(operation):
+        order = np.arange(depth).reshape(-1, block, block).transpose(1, 2, 0).reshape(-1)
+        source = _reordered(operation, source, order)
     operation.emit("DEPTH_TO_SPACE", [source], [operation.output(channels_last(4))], options)
 
 
 def space_to_depth(operation: Operation) -> None:
-    """SpaceToDepth -> SPACE_TO_DEPTH."""
+    """SpaceToDepth -> SPACE_TO_DEPTH; in CRD order (torch's PixelUnshuffle) the channels are reordered behind."""
+    block = _block(operation)
     options = schema.SpaceToDepthOptionsT()
-    options.blockSize = operation.node.attributes.get_int("blocksize") or 1
-    tensors = [operation.input(0, channels_last(4))]
-    operation.emit("SPACE_TO_DEPTH", tensors, [operation.output(channels_last(4))], options)
+    options.blockSize = block
+    source, target = operation.input(0, channels_last(4)), channels_last(4)
+    if not _by_channel(operation):
+        operation.emit("SPACE_TO_DEPTH", [source], [operation.output(target)], options)
+        return
+    result = operation.node.outputs[0]
+    deep = operation.temporary(source, stored_shape(shape_of(result), target), "deep")
+    operation.emit("SPACE_TO_DEPTH", [source], [deep], options)
+    order = np.arange(deep.shape[3]).reshape(block, block, -1).transpose(2, 0, 1).reshape(-1)
+    operation.alias(_reordered(operation, deep, order), target)
+
+
+def _block(operation: Operation) -> int:
+    return int(operation.node.attributes.get_int("blocksize") or 1)
+
+
+def _by_channel(operation: Operation) -> bool:
+    """Whether each channel keeps its pixels together, and there is more than one."""
+    channels = min(operation.shape(0)[1], shape_of(operation.node.outputs[0])[1])
+    return operation.node.attributes.get_string("mode", "DCR") == "CRD" and channels > 1
+
+
+def _reordered(operation: Operation, source: Tensor, order: npt.NDArray[np.intp]) -> Tensor:
+    """The channels of an image in another order."""
+    result = operation.temporary(source, suffix="reordered")
+    options = schema.GatherOptionsT()
+    options.axis = 3
+    operation.emit("GATHER", [source, operation.lowering.integers(order.tolist(), "order")], [result], options)
+    return result
 
 
 LOWERINGS: dict[str, LoweringFunction] = {
     "Concat": concat,
     "DepthToSpace": depth_to_space,
     "Expand": expand,
-    "Gather": gather,
     "Pad": pad,
     "Slice": slice_,
     "SpaceToDepth": space_to_depth,

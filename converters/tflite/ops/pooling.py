@@ -1,4 +1,4 @@
-"""Pools."""
+"""Pools that average."""
 
 from __future__ import annotations
 
@@ -16,18 +16,9 @@ from edgecomp.converters.tflite.ops.windows import (
     emit_image,
     explicitly_padded,
     image,
-    lowest,
-    padded,
+    pool_options,
     window_of,
 )
-
-
-def _options(window: Window, padding: int) -> schema.Pool2DOptionsT:
-    options = schema.Pool2DOptionsT()
-    options.padding = padding
-    options.strideH, options.strideW = window.strides
-    options.filterHeight, options.filterWidth = window.kernel
-    return options
 
 
 def _window(operation: Operation) -> Window:
@@ -35,16 +26,6 @@ def _window(operation: Operation) -> Window:
     if window.dilations != (1, 1):
         raise Unsuited("TFLite's pools have no dilation")
     return window
-
-
-def max_pool(operation: Operation) -> None:
-    """MaxPool -> MAX_POOL_2D; padding counts as the lowest number there is."""
-    if len(operation.node.outputs) > 1 and tuple(operation.node.outputs[1].uses()):
-        raise Unsuited("MAX_POOL_2D does not give the indices of the maxima")
-    window = _window(operation)
-    tensor = image(operation)
-    source, padding = padded(operation, tensor, window, fill=lowest(tensor))
-    emit_image(operation, "MAX_POOL_2D", [source], _options(window, padding))
 
 
 def average_pool(operation: Operation) -> None:
@@ -57,13 +38,13 @@ def average_pool(operation: Operation) -> None:
     tensor = image(operation)
     counts = _counts(operation, window, tensor)
     if not window.is_padded():
-        emit_image(operation, "AVERAGE_POOL_2D", [tensor], _options(window, int(schema.Padding.VALID)))
+        emit_image(operation, "AVERAGE_POOL_2D", [tensor], pool_options(window, int(schema.Padding.VALID)))
         return
     if not operation.node.attributes.get_int("count_include_pad", 0) and window.is_same(tensor.shape[1:3]):
-        emit_image(operation, "AVERAGE_POOL_2D", [tensor], _options(window, int(schema.Padding.SAME)))
+        emit_image(operation, "AVERAGE_POOL_2D", [tensor], pool_options(window, int(schema.Padding.SAME)))
         return
     source = explicitly_padded(operation, tensor, window)
-    options = _options(window, int(schema.Padding.VALID))
+    options = pool_options(window, int(schema.Padding.VALID))
     correction = math.prod(window.kernel) / np.outer(*counts)
     if (correction == 1).all():
         emit_image(operation, "AVERAGE_POOL_2D", [source], options)
@@ -101,14 +82,4 @@ def global_average_pool(operation: Operation) -> None:
     reduce(operation, "MEAN", tuple(range(2, len(operation.shape(0)))), keep=True)
 
 
-def global_max_pool(operation: Operation) -> None:
-    """GlobalMaxPool -> REDUCE_MAX over the spatial dimensions."""
-    reduce(operation, "REDUCE_MAX", tuple(range(2, len(operation.shape(0)))), keep=True)
-
-
-LOWERINGS: dict[str, LoweringFunction] = {
-    "AveragePool": average_pool,
-    "GlobalAveragePool": global_average_pool,
-    "GlobalMaxPool": global_max_pool,
-    "MaxPool": max_pool,
-}
+LOWERINGS: dict[str, LoweringFunction] = {"AveragePool": average_pool, "GlobalAveragePool": global_average_pool}

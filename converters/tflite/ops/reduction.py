@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.layout import Layout
@@ -25,11 +26,11 @@ def reduce(operation: Operation, name: str, axes: tuple[int, ...], *, keep: bool
     stored = sorted(layout.index(axis) for axis in axes)
     options = schema.ReducerOptionsT()
     options.keepDims = keep
-    result = operation.output(layout if keep else _without(layout, axes))
+    result = operation.output(layout if keep else without(layout, axes))
     operation.emit(name, [source, operation.lowering.integers(stored, "axes")], [result], options)
 
 
-def _without(layout: Layout, axes: tuple[int, ...]) -> Layout:
+def without(layout: Layout, axes: tuple[int, ...]) -> Layout:
     """The layout of what is left when dimensions disappear."""
     left = sorted(set(layout) - set(axes))
     return tuple(left.index(dimension) for dimension in layout if dimension not in axes)
@@ -39,8 +40,19 @@ def reduction(operation: Operation, name: str) -> None:
     """ReduceMean and its kin."""
     if operation.has_input(1):
         operation.constant(1)
+    if operation.has_input(1):
+        operation.constant(1)
     axes = normalized_axes(operation.node, len(operation.shape(0)))
+    if not axes:
+        operation.alias(operation.input(0), operation.layout(0))
+        return
+    if operation.value(0).dtype == ir.DataType.BOOL:
+        name = _OF_TRUTH[name]
     reduce(operation, name, axes, keep=bool(operation.node.attributes.get_int("keepdims", 1)))
+
+
+#: What the largest and the smallest of truth values are.
+_OF_TRUTH = {"REDUCE_MAX": "REDUCE_ANY", "REDUCE_MIN": "REDUCE_ALL"}
 
 
 LOWERINGS: dict[str, LoweringFunction] = {

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.layout import channels_last
+from edgecomp.converters.tflite.layout import channels_last, stored_shape
 from edgecomp.converters.tflite.lowering import Operation, Unsuited
 from edgecomp.graph.query import shape_of
 
@@ -116,13 +116,19 @@ def emit_image(operation: Operation, name: str, inputs: Sequence[Tensor | None],
         operation.emit(name, inputs, [operation.output(channels_last(4))], options)
         return
     batch, channels, length = shape
-    layout = channels_last(3)
     parameters = operation.parameters(operation.result)
     dtype = "float32" if parameters is None else parameters.dtype
     made = operation.builder.tensor(f"{operation.node.name}/image", (batch, 1, length, channels), dtype, parameters)
     operation.emit(name, inputs, [made], options)
-    flat = operation.lowering.reshape(made, (batch, length, channels), operation.result.name or "")
-    operation.lowering.place(operation.result, flat, layout, operation.form)
+    give_image(operation, made)
+
+
+def give_image(operation: Operation, made: Tensor, index: int = 0) -> None:
+    """Says that an output lies in an NHWC tensor, which has a height of 1 when there is one spatial dimension."""
+    value = operation.result if index == 0 else operation.node.outputs[index]
+    layout = channels_last(len(shape_of(value)))
+    shaped = operation.lowering.reshape(made, stored_shape(shape_of(value), layout), value.name or "")
+    operation.lowering.place(value, shaped, layout, operation.form)
 
 
 def padded(operation: Operation, tensor: Tensor, window: Window, fill: float | int = 0) -> tuple[Tensor, int]:
@@ -160,3 +166,12 @@ def lowest(tensor: Tensor) -> float | int:
     """The smallest number that a tensor can store."""
     kind = np.dtype(tensor.dtype).kind
     return float(np.finfo(tensor.dtype).min) if kind == "f" else int(np.iinfo(tensor.dtype).min)
+
+
+def pool_options(window: Window, padding: int) -> schema.Pool2DOptionsT:
+    """The schema's options of a pool; `padding` is the schema's Padding code."""
+    options = schema.Pool2DOptionsT()
+    options.padding = padding
+    options.strideH, options.strideW = window.strides
+    options.filterHeight, options.filterWidth = window.kernel
+    return options

@@ -122,6 +122,12 @@ class Pieces:
         self.constants.append(value)
         return value
 
+    def like(self, value: ir.Value, number: npt.ArrayLike) -> Array:
+        """Numbers of the type of a value, for a constant that meets it."""
+        if value.dtype is None:
+            raise Undecomposable(f"the type of {value.name} is not known")
+        return np.asarray(number, value.dtype.numpy())
+
     def reshape(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
         """A Reshape, unless the shape is that already."""
         if value.shape is not None and list(value.shape) == list(shape):

@@ -1,0 +1,22 @@
+"""Operators whose result has as many elements as the numbers that they read say: refused, with the way out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+
+_CUT = "cut the model in front of it, and do this last step in the app"
+_MASK = "keep all elements, and a mask, instead of those that are not zero"
+
+
+def refuse(operation: Operation, cure: str) -> None:
+    """No memory can be planned for such a result, nor for what is computed from it."""
+    raise Unsuited("how many elements it gives depends on the numbers that it reads", cure)
+
+
+LOWERINGS: dict[str, LoweringFunction] = {
+    "NonMaxSuppression": partial(refuse, cure=_CUT),
+    "NonZero": partial(refuse, cure=_MASK),
+    "Unique": partial(refuse, cure=_CUT),
+}

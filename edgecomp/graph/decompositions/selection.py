@@ -1,0 +1,76 @@
+"""Operators that pick elements, by places that are known beforehand or by masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.graph.decompositions.pieces import Decomposition, Pieces
+
+Results = Sequence[ir.Value | None]
+
+
+def trilu(pieces: Pieces) -> Results:
+    """A constant mask chooses between the matrices and 0, which is right for infinities too."""
+    x, shape = pieces.input(0), pieces.shape(0)
+    diagonal = int(pieces.constant_input(1).reshape(-1)[0]) if pieces.optional(1) is not None else 0
+    ones = np.ones(shape[-2:], bool)
+    mask = np.triu(ones, diagonal) if pieces.integer("upper", 1) else np.tril(ones, diagonal)
+    return [pieces("Where", mask, x, pieces.like(x, 0))]
+
+
+def eye_like(pieces: Pieces) -> Results:
+    """A constant."""
+    rows, columns = pieces.shape(0)
+    dtype = pieces.node.attributes.get_int("dtype", None)
+    kind = pieces.input(0).dtype if dtype is None else ir.DataType(dtype)
+    assert kind is not None
+    return [pieces.value(np.eye(rows, columns, pieces.integer("k", 0)).astype(kind.numpy()))]
+
+
+def hardmax(pieces: Pieces) -> Results:
+    """1 where the index is that of the first maximum, else 0."""
+    x, shape = pieces.input(0), pieces.shape(0)
+    axis = pieces.integer("axis", -1) % len(shape)
+    largest = pieces("ArgMax", x, axis=axis, keepdims=1)
+    places = np.arange(shape[axis]).reshape([-1 if each == axis else 1 for each in range(len(shape))])
+    assert x.dtype is not None
+    return [pieces.cast(pieces("Equal", places, largest), x.dtype)]
+
+
+def compress(pieces: Pieces) -> Results:
+    """A constant condition is a list of indices."""
+    x, chosen = pieces.input(0), np.flatnonzero(pieces.constant_input(1))
+    if "axis" in pieces.node.attributes:
+        return [pieces("Gather", x, chosen, axis=pieces.integer("axis", 0))]
+    return [pieces("Gather", pieces.reshape(x, [-1]), chosen)]
+
+
+def max_unpool(pieces: Pieces) -> Results:
+    """The pooled numbers go back to where they came from in a tensor of zeros."""
+    x, places = pieces.input(0), pieces.input(1)
+    attributes = pieces.node.attributes
+    shape, result = pieces.shape(0), pieces.shape(pieces.node.outputs[0])
+    rank = len(shape) - 2
+    kernel = list(attributes.get_ints("kernel_shape", []) or [])
+    strides = list(attributes.get_ints("strides", []) or [1] * rank)
+    pads = list(attributes.get_ints("pads", []) or [0] * 2 * rank)
+    spatial = [(shape[2 + d] - 1) * strides[d] + kernel[d] - pads[d] - pads[d + rank] for d in range(rank)]
+    whole = [*shape[:2], *spatial]
+    zeros = pieces.like(x, np.zeros(int(np.prod(whole))))
+    filled = pieces("ScatterElements", zeros, pieces.reshape(places, [-1]), pieces.reshape(x, [-1]))
+    filled = pieces.reshape(filled, whole)
+    # The indices are those of the smallest tensor that the pool can have come from, and its shape may have been larger.
+    missing = [size - had for size, had in zip(result, whole, strict=True)]
+    return [pieces("Pad", filled, np.array([0] * len(whole) + missing)) if any(missing) else filled]
+
+
+DECOMPOSITIONS: dict[str, Decomposition] = {
+    "Compress": compress,
+    "EyeLike": eye_like,
+    "Hardmax": hardmax,
+    "MaxUnpool": max_unpool,
+    "Trilu": trilu,
+}
