@@ -107,6 +107,7 @@ def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
     operation = Operation(lowering, node)
     try:
         function(operation)
+        operation.check_all_read()
         return operation.form, None
     except (Unsuited, ValueError) as error:
         reason = str(error)
@@ -116,6 +117,7 @@ def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
     operation = Operation(lowering, node, island=True)
     try:
         function(operation)
+        operation.check_all_read()
     except (Unsuited, ValueError) as error:
         lowering.forget(node, operation.activation)
         raise _unsupported(node, str(error), getattr(error, "cure", None)) from None

@@ -226,6 +226,7 @@ class Operation:
         integer = not island and scheme.runs_in_integers(node, lowering.table)
         self.form: Form = "integer" if integer else "real"
         self.activation: ir.Node | None = None
+        self._read: set[int] = set()
 
     @property
     def integer(self) -> bool:
@@ -237,7 +238,18 @@ class Operation:
         value = input_of(self.node, index)
         if value is None:
             raise Unsuited(f"its input {index} is missing")
+        self._read.add(index)
         return value
+
+    def check_all_read(self) -> None:
+        """Sees to it that no computed operand was left out: a constant may be, once it was looked at.
+
+        Raises:
+            Unsuited: One was, so the artifact would give what another operand gives.
+        """
+        for index, value in enumerate(self.node.inputs):
+            if value is not None and not is_constant(value) and index not in self._read:
+                raise Unsuited(f"its input {index} ({value.name}) is computed, and TFLite needs a constant")
 
     def has_input(self, index: int) -> bool:
         """Whether an optional input is given."""
