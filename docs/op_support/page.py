@@ -23,11 +23,13 @@ compared with the simulation. Ran with {versions}.
   operand as an input of the graph, also shapes, axes, weights and scales that real models have as constants; a test
   that is refused so is tried again with them as constants (`CONSTANT_OPERANDS` in `docs/op_support/node_tests.py`).
 - **refused**: an error before anything is written, that says why.
+- **disputed**: what ONNX Runtime gives for the original model, where that is not what ONNX expects. edgecomp holds
+  artifacts to the original in ONNX Runtime. Counted as failed.
 - **wrong** numbers, **crashed** (a signal, or an exception that is none of edgecomp's errors), **hung**: bugs.
 - **nothing to quantize**: no operator of the test computes in integers; not counted in a rate.
 """
 
-_STATUSES = ("passed", "refused", "wrong", "crashed", "hung")
+_STATUSES = ("passed", "refused", "disputed", "wrong", "crashed", "hung")
 _HEADINGS = ("runtime", "precision", "rate", "passed", "constants", *_STATUSES[1:], "nothing to quantize")
 
 

@@ -21,7 +21,7 @@ from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation, runs_i
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization, quantize_static
 
-Status = Literal["passed", "refused", "wrong", "crashed", "hung", "nothing"]
+Status = Literal["passed", "refused", "disputed", "wrong", "crashed", "hung", "nothing"]
 
 #: How far a float artifact may be off beside the test's own tolerance, relative to the largest number of the output:
 #: kernels sum in other orders, and MNN's Winograd transforms lose digits.
@@ -36,7 +36,8 @@ class Outcome:
     """What became of a test.
 
     Attributes:
-        status: "refused" is an error that says why; "nothing" is a test that has nothing to quantize.
+        status: "refused" is an error that says why; "disputed" is an artifact that gives what ONNX Runtime gives for
+            the original, where that is not what ONNX expects; "nothing" is a test that has nothing to quantize.
         reason: Why it did not pass; for an int8 artifact that passed with float islands, their operators.
         constants: Whether it took making constant operands constants.
     """
@@ -81,7 +82,10 @@ def _run(test: NodeTest, format_name: str, precision: str, folder: Path) -> Outc
     conversion = converter.convert(model, path, ConversionOptions())
     actual = _predict(path, test.inputs)
     if not model.quantization or precision == "fp32":
-        problem = _compare(test, actual, _NOISE.get(format_name, _DEFAULT_NOISE))
+        noise = _NOISE.get(format_name, _DEFAULT_NOISE)
+        problem = _compare(test, test.expected, actual, noise)
+        if problem and not _compare(test, loaded.reference(loaded.inputs), actual, noise):
+            return Outcome("disputed", f"{problem}, as with the original in ONNX Runtime")
     else:
         problem = _compare_steps(model, conversion.islands, loaded.inputs, actual)
     if problem:
@@ -95,9 +99,9 @@ def _predict(path: Path, inputs: dict[str, Array]) -> list[Array]:
     return list(load(path).predict(inputs).values())
 
 
-def _compare(test: NodeTest, actual: Sequence[Array], noise: float) -> str:
+def _compare(test: NodeTest, expected: Sequence[Array], actual: Sequence[Array], noise: float) -> str:
     """What is wrong with the outputs of a float artifact; empty when nothing is."""
-    for index, (result, wanted) in enumerate(zip(actual, test.expected, strict=True)):
+    for index, (result, wanted) in enumerate(zip(actual, expected, strict=True)):
         if (result.shape, result.dtype) != (wanted.shape, wanted.dtype):
             return f"output {index} is {result.dtype}{result.shape}, not {wanted.dtype}{wanted.shape}"
         if wanted.dtype.kind != "f":

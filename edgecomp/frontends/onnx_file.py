@@ -26,7 +26,8 @@ from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
 from edgecomp.frontends.dynamic_shapes import fix_shapes, resolve_shapes
-from edgecomp.frontends.external_data import LIMIT, all_nodes, all_tensors, load_external_data, too_large
+from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
+from edgecomp.frontends.opsets import lower_opset
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.model import Step
@@ -63,7 +64,7 @@ def load_onnx(
     subject = str(path)
     proto, digest = _read(path)
     opset = _check_opset(proto, subject)
-    _lower_opset(proto, opset)
+    lower_opset(proto, opset, OPSET)
     _check_weights(proto, subject)
     _check_model(proto, subject)
     if proto.functions:
@@ -74,13 +75,16 @@ def load_onnx(
     for index in reversed(range(len(graph.inputs))):
         if graph.inputs[index].name in graph.initializers:
             del graph.inputs[index]
+    dtypes = [_dtype("input", value, subject) for value in graph.inputs]
+    for value in graph.outputs:
+        _dtype("output", value, subject)
     if example_inputs is not None:
         shapes = {**_shapes_of(example_inputs, graph, subject), **(shapes or {})}
     resolved, notes = resolve_shapes(graph, shapes, subject)
     if example_inputs is not None:
-        examples = _check_examples(graph, example_inputs, resolved, subject)
+        examples = _check_examples(graph, dtypes, example_inputs, resolved, subject)
     else:
-        examples = _generate(graph, resolved, subject)
+        examples = _generate(dtypes, [resolved[str(value.name)] for value in graph.inputs])
         notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
     fix_shapes(model, resolved, {})
     session = _open(model, subject)
@@ -163,20 +167,6 @@ def _check_opset(proto: onnx.ModelProto, subject: str) -> int:
     return versions[0]
 
 
-def _lower_opset(proto: onnx.ModelProto, opset: int) -> None:
-    """Declares the oldest opset, of those from `OPSET` on, in which every operator is what it is in the declared one.
-
-    Nothing else changes, and runtimes that are older than the model's opset can take it.
-    """
-    declarations = [e for part in (proto, *proto.functions) for e in part.opset_import if e.domain in _STANDARD]
-    if opset <= OPSET or any(entry.version != opset for entry in declarations):
-        return
-    used = {node.op_type for node in all_nodes(proto) if node.domain in _STANDARD}
-    versions = [onnx.defs.get_schema(op, opset).since_version for op in used if onnx.defs.has(op, opset)]
-    for entry in declarations:
-        entry.version = max([OPSET, *versions])
-
-
 def _check_model(proto: onnx.ModelProto, subject: str) -> None:
     # The checker wants shapes at the border, which ONNX Runtime does not, and many exporters leave out.
     border = [value.type.tensor_type for value in (*proto.graph.input, *proto.graph.output)]
@@ -238,10 +228,15 @@ def _shapes_of(examples: Sequence[Array], graph: ir.Graph, subject: str) -> dict
 
 
 def _check_examples(
-    graph: ir.Graph, examples: Sequence[Array], shapes: Mapping[str, tuple[int, ...]], subject: str
+    graph: ir.Graph,
+    dtypes: Sequence[np.dtype[Any]],
+    examples: Sequence[Array],
+    shapes: Mapping[str, tuple[int, ...]],
+    subject: str,
 ) -> Arrays:
-    for value, array in zip(graph.inputs, map(np.asarray, examples), strict=True):
-        dtype, shape = _dtype(value, subject), shapes[str(value.name)]
+    arrays = tuple(map(np.asarray, examples))
+    for value, dtype, array in zip(graph.inputs, dtypes, arrays, strict=True):
+        shape = shapes[str(value.name)]
         if (array.dtype, array.shape) != (dtype, shape):
             raise SourceError(
                 f"{subject}: the example input {value.name!r}",
@@ -249,31 +244,30 @@ def _check_examples(
                 actual=f"{array.dtype} of shape {format_shape(array.shape)}",
                 cure="give an array of the type and shape that the model takes",
             )
-    return tuple(map(np.asarray, examples))
+    return arrays
 
 
-def _generate(graph: ir.Graph, shapes: Mapping[str, tuple[int, ...]], subject: str) -> Arrays:
+def _generate(dtypes: Sequence[np.dtype[Any]], shapes: Sequence[tuple[int, ...]]) -> Arrays:
     """Seeded inputs: from 0 to 1 like pictures, where logarithms and roots are defined; 0 and 1 for integers."""
     random = np.random.default_rng(0)
-    arrays = []
-    for value in graph.inputs:
-        dtype, shape = _dtype(value, subject), shapes[str(value.name)]
-        arrays.append((random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)).astype(dtype))
-    return tuple(arrays)
+    return tuple(
+        (random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)).astype(dtype)
+        for dtype, shape in zip(dtypes, shapes, strict=True)
+    )
 
 
-def _dtype(value: ir.Value, subject: str) -> np.dtype[Any]:
-    """The type of an input's numbers."""
+def _dtype(role: str, value: ir.Value, subject: str) -> np.dtype[Any]:
+    """The type of the numbers of an input or output."""
     if isinstance(value.type, ir.TensorType):
         with contextlib.suppress(TypeError):  # strings
             dtype = value.type.dtype.numpy()
             if dtype.kind in "biuf":
                 return dtype
     raise SourceError(
-        f"{subject}: input {value.name!r}",
+        f"{subject}: {role} {value.name!r}",
         expected="a tensor of numbers",
         actual=str(value.type),
-        cure="cut the model behind the part that takes such an input",
+        cure=f"cut the model {'behind' if role == 'input' else 'before'} the part that has such an {role}",
     )
 
 

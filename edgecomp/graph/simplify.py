@@ -72,10 +72,7 @@ def _simplify_once(graph: ir.Model) -> bool:
         common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         common.CommonSubexpressionEliminationPass(),
     )
-    folded = optimizer.fold_constants_ir(
-        graph, onnx_shape_inference=_lacks_shapes(graph), output_size_limit=_NO_LIMIT, should_fold=_is_worth_folding
-    )
-    changed = bool(folded.modified)
+    changed = _fold_constants(graph)
     changed |= fold_batch_norms(graph)
     changed |= apply_rules(graph)
     changed |= fuse_gelu(graph)
@@ -99,6 +96,16 @@ def _name_constant_outputs(graph: ir.Graph) -> None:
         graph.insert_before(node, copied)
         result.replace_all_uses_with(new, replace_graph_outputs=True)
         graph.remove(node, safe=True)
+
+
+def _fold_constants(graph: ir.Model) -> bool:
+    try:
+        folded = optimizer.fold_constants_ir(
+            graph, onnx_shape_inference=_lacks_shapes(graph), output_size_limit=_NO_LIMIT, should_fold=_is_worth_folding
+        )
+    except RuntimeError:  # at an operator on sequences that it half knows; what it has done until then is right
+        return False
+    return bool(folded.modified)
 
 
 def _lacks_shapes(graph: ir.Model) -> bool:

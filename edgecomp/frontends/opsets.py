@@ -1,0 +1,56 @@
+"""Declares an older opset where that changes nothing, so that runtimes which are older than a model can take it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable
+
+import onnx
+
+from edgecomp.frontends.external_data import all_nodes
+
+_STANDARD = ("", "ai.onnx")
+
+
+def lower_opset(proto: onnx.ModelProto, declared: int, oldest: int) -> None:
+    """Declares the oldest opset, of those from `oldest` on, in which every operator has the form of the declared one.
+
+    Two versions of an operator have the same form when they have the same inputs, outputs and attributes: then the
+    newer one takes more types.
+
+    Args:
+        proto: Changed in place.
+        declared: The opset that it declares.
+        oldest: How far to go.
+    """
+    entries = [entry for part in (proto, *proto.functions) for entry in part.opset_import if entry.domain in _STANDARD]
+    # Functions may have an opset of their own.
+    if declared <= oldest or any(entry.version != declared for entry in entries):
+        return
+    used = {node.op_type for node in all_nodes(proto) if node.domain in _STANDARD}
+    lowest = max((_oldest_alike(op_type, declared, oldest) for op_type in used), default=oldest)
+    for entry in entries:
+        entry.version = lowest
+
+
+@functools.cache
+def _oldest_alike(op_type: str, declared: int, oldest: int) -> int:
+    """The oldest version of an operator from `oldest` on that has the form of the declared one."""
+    if not onnx.defs.has(op_type, declared):
+        return oldest  # the checker says so
+    wanted = _form(onnx.defs.get_schema(op_type, declared))
+    version = declared
+    while version > oldest and onnx.defs.has(op_type, version - 1):
+        if _form(onnx.defs.get_schema(op_type, version - 1)) != wanted:
+            break
+        version -= 1
+    return version
+
+
+def _form(schema: onnx.defs.OpSchema) -> Hashable:
+    attributes = [
+        (name, str(attribute.type), attribute.required, attribute.default_value.SerializeToString())
+        for name, attribute in sorted(schema.attributes.items())
+    ]
+    sides = [tuple((entry.name, str(entry.option)) for entry in side) for side in (schema.inputs, schema.outputs)]
+    return (tuple(attributes), *sides)
