@@ -14,6 +14,8 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 scaling = importlib.import_module("conversion_scaling")
 lite0 = importlib.import_module("compress_lite0")
+convert = importlib.import_module("convert")
+processes = importlib.import_module("processes")
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0, 1.5, 2.0])
@@ -107,3 +109,27 @@ def test_a_missing_peer_is_named_and_not_left_out() -> None:
 
     found = lite0.peer("LiteRT", "a peer", make)
     assert (found.path, found.missing) == (None, "not installed: pip install it")
+
+
+def test_a_command_is_measured_with_its_children() -> None:
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'x = bytes(90_000_000) + b\"1\"; sum(x)'])"
+    cost = processes.run([sys.executable, "-c", f"{child}; print('the end')"])
+    assert (cost.status, cost.words) == (0, "the end")
+    assert cost.largest > 90_000_000
+    assert 0 < cost.cpu < 2 * cost.wall
+
+
+def test_a_command_that_takes_too_long_is_stopped() -> None:
+    cost = processes.run([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.5)
+    assert cost.status == 124
+    assert cost.wall < 30
+
+
+def test_conversions_are_measured_and_a_tool_that_is_missing_is_named(tmp_path: Path) -> None:
+    ours, missing = convert.tools(sys.executable, sys.executable)[1:3]
+    networks = convert.write_networks(["chain-10"], tmp_path)
+    found = convert.measure(networks, [ours, missing], 1, lambda text: None)
+    assert [(row.tool, len(row.costs), row.failure) for row in found] == [
+        ("edgecomp, writing only", 1, ""),
+        ("litert-torch", 0, "not installed"),
+    ]
