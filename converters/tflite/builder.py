@@ -5,6 +5,7 @@ The schema's own object API (it ships with ai-edge-litert) does the packing; not
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,14 +68,25 @@ class Operator:
     version: int = 1
 
 
-class Builder:
-    """A model in the making."""
+@dataclass(frozen=True)
+class _Subgraph:
+    """One function of the file being written: what runs, and what goes in and out."""
 
-    def __init__(self) -> None:
+    name: str
+    operators: Sequence[Operator]
+    inputs: Sequence[Border]
+    outputs: Sequence[Border]
+
+
+class Builder:
+    """A model in the making, or a subgraph of one: names, constants and subgraphs are those of the whole file."""
+
+    def __init__(self, parent: Builder | None = None) -> None:
         self.operators: list[Operator] = []
         self._makers: dict[Tensor, Operator] = {}
-        self._names: dict[str, int] = {}
-        self._constants: dict[tuple[Any, ...], Tensor] = {}
+        self._names: dict[str, int] = {} if parent is None else parent._names
+        self._constants: dict[tuple[Any, ...], Tensor] = {} if parent is None else parent._constants
+        self._subgraphs: list[_Subgraph] = [] if parent is None else parent._subgraphs
 
     def tensor(
         self, name: str, shape: Sequence[int], dtype: str, quantization: QuantizationParameters | None = None
@@ -83,9 +95,10 @@ class Builder:
         return Tensor(self._unique(name), tuple(shape), dtype, quantization)
 
     def constant(self, name: str, data: npt.NDArray[Any], quantization: QuantizationParameters | None = None) -> Tensor:
-        """A constant tensor; small equal ones are stored once."""
+        """A constant tensor; equal ones are stored once."""
         data = np.ascontiguousarray(data).reshape(data.shape)
-        key = (data.tobytes(), data.dtype.name, data.shape, quantization) if data.nbytes <= 64 else (object(),)
+        content = data.tobytes() if data.nbytes <= 64 else hashlib.blake2b(data.data).digest()
+        key = (content, data.dtype.name, data.shape, quantization)
         if key not in self._constants:
             self._constants[key] = Tensor(self._unique(name), data.shape, data.dtype.name, quantization, data)
         return self._constants[key]
@@ -118,8 +131,16 @@ class Builder:
             outputs: The model's outputs likewise; one tensor may be given out more than once.
             metadata: Named buffers.
         """
-        alive = self._alive([tensor for _, tensor in outputs])
-        return _Writer(alive, inputs, outputs, metadata).write()
+        return _Writer([self._finished("main", inputs, outputs), *self._subgraphs], metadata).write()
+
+    def finish_subgraph(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
+        """Adds what this builder has collected to the file as a subgraph; returns its index there."""
+        borders = ([(tensor.name, tensor) for tensor in tensors] for tensors in (inputs, outputs))
+        self._subgraphs.append(self._finished(self._unique(name), *borders))
+        return len(self._subgraphs)
+
+    def _finished(self, name: str, inputs: Sequence[Border], outputs: Sequence[Border]) -> _Subgraph:
+        return _Subgraph(name, self._alive([tensor for _, tensor in outputs]), inputs, outputs)
 
     def _alive(self, outputs: Any) -> list[Operator]:
         """The operators that something reads."""
@@ -138,43 +159,46 @@ class Builder:
 
 
 class _Writer:
-    def __init__(
-        self,
-        operators: list[Operator],
-        inputs: Sequence[Border],
-        outputs: Sequence[Border],
-        metadata: Mapping[str, bytes],
-    ) -> None:
-        self._operators = operators
-        self._inputs, self._outputs = inputs, outputs
+    """Packs subgraphs, the main one first; constants that several of them read share a buffer."""
+
+    def __init__(self, subgraphs: Sequence[_Subgraph], metadata: Mapping[str, bytes]) -> None:
+        self._subgraphs, self._metadata = subgraphs, metadata
         # Buffer 0 is the empty buffer of every activation.
         self._buffers: list[Any] = [schema.BufferT()]
+        self._filled: dict[Tensor, int] = {}
+        self._codes: dict[tuple[int, int], int] = {}
+        #: Of the subgraph that is being packed.
         self._tensors: dict[Tensor, int] = {}
         self._packed: list[Any] = []
-        self._metadata = metadata
 
     def write(self) -> bytes:
-        inputs = [self._index(tensor) for _, tensor in self._inputs]
-        codes = sorted({(operator.code, operator.version) for operator in self._operators})
-        places = {code: index for index, code in enumerate(codes)}
-        graph = schema.SubGraphT()
-        graph.name = b"main"
-        graph.operators = [self._operator(operator, places) for operator in self._operators]
-        graph.inputs = inputs
-        graph.outputs = [self._index(tensor) for _, tensor in self._outputs]
-        graph.tensors = self._packed
+        operators = [operator for subgraph in self._subgraphs for operator in subgraph.operators]
+        codes = sorted({(operator.code, operator.version) for operator in operators})
+        self._codes = {code: index for index, code in enumerate(codes)}
         model = schema.ModelT()
         model.version = 3
         model.description = b"edgecomp"
         model.operatorCodes = [self._code(*code) for code in codes]
-        model.subgraphs = [graph]
-        model.signatureDefs = [self._signature()]
+        main, *others = self._subgraphs
+        model.subgraphs = [self._subgraph(main)]
+        model.signatureDefs = [self._signature(main)]
+        model.subgraphs.extend(self._subgraph(other) for other in others)
         model.metadata = [self._metadata_entry(*item) for item in self._metadata.items()]
         model.buffers = self._buffers
-        size = sum(tensor.data.nbytes for tensor in self._tensors if tensor.data is not None)
+        size = sum(tensor.data.nbytes for tensor in self._filled if tensor.data is not None)
         packer = flatbuffers.Builder(size + (1 << 16))
         packer.Finish(model.Pack(packer), file_identifier=b"TFL3")
         return bytes(packer.Output())
+
+    def _subgraph(self, subgraph: _Subgraph) -> Any:
+        self._tensors, self._packed = {}, []
+        graph = schema.SubGraphT()
+        graph.name = subgraph.name.encode()
+        graph.inputs = [self._index(tensor) for _, tensor in subgraph.inputs]
+        graph.operators = [self._operator(operator) for operator in subgraph.operators]
+        graph.outputs = [self._index(tensor) for _, tensor in subgraph.outputs]
+        graph.tensors = self._packed
+        return graph
 
     def _index(self, tensor: Tensor | None) -> int:
         if tensor is None:
@@ -190,7 +214,7 @@ class _Writer:
         packed.shape = list(tensor.shape)
         packed.type = TENSOR_TYPES[tensor.dtype]
         packed.hasRank = True
-        packed.buffer = 0 if tensor.data is None else self._buffer(tensor.data)
+        packed.buffer = self._buffer_of(tensor)
         if tensor.quantization is not None:
             quantization = schema.QuantizationParametersT()
             quantization.scale = np.atleast_1d(tensor.quantization.scale)
@@ -199,15 +223,22 @@ class _Writer:
             packed.quantization = quantization
         return packed
 
+    def _buffer_of(self, tensor: Tensor) -> int:
+        if tensor.data is None:
+            return 0
+        if tensor not in self._filled:
+            self._filled[tensor] = self._buffer(tensor.data)
+        return self._filled[tensor]
+
     def _buffer(self, data: npt.NDArray[Any]) -> int:
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(data.tobytes(), np.uint8)
         self._buffers.append(buffer)
         return len(self._buffers) - 1
 
-    def _operator(self, operator: Operator, codes: Mapping[tuple[int, int], int]) -> Any:
+    def _operator(self, operator: Operator) -> Any:
         packed = schema.OperatorT()
-        packed.opcodeIndex = codes[operator.code, operator.version]
+        packed.opcodeIndex = self._codes[operator.code, operator.version]
         packed.inputs = [self._index(tensor) for tensor in operator.inputs]
         packed.outputs = [self._index(tensor) for tensor in operator.outputs]
         if operator.options is not None:
@@ -224,11 +255,11 @@ class _Writer:
         packed.version = version
         return packed
 
-    def _signature(self) -> Any:
+    def _signature(self, main: _Subgraph) -> Any:
         signature = schema.SignatureDefT()
         signature.signatureKey = b"serving_default"
         signature.subgraphIndex = 0
-        for tensors, field in ((self._inputs, "inputs"), (self._outputs, "outputs")):
+        for tensors, field in ((main.inputs, "inputs"), (main.outputs, "outputs")):
             maps = []
             for name, tensor in dict(tensors).items():
                 entry = schema.TensorMapT()

@@ -17,7 +17,7 @@ from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
 
 #: What is written with simpler operators first.
-DECOMPOSED = decomposable() - LOWERINGS.keys()
+DECOMPOSED = (decomposable() - LOWERINGS.keys()) | {"Loop"}
 #: Operators for which a four-dimensional input is an image.
 _SPATIAL = frozenset(
     [
@@ -48,7 +48,7 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
         UnsupportedOperatorError: A node has no lowering.
     """
     model = decompose(model, DECOMPOSED)
-    lowering = Lowering(model)
+    lowering = Lowering(model, _lower)
     graph = model.graph.graph
     inputs = [_add_input(lowering, value, options) for value in graph.inputs]
     islands: dict[tuple[str, str], str] = {}
@@ -79,7 +79,7 @@ def _computes_in_float(node: ir.Node) -> bool:
 def check(model: CompressedModel) -> list[Unsupported]:
     """The nodes without a lowering; what only the details of a node rule out shows when it is lowered."""
     model = decompose(model, DECOMPOSED)
-    lowering = Lowering(model)
+    lowering = Lowering(model, _lower)
     for value in model.graph.graph.inputs:
         _add_input(lowering, value, ConversionOptions())
     problems = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -54,16 +54,32 @@ class Lowering:
     Attributes:
         builder: Collects the file's tensors and operators.
         table: The model's quantization table.
+
+    Args:
+        model: The model.
+        lower: Lowers one node; lowerings of operators with subgraphs need it.
+        parent: The builder of the graph around a subgraph.
     """
 
-    def __init__(self, model: CompressedModel) -> None:
-        self.builder = Builder()
+    def __init__(self, model: CompressedModel, lower: LowerNode, parent: Builder | None = None) -> None:
+        self.builder = Builder(parent)
         self.table = model.quantization
+        self._model, self._lower = model, lower
         self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
         self._home: dict[ir.Value, tuple[Form, Layout]] = {}
         self._restored: dict[tuple[ir.Value, Layout], Tensor] = {}
         self._shuffled: dict[ir.Value, npt.NDArray[np.intp]] = {}
         self.done: set[ir.Node] = set()
+
+    def inside(self) -> Lowering:
+        """The lowering of a subgraph, which has places of its own for values."""
+        return Lowering(self._model, self._lower, self.builder)
+
+    def lower(self, nodes: Iterable[ir.Node]) -> None:
+        """Lowers nodes in their order."""
+        for node in nodes:
+            if node not in self.done:
+                self._lower(self, node)
 
     # --- where values are -------------------------------------------------------------------------------------------
 
@@ -391,3 +407,4 @@ FUSED_ACTIVATIONS: dict[tuple[float, float], int] = {
 }
 
 LoweringFunction = Callable[[Operation], None]
+LowerNode = Callable[[Lowering, ir.Node], object]

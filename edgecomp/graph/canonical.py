@@ -32,7 +32,11 @@ def canonicalize(model: ir.Model, quantized: Container[str] = ()) -> None:
         quantized: Tensors with parameters. Rules 3 and 4 leave a constant among them alone: its negative would need
             other parameters.
     """
-    graph = model.graph
+    for graph in (model.graph, *model.graph.subgraphs()):
+        _canonicalize(graph, quantized)
+
+
+def _canonicalize(graph: ir.Graph, quantized: Container[str]) -> None:
     for node in tuple(graph):
         rewrite = _REWRITES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
         if node.op_type in {"Div", "Sub"} and node.inputs[1] is not None and node.inputs[1].name in quantized:

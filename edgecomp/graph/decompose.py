@@ -14,7 +14,7 @@ import onnx_ir.passes.common as common
 
 from edgecomp.graph.decompositions import DECOMPOSITIONS
 from edgecomp.graph.decompositions.bodies import body, operators_with_bodies
-from edgecomp.graph.decompositions.pieces import Pieces, Undecomposable
+from edgecomp.graph.decompositions.pieces import OLDEST_OPSET, Pieces, Undecomposable
 from edgecomp.graph.query import ORIGIN_KEY, ORIGIN_TYPE_KEY, WHOLE_KEY
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
@@ -80,6 +80,11 @@ def _decompose(model: ir.Model, node: ir.Node, index: int) -> None:
     """Replaces one node, or turns it into the call of a function that is inlined later."""
     opset = model.opset_imports.get("", 1)
     if (decomposition := DECOMPOSITIONS.get(node.op_type)) is not None:
+        if opset < OLDEST_OPSET:
+            node.metadata_props[WHOLE_KEY] = (
+                f"its opset is {opset}, and it can be decomposed from opset {OLDEST_OPSET} on"
+            )
+            return
         pieces = Pieces(node, opset)
         try:
             results = decomposition(pieces)
@@ -116,8 +121,7 @@ def _replace(pieces: Pieces, results: Sequence[ir.Value | None]) -> None:
         pieces("Identity", value) if value is not None and (value not in fresh or value in results[:index]) else value
         for index, value in enumerate(results)
     ]
-    for piece in pieces.nodes:
-        piece.metadata_props.update(node.metadata_props)
+    pieces.mark()
     for constant in pieces.constants:
         while constant.name in graph.initializers:
             constant.name = f"{constant.name}_"

@@ -15,6 +15,7 @@ from onnxscript import optimizer
 from edgecomp.graph.batch_norm import fold_batch_norms
 from edgecomp.graph.canonical import canonicalize
 from edgecomp.graph.fusions import fuse_gelu
+from edgecomp.graph.loop_shapes import assume_constant_shapes, conclude
 from edgecomp.graph.protection import Protection
 from edgecomp.graph.rules import apply_rules
 from edgecomp.model import CompressedModel, Step
@@ -122,8 +123,12 @@ def _lacks_shapes(graph: ir.Model) -> bool:
 
 
 def _infer_missing_shapes(graph: ir.Model) -> None:
-    if _lacks_shapes(graph):
+    if not _lacks_shapes(graph):
+        return
+    common.ShapeInferencePass()(graph)
+    if assume_constant_shapes(graph):
         common.ShapeInferencePass()(graph)
+    conclude(graph)
 
 
 def _is_worth_folding(node: ir.Node) -> bool:

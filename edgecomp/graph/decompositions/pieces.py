@@ -16,6 +16,9 @@ Array = npt.NDArray[Any]
 #: What a piece takes: a value, a number or array that becomes a constant, None for an input that is left out.
 Given = ir.Value | npt.ArrayLike | None
 
+#: From here on Squeeze, Unsqueeze and ReduceSum take their axes as an input; frontends raise older graphs.
+OLDEST_OPSET = 13
+
 #: Constants up to this many elements may decide shapes, so that shape inference looks at their numbers.
 _SHAPE_LIKE = 64
 
@@ -37,12 +40,15 @@ class Pieces:
         constants: Those made so far.
     """
 
-    def __init__(self, node: ir.Node, opset: int) -> None:
+    def __init__(self, node: ir.Node, opset: int, parent: Pieces | None = None) -> None:
         self.node = node
         self.opset = opset
         self.nodes: list[ir.Node] = []
-        self.constants: list[ir.Value] = []
+        self.constants: list[ir.Value] = [] if parent is None else parent.constants
+        self._parent = parent
         self._name = node.name or node.outputs[0].name or node.op_type
+        if parent is not None:
+            self._name = f"{parent._name}/body"
 
     # --- the node ---------------------------------------------------------------------------------------------------
 
@@ -149,10 +155,80 @@ class Pieces:
         return value if value.dtype == dtype else self("Cast", value, to=int(dtype))
 
     def reduce(self, op_type: str, value: ir.Value, axes: Sequence[int], *, keep: bool = True) -> ir.Value:
-        """A reduction; axes were an attribute before opset 18, and before 13 for a sum."""
-        if self.opset >= (13 if op_type == "ReduceSum" else 18):
+        """A reduction; but for a sum, axes were an attribute before opset 18."""
+        if op_type == "ReduceSum" or self.opset >= 18:
             return self(op_type, value, np.array(axes, np.int64), keepdims=int(keep))
         return self(op_type, value, axes=list(axes), keepdims=int(keep))
+
+    # --- loops ------------------------------------------------------------------------------------------------------
+
+    def loop(self, count: int, initial: Sequence[ir.Value], turn: Turn) -> tuple[ir.Value, ...]:
+        """A Loop of a known number of turns.
+
+        Args:
+            count: How many turns.
+            initial: What the first turn gets.
+            turn: Makes one turn: from the pieces of the body, the index of the turn (a scalar) and what is carried, it
+                gives what is carried on and what is collected.
+
+        Returns:
+            What the last turn carries on, then the collected slices, stacked.
+        """
+        inner = Pieces(self.node, self.opset, parent=self)
+        index = _input(f"{inner._name}/index", ir.DataType.INT64, ())
+        running = _input(f"{inner._name}/running", ir.DataType.BOOL, ())
+        carried = [
+            _input(f"{inner._name}/carried_{place}", value.dtype, self.shape(value))
+            for place, value in enumerate(initial)
+        ]
+        following, collected = turn(inner, index, carried)
+        condition = inner("Identity", running)
+        outputs = [condition, *following, *collected]
+        inputs = [index, running, *carried]
+        graph = ir.Graph(
+            inputs, outputs, nodes=inner.nodes, opset_imports={"": self.opset}, name=f"{inner._name}_{len(self.nodes)}"
+        )
+        inner.mark()
+        results = self.many("Loop", count, True, *initial, outputs=len(outputs) - 1, body=graph)
+        for place, (result, value) in enumerate(zip(results, outputs[1:], strict=True)):
+            stacked = () if place < len(following) else (count,)
+            result.type, result.shape = value.type, ir.Shape((*stacked, *self.shape(value)))
+        return results
+
+    def paste(self, graph: ir.Graph, inputs: Sequence[Given], name: str) -> list[ir.Value]:
+        """A copy of a subgraph's nodes on other inputs; gives its outputs."""
+        copy = graph.clone(allow_outer_scope_values=True)
+        for parameter, given in zip(copy.inputs, inputs, strict=True):
+            value = self.value(given)
+            assert value is not None
+            parameter.replace_all_uses_with(value, replace_graph_outputs=True)
+        outputs, nodes = list(copy.outputs), list(copy)
+        copy.outputs.clear()
+        for initializer in list(copy.initializers.values()):
+            copy.initializers.pop(initializer.name or "")
+            initializer.name = f"{self._name}/{name}/{initializer.name}"
+            self.constants.append(initializer)
+        copy.remove(nodes)
+        for node in nodes:
+            node.name = f"{self._name}/{name}/{node.name or node.op_type}"
+            for value in node.outputs:
+                value.name = f"{self._name}/{name}/{value.name}"
+        self.nodes.extend(nodes)
+        return outputs
+
+    def mark(self) -> None:
+        """Gives every piece the metadata of the node."""
+        for piece in self.nodes:
+            piece.metadata_props.update(self.node.metadata_props)
+
+
+#: One turn of a loop; see `Pieces.loop`.
+Turn = Callable[[Pieces, ir.Value, list[ir.Value]], tuple[Sequence[ir.Value], Sequence[ir.Value]]]
+
+
+def _input(name: str, dtype: ir.DataType | None, shape: Sequence[int]) -> ir.Value:
+    assert dtype is not None
+    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
 
 
 #: Makes the pieces and gives what stands for each of the node's outputs; None for one that nobody reads.

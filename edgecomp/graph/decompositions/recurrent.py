@@ -1,0 +1,336 @@
+"""LSTM, GRU and RNN as loops over their cells.
+
+The input's part of every gate is one matrix product over all steps, made before the loop; a turn adds the state's part.
+Equations and the order of the gates are those of the ONNX specification of each operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
+from edgecomp.graph.query import constant
+
+Activation = Callable[[Pieces, ir.Value], ir.Value]
+State = Sequence[ir.Value]
+
+
+@dataclass(frozen=True)
+class _Direction:
+    """One pass over the sequence.
+
+    Attributes:
+        weight: Of the input, transposed: (input, gates * hidden).
+        recurrence: Of the state, transposed: (hidden, gates * hidden).
+        input_bias: (gates * hidden,), or None.
+        state_bias: Likewise.
+        peepholes: (hidden,) for each gate that looks at the cell, or none.
+        activations: In the order of the specification.
+    """
+
+    weight: ir.Value
+    recurrence: ir.Value
+    input_bias: ir.Value | None
+    state_bias: ir.Value | None
+    peepholes: tuple[ir.Value, ...]
+    activations: tuple[Activation, ...]
+
+
+#: Makes a step: from the pieces, the direction, the input's part of the gates and the state, it gives the new state.
+Cell = Callable[[Pieces, _Direction, ir.Value, State], State]
+
+
+def recurrent(pieces: Pieces, cell: Cell, gates: int, defaults: Sequence[str], states: int) -> list[ir.Value | None]:
+    """Any of the three.
+
+    Args:
+        pieces: Where the pieces go.
+        cell: One step.
+        gates: How many there are.
+        defaults: The names of the activations of one direction.
+        states: How many tensors a step carries on: 2 for LSTM.
+
+    Returns:
+        Y, Y_h and, for LSTM, Y_c, as far as they are read.
+    """
+    batch_first = pieces.integer("layout", 0) == 1
+    source = pieces.input(0)
+    if batch_first:
+        source = pieces.transpose(source, [1, 0, 2])
+    steps, batch, _ = pieces.shape(source)
+    hidden = pieces.shape(2)[2]
+    names = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
+    directions = names[pieces.text("direction", "forward")]
+    masks = _masks(pieces, steps, batch)
+    sequences, ends = [], []
+    for index, backwards in enumerate(directions):
+        direction = _direction(pieces, index, gates, hidden, defaults)
+        initial = [_initial(pieces, 5 + place, index, batch, hidden, batch_first) for place in range(states)]
+        sequence, final = _run(pieces, cell, direction, source, initial, masks, backwards=backwards)
+        sequences.append(sequence)
+        ends.append(final)
+    results: list[ir.Value | None] = [None] * (1 + states)
+    if pieces.is_used(0):
+        axis = 2 if batch_first else 1
+        stacked = [pieces.transpose(each, [1, 0, 2]) if batch_first else each for each in sequences]
+        results[0] = _stacked(pieces, stacked, axis)
+    for place in range(states):
+        if pieces.is_used(1 + place):
+            results[1 + place] = _stacked(pieces, [final[place] for final in ends], 1 if batch_first else 0)
+    return results
+
+
+def _stacked(pieces: Pieces, values: Sequence[ir.Value], axis: int) -> ir.Value:
+    wide = [pieces("Unsqueeze", value, np.array([axis], np.int64)) for value in values]
+    return wide[0] if len(wide) == 1 else pieces("Concat", *wide, axis=axis)
+
+
+def _direction(pieces: Pieces, index: int, gates: int, hidden: int, defaults: Sequence[str]) -> _Direction:
+    width = gates * hidden
+    input_bias = state_bias = None
+    if pieces.optional(3) is not None:
+        bias = _part(pieces, 3, index)
+        input_bias, state_bias = _cut(pieces, bias, 0, width), _cut(pieces, bias, width, 2 * width)
+    peepholes: tuple[ir.Value, ...] = ()
+    if pieces.node.op_type == "LSTM" and pieces.optional(7) is not None:
+        whole = _part(pieces, 7, index)
+        peepholes = tuple(_cut(pieces, whole, k * hidden, (k + 1) * hidden) for k in range(3))
+    weight, recurrence = (_flipped(pieces, _part(pieces, place, index)) for place in (1, 2))
+    activations = _activations(pieces, index, defaults)
+    return _Direction(weight, recurrence, input_bias, state_bias, peepholes, activations)
+
+
+def _part(pieces: Pieces, place: int, index: int) -> ir.Value:
+    """What an input has for one direction."""
+    value = pieces.input(place)
+    array = constant(value)
+    part = np.ascontiguousarray(array[index]) if array is not None else None
+    made = pieces("Gather", value, np.array(index, np.int64), axis=0) if part is None else pieces.value(part)
+    assert made is not None
+    return made
+
+
+def _cut(pieces: Pieces, value: ir.Value, start: int, end: int) -> ir.Value:
+    array = constant(value)
+    made = pieces.slice(value, 0, start, end) if array is None else pieces.value(array[start:end].copy())
+    assert made is not None
+    return made
+
+
+def _flipped(pieces: Pieces, value: ir.Value) -> ir.Value:
+    array = constant(value)
+    made = pieces.transpose(value, [1, 0]) if array is None else pieces.value(np.ascontiguousarray(array.T))
+    assert made is not None
+    return made
+
+
+def _initial(pieces: Pieces, place: int, index: int, batch: int, hidden: int, batch_first: bool) -> ir.Value:
+    """The state before the first step."""
+    value = pieces.optional(place)
+    if value is None:
+        made = pieces.value(np.zeros((batch, hidden), np.float32))
+        assert made is not None
+        return made
+    return pieces("Gather", value, np.array(index, np.int64), axis=1 if batch_first else 0)
+
+
+def _masks(pieces: Pieces, steps: int, batch: int) -> ir.Value | None:
+    """Where sequences are still going on, (steps, batch, 1) of bool; None when all of them are to their end."""
+    lengths = pieces.optional(4)
+    if lengths is None:
+        return None
+    array, places = constant(lengths), np.arange(steps, dtype=np.int32)[:, None, None]
+    if array is not None:
+        return None if (array >= steps).all() else pieces.value(places < array.reshape(1, batch, 1))
+    wide = pieces.reshape(pieces.cast(lengths, ir.DataType.INT32), (1, batch, 1))
+    return pieces("Less", places, wide)
+
+
+def _run(
+    pieces: Pieces,
+    cell: Cell,
+    direction: _Direction,
+    source: ir.Value,
+    initial: State,
+    masks: ir.Value | None,
+    *,
+    backwards: bool,
+) -> tuple[ir.Value, State]:
+    """One pass over the sequence.
+
+    Returns:
+        The first state after every step (steps, batch, hidden), and the state at the end.
+    """
+    steps = pieces.shape(source)[0]
+    projected = pieces("MatMul", source, direction.weight)
+    if direction.input_bias is not None:
+        projected = pieces("Add", projected, direction.input_bias)
+
+    def turn(inner: Pieces, index: ir.Value, carried: list[ir.Value]) -> tuple[State, State]:
+        place = inner("Sub", steps - 1, index) if backwards else index
+        following = cell(inner, direction, inner("Gather", projected, place, axis=0), carried)
+        if masks is None:
+            return following, [following[0]]
+        running = inner("Gather", masks, place, axis=0)
+        kept = [inner("Where", running, new, old) for new, old in zip(following, carried, strict=True)]
+        return kept, [inner("Where", running, following[0], 0.0)]
+
+    *final, sequence = pieces.loop(steps, initial, turn)
+    return pieces.slice(sequence, 0, -1, np.iinfo(np.int64).min, -1) if backwards else sequence, final
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def _gates(pieces: Pieces, direction: _Direction, given: ir.Value, state: ir.Value) -> ir.Value:
+    """The input's and the state's part of the gates together."""
+    own = pieces("MatMul", state, direction.recurrence)
+    if direction.state_bias is not None:
+        own = pieces("Add", own, direction.state_bias)
+    return pieces("Add", given, own)
+
+
+def _split(pieces: Pieces, value: ir.Value, count: int) -> tuple[ir.Value, ...]:
+    if count == 1:
+        return (value,)
+    size = pieces.shape(value)[-1] // count
+    return pieces.many("Split", value, np.full(count, size, np.int64), outputs=count, axis=-1)
+
+
+def rnn_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: State) -> State:
+    """H' = f(X W + H R + b)."""
+    return [direction.activations[0](pieces, _gates(pieces, direction, given, state[0]))]
+
+
+def gru_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: State) -> State:
+    """Cho et al., 2014; with linear_before_reset the reset gate works on the product with R, as cuDNN and torch do."""
+    (hidden,), (f, g) = state, direction.activations
+    size = pieces.shape(hidden)[-1]
+    gates, candidate = (pieces.slice(given, -1, *bounds) for bounds in ((0, 2 * size), (2 * size, 3 * size)))
+    after = bool(pieces.integer("linear_before_reset", 0))
+    recurrences = [_columns(pieces, direction.recurrence, *bounds) for bounds in ((0, 2 * size), (2 * size, 3 * size))]
+    biases: list[ir.Value | None] = [None, None]
+    if direction.state_bias is not None:
+        biases = [_cut(pieces, direction.state_bias, *bounds) for bounds in ((0, 2 * size), (2 * size, 3 * size))]
+
+    def product(value: ir.Value, part: int) -> ir.Value:
+        result = pieces("MatMul", value, recurrences[part])
+        bias = biases[part]
+        return result if bias is None else pieces("Add", result, bias)
+
+    update, reset = _split(pieces, f(pieces, pieces("Add", gates, product(hidden, 0))), 2)
+    inner = pieces("Mul", reset, product(hidden, 1)) if after else product(pieces("Mul", reset, hidden), 1)
+    new = g(pieces, pieces("Add", candidate, inner))
+    # (1 - z) n + z h
+    return [pieces("Add", new, pieces("Mul", update, pieces("Sub", hidden, new)))]
+
+
+def _columns(pieces: Pieces, value: ir.Value, start: int, end: int) -> ir.Value:
+    array = constant(value)
+    part = None if array is None else np.ascontiguousarray(array[:, start:end])
+    made = pieces.slice(value, 1, start, end) if part is None else pieces.value(part)
+    assert made is not None
+    return made
+
+
+def lstm_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: State) -> State:
+    """Hochreiter and Schmidhuber, 1997, with the peepholes of Gers et al., 2002."""
+    (hidden, cell), (f, g, h) = state, direction.activations
+    size = pieces.shape(hidden)[-1]
+    gates = _gates(pieces, direction, given, hidden)
+    coupled = bool(pieces.integer("input_forget", 0))
+    if not direction.peepholes:
+        # One activation for three gates: they lie side by side.
+        opening = f(pieces, pieces.slice(gates, -1, 0, 3 * size))
+        enter, leave, keep = _split(pieces, opening, 3)
+        candidate = pieces.slice(gates, -1, 3 * size, 4 * size)
+    else:
+        enter, leave, keep, candidate = _split(pieces, gates, 4)
+        enter, keep = (
+            f(pieces, pieces("Add", gate, pieces("Mul", cell, peephole)))
+            for gate, peephole in ((enter, direction.peepholes[0]), (keep, direction.peepholes[2]))
+        )
+    if coupled:
+        keep = pieces("Sub", 1.0, enter)
+    new = pieces("Add", pieces("Mul", keep, cell), pieces("Mul", enter, g(pieces, candidate)))
+    if direction.peepholes:
+        leave = f(pieces, pieces("Add", leave, pieces("Mul", new, direction.peepholes[1])))
+    return [pieces("Mul", leave, h(pieces, new)), new]
+
+
+# --- activations ------------------------------------------------------------------------------------------------------
+
+
+def _affine(pieces: Pieces, value: ir.Value, alpha: float, beta: float) -> ir.Value:
+    return pieces("Add", pieces("Mul", value, alpha), beta)
+
+
+def _scaled_tanh(pieces: Pieces, value: ir.Value, alpha: float, beta: float) -> ir.Value:
+    return pieces("Mul", pieces("Tanh", pieces("Mul", value, beta)), alpha)
+
+
+def _named(pieces: Pieces, value: ir.Value, alpha: float, beta: float, op_type: str, attributes: str = "") -> ir.Value:
+    given = {"alpha": alpha, "beta": beta}
+    return pieces(op_type, value, **{name: given[name] for name in attributes.split()})
+
+
+_Function = Callable[[Pieces, ir.Value, float, float], ir.Value]
+
+#: Function, and the defaults of alpha and beta, which the specification of the operator gives.
+_ACTIVATIONS: dict[str, tuple[_Function, float, float]] = {
+    "Affine": (_affine, 1.0, 0.0),
+    "Elu": (partial(_named, op_type="Elu", attributes="alpha"), 1.0, 0.0),
+    "HardSigmoid": (partial(_named, op_type="HardSigmoid", attributes="alpha beta"), 0.2, 0.5),
+    "LeakyRelu": (partial(_named, op_type="LeakyRelu", attributes="alpha"), 0.01, 0.0),
+    "Relu": (partial(_named, op_type="Relu"), 0.0, 0.0),
+    "ScaledTanh": (_scaled_tanh, 1.0, 1.0),
+    "Sigmoid": (partial(_named, op_type="Sigmoid"), 0.0, 0.0),
+    "Softplus": (partial(_named, op_type="Softplus"), 0.0, 0.0),
+    "Softsign": (partial(_named, op_type="Softsign"), 0.0, 0.0),
+    "Tanh": (partial(_named, op_type="Tanh"), 0.0, 0.0),
+    "ThresholdedRelu": (partial(_named, op_type="ThresholdedRelu", attributes="alpha"), 1.0, 0.0),
+}
+_BY_LOWER_CASE = {name.lower(): entry for name, entry in _ACTIVATIONS.items()}
+_WITH_ALPHA = frozenset({"affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh", "thresholdedrelu"})
+_WITH_BETA = frozenset({"affine", "hardsigmoid", "scaledtanh"})
+
+
+def _activations(pieces: Pieces, index: int, defaults: Sequence[str]) -> tuple[Activation, ...]:
+    """The activations of one direction; alpha and beta are listed for those only that have one."""
+    attributes = pieces.node.attributes
+    given = attributes.get("activations")
+    count = 2 if pieces.text("direction", "forward") == "bidirectional" else 1
+    names = [name.lower() for name in (given.as_strings() if given is not None else [*defaults] * count)]
+    alphas, betas = (list(attributes.get_floats(f"activation_{name}", []) or []) for name in ("alpha", "beta"))
+    functions: list[Activation] = []
+    for name in names:
+        if name not in _BY_LOWER_CASE:
+            raise Undecomposable(f"its activation {name!r} is not known")
+        function, alpha, beta = _BY_LOWER_CASE[name]
+        alpha = alphas.pop(0) if alphas and name in _WITH_ALPHA else alpha
+        beta = betas.pop(0) if betas and name in _WITH_BETA else beta
+        functions.append(_activation(pieces, function, alpha, beta))
+    each = len(defaults)
+    return tuple(functions[index * each : (index + 1) * each])
+
+
+def _activation(pieces: Pieces, function: _Function, alpha: float, beta: float) -> Activation:
+    """The function of one number that is left, of a clipped one where the node says so."""
+    bound = pieces.number("clip", 0.0)
+
+    def apply(inner: Pieces, value: ir.Value) -> ir.Value:
+        return function(inner, inner("Clip", value, -bound, bound) if bound else value, alpha, beta)
+
+    return apply
+
+
+DECOMPOSITIONS: dict[str, Decomposition] = {
+    "GRU": partial(recurrent, cell=gru_cell, gates=3, defaults=("Sigmoid", "Tanh"), states=1),
+    "LSTM": partial(recurrent, cell=lstm_cell, gates=4, defaults=("Sigmoid", "Tanh", "Tanh"), states=2),
+    "RNN": partial(recurrent, cell=rnn_cell, gates=1, defaults=("Tanh",), states=1),
+}
