@@ -110,6 +110,12 @@ def pads_of(node: ir.Node) -> tuple[int, ...] | None:
     return (*begins, *ends)
 
 
+def pads_are_zero(node: ir.Node) -> bool:
+    """Whether a convolution or pool pads nothing."""
+    mode = node.attributes.get_string("auto_pad", "NOTSET")
+    return mode == "VALID" or (mode in {"NOTSET", ""} and not any(node.attributes.get_ints("pads", ()) or ()))
+
+
 def only_consumer(value: ir.Value) -> ir.Node | None:
     """The node that alone reads `value`, or None when there are several readers or the graph gives it out."""
     if value.is_graph_output():

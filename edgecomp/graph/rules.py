@@ -14,12 +14,7 @@ from onnxscript.rewriter.rules import common as rules
 _HARDSWISH = tuple(rules.fuse_hardswish_rules())
 
 RULES: dict[str, tuple[RewriteRule, ...]] = {
-    "Add": (
-        rules.add_0_rule,
-        rules.conv_affine_fusion_rule,
-        rules.matmul_add_to_gemm_rule,
-        rules.transpose_b_matmul_add_to_gemm_rule,
-    ),
+    "Add": (rules.add_0_rule, rules.matmul_add_to_gemm_rule, rules.transpose_b_matmul_add_to_gemm_rule),
     "Cast": (
         rules.cast_constant_of_shape_rule,
         rules.cast_constant_of_shape_without_value_rule,
@@ -31,7 +26,6 @@ RULES: dict[str, tuple[RewriteRule, ...]] = {
         rules.normalize_pad_format_conv_rule,
         rules.fuse_pad_into_conv_rule,
         rules.remove_optional_bias_from_conv_rule,
-        rules.affine_conv_fusion_rule,
     ),
     "ConvTranspose": (rules.remove_optional_bias_from_conv_transpose_rule,),
     "Div": (rules.div_by_1_rule, *_HARDSWISH),

@@ -7,22 +7,37 @@ on-device runtimes have single operators for, and leaves every node and value na
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer
 
-from edgecomp.graph.batch_norm import fold_batch_norms
+from edgecomp.graph.affine import fold_affine, put_constants_last
+from edgecomp.graph.batch_norm import spell_out_batch_norms
 from edgecomp.graph.canonical import canonicalize
 from edgecomp.graph.fusions import fuse_gelu
 from edgecomp.graph.loop_shapes import assume_constant_shapes, conclude
+from edgecomp.graph.norms import fuse_layer_norms
 from edgecomp.graph.protection import Protection
+from edgecomp.graph.reshapes import join_reshapes
 from edgecomp.graph.rules import apply_rules
 from edgecomp.model import CompressedModel, Step
 
 #: A constant above this size is folded only when that makes the model smaller, not for Expand or ConstantOfShape.
 _LARGEST_GROWTH = 1 << 20
 _NO_LIMIT = 1 << 62
+
+#: One round, in this order: patterns are found before their parts are taken into the weights around them.
+_REWRITES: tuple[Callable[[ir.Model], bool], ...] = (
+    put_constants_last,
+    apply_rules,
+    fuse_gelu,
+    fuse_layer_norms,
+    spell_out_batch_norms,
+    fold_affine,
+    join_reshapes,
+)
 
 #: Folding enables rules and rules enable folding; exported graphs are stable after two or three rounds.
 _MOST_ROUNDS = 6
@@ -74,9 +89,8 @@ def _simplify_once(graph: ir.Model) -> bool:
         common.CommonSubexpressionEliminationPass(),
     )
     changed = _fold_constants(graph)
-    changed |= fold_batch_norms(graph)
-    changed |= apply_rules(graph)
-    changed |= fuse_gelu(graph)
+    for rewrite in _REWRITES:
+        changed |= rewrite(graph)
     for each in passes:
         changed |= each(graph).modified
     return eliminate_identities(graph.graph) or changed
