@@ -167,6 +167,8 @@ class _Writer:
         return [self._constant(f"{name}/scale", parameters.scale), self._constant(f"{name}/zero_point", zero_point)]
 
     def _constant(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
+        while name in self._graph.initializers:  # a model may have a constant of that name
+            name += "_"
         # Not ir.tensor(): it tries every protocol that an array could have, which takes longer than all the rest.
         tensor = ir.Tensor(array, name=name)
         value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape))
