@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy.typing as npt
 
 from edgecomp.errors import InputError, SourceError
+from edgecomp.inspection import Inspection
 from edgecomp.interface import TensorInterface
 
 if TYPE_CHECKING:
@@ -74,43 +74,6 @@ class Conversion:
 
     path: Path
     islands: tuple[FloatIsland, ...] = ()
-
-
-@dataclass(frozen=True)
-class OperatorCount:
-    """How often an operator occurs in an artifact at one precision."""
-
-    op_type: str
-    precision: str
-    count: int
-
-
-def count_operators(operators: Iterable[tuple[str, str]]) -> tuple[OperatorCount, ...]:
-    """Counts (operator, precision) pairs, the most frequent first."""
-    return tuple(OperatorCount(*pair, count) for pair, count in Counter(operators).most_common())
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What is inside an artifact.
-
-    Attributes:
-        format: The converter's name.
-        size: Bytes on disk.
-        inputs: In the artifact's order.
-        outputs: In the artifact's order.
-        operators: Counted by type and by the precision that they execute in, most frequent first.
-        weight_bytes: Bytes of constants.
-        metadata: What the file says about itself.
-    """
-
-    format: str
-    size: int
-    inputs: tuple[TensorInterface, ...]
-    outputs: tuple[TensorInterface, ...]
-    operators: tuple[OperatorCount, ...]
-    weight_bytes: int
-    metadata: Mapping[str, str]
 
 
 class Predictor(Protocol):
@@ -228,12 +191,10 @@ __all__ = [
     "Converter",
     "FloatIsland",
     "Inspection",
-    "OperatorCount",
     "Predictor",
     "TensorInterface",
     "Unsupported",
     "available_formats",
     "converter_for",
-    "count_operators",
     "load_converter",
 ]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 # A process that only runs MNN's converter imports this package too, and must not wait for ONNX.
 if TYPE_CHECKING:
-    from edgecomp.converter import Conversion, ConversionOptions, Inspection, Predictor, Unsupported
+    from edgecomp.converter import Conversion, ConversionOptions, Predictor, Unsupported
+    from edgecomp.inspection import Inspection
     from edgecomp.model import CompressedModel
 
 

@@ -17,6 +17,7 @@ from edgecomp.converters.mnn.parameters import compression_parameters, tensor_qu
 from edgecomp.converters.mnn.precision import is_plumbing, runs_in_int8
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
+from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
@@ -146,7 +147,11 @@ def _islands(
 
 def _interface(graph: ir.Graph) -> Interface:
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
-    return Interface(tuple(map(_tensor_interface, inputs)), tuple(map(_tensor_interface, graph.outputs)))
+    return Interface(
+        tuple(map(_tensor_interface, inputs)),
+        tuple(map(_tensor_interface, graph.outputs)),
+        modules_beyond_names(graph),
+    )
 
 
 def _tensor_interface(value: ir.Value) -> TensorInterface:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
+from edgecomp.converter import Conversion, ConversionOptions, Unsupported
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor
+from edgecomp.inspection import Inspection
 
 # A process that only runs an artifact imports this package too, and must not wait for ONNX.
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class OnnxRuntimeConverter:
         return OnnxRuntimePredictor(path, threads)
 
     def inspect(self, path: Path) -> Inspection:
-        """Counts operators as stored; a node between DequantizeLinear and QuantizeLinear counts as int8."""
+        """Reads the graph as ONNX Runtime executes it."""
         from edgecomp.converters.onnxruntime.inspection import inspect
 
         return inspect(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
+from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import is_float, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
@@ -78,6 +79,7 @@ def interface(model: CompressedModel, graph: ir.Model) -> Interface:
     return Interface(
         tuple(describe(*pair) for pair in zip(graph.graph.inputs, source.inputs, strict=True)),
         tuple(describe(*pair) for pair in zip(graph.graph.outputs, source.outputs, strict=True)),
+        modules_beyond_names(source),
     )
 
 

@@ -35,6 +35,7 @@ class OnnxRuntimePredictor:
                 tuple(_plain(value) for value in self._session.get_inputs()),
                 tuple(_plain(value) for value in self._session.get_outputs()),
             )
+        self.interface = found
         self.inputs, self.outputs = found.inputs, found.outputs
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
+from edgecomp.converter import Conversion, ConversionOptions, Unsupported
+from edgecomp.inspection import Inspection
 
 if TYPE_CHECKING:
     from edgecomp.converters.tflite.runtime import LiteRtPredictor
@@ -46,7 +47,7 @@ class TfliteConverter:
         return LiteRtPredictor(path, threads)
 
     def inspect(self, path: Path) -> Inspection:
-        """Counts operators by the type that they compute in."""
+        """Reads the graph of a `.tflite` file."""
         from edgecomp.converters.tflite.inspection import inspect
 
         return inspect(path)

@@ -12,6 +12,7 @@ from edgecomp.converters.tflite.ops import LOWERINGS
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.graph.decompose import decomposable, decompose
+from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import WHOLE_KEY, describe, is_constant, is_float, origin, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
@@ -62,6 +63,7 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
     interface = Interface(
         tuple(_describe(*item) for item in zip(graph.inputs, inputs, strict=True)),
         tuple(_describe(*item) for item in zip(graph.outputs, outputs, strict=True)),
+        modules_beyond_names(graph),
     )
     content = lowering.builder.finish(
         [(value.name or "", tensor) for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)],
