@@ -25,7 +25,8 @@ class Memory:
         live: The most that is in use at once: no planner can do with less, unless it works in place.
         live_at: The node that is being computed then.
         arena: What LiteRT's own planner takes: tensors by size, the largest first, each into the smallest gap of one
-            arena that is free while it lives. XNNPACK and the other runtimes plan their own.
+            arena that is free while it lives. What kernels need beside that is not in the file, nor which of them work
+            in place; XNNPACK and the other runtimes plan their own.
         unknown: How many activations have a size that the artifact does not tell; they are left out.
         dynamic: Whether some dimension is dynamic.
     """

@@ -124,7 +124,25 @@ def test_inspect_shows_what_is_inside(name: str, edgecomp: Run, made: Made) -> N
     result = edgecomp("inspect", made.folder / name)
     assert result.exit_code == 0
     assert "int8" in result.stdout
-    assert max(map(len, result.stdout.splitlines()[3:])) <= 80
+    facts, operators = result.stdout.split("operator ", 1)
+    assert re.search(r"multiply-accumulates: [\d,]+$", facts, re.MULTILINE)
+    assert re.search(r"activations: [\d.]+ kB at once, at .+; [\d.]+ kB in one arena$", facts, re.MULTILINE)
+    assert max(map(len, operators.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("suffix", [".svg", ".html"])
+def test_inspect_draws(suffix: str, edgecomp: Run, made: Made, tmp_path: Path) -> None:
+    target = tmp_path / f"graph{suffix}"
+    result = edgecomp("inspect", made.folder / "model.tflite", "--draw", target)
+    assert result.exit_code == 0, result.stderr
+    assert f"drawn: {target}" in result.stdout
+    assert "CONV_2D" in target.read_text()
+
+
+def test_inspect_refuses_another_kind_of_drawing_before_it_reads(edgecomp: Run, tmp_path: Path) -> None:
+    result = edgecomp("inspect", tmp_path / "none.tflite", "--draw", tmp_path / "graph.png")
+    assert result.exit_code == 2
+    assert "graph.png\n  expected: a drawing with the suffix .svg or .html" in result.stderr
 
 
 def test_targets_lists_and_shows(edgecomp: Run) -> None:
