@@ -6,7 +6,7 @@ import onnx.version_converter
 import onnx_ir as ir
 import pytest
 from hypothesis import HealthCheck, given, settings
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 from random_graphs import Builder, models
 from simplifying import assert_same, model_of, operators, simplified
 
