@@ -9,10 +9,11 @@ import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecomp.converters.mnn.precisions import PRECISIONS
+
 # A process that only runs MNN's converter imports this package too, and must not wait for ONNX.
 if TYPE_CHECKING:
-    from edgecomp.converter import Conversion, ConversionOptions, Predictor, Unsupported
-    from edgecomp.inspection import Inspection
+    from edgecomp.converter import Conversion, ConversionOptions, Inspection, Predictor, Unsupported
     from edgecomp.model import CompressedModel
 
 
@@ -22,6 +23,7 @@ class MnnConverter:
     def __init__(self) -> None:
         self.name = "mnn"
         self.suffixes: tuple[str, ...] = (".mnn",)
+        self.precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:

@@ -35,8 +35,7 @@ class OnnxRuntimePredictor:
                 tuple(_plain(value) for value in self._session.get_inputs()),
                 tuple(_plain(value) for value in self._session.get_outputs()),
             )
-        self.interface = found
-        self.inputs, self.outputs = found.inputs, found.outputs
+        self.inputs, self.outputs, self.precision = found.inputs, found.outputs, found.precision
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs the session once."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecomp.converter import Conversion, ConversionOptions, Unsupported
-from edgecomp.inspection import Inspection
+from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
+from edgecomp.converters.tflite.precisions import PRECISIONS
 
 if TYPE_CHECKING:
     from edgecomp.converters.tflite.runtime import LiteRtPredictor
@@ -18,6 +18,7 @@ class TfliteConverter:
 
     name = "tflite"
     suffixes: tuple[str, ...] = (".tflite",)
+    precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:
@@ -47,7 +48,7 @@ class TfliteConverter:
         return LiteRtPredictor(path, threads)
 
     def inspect(self, path: Path) -> Inspection:
-        """Reads the graph of a `.tflite` file."""
+        """Counts operators by the type that they compute in."""
         from edgecomp.converters.tflite.inspection import inspect
 
         return inspect(path)
