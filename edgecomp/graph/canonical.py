@@ -8,6 +8,7 @@ Rules, cited by number where they are applied:
 3. Division by a constant is multiplication by its reciprocal, which differs in the last bit at most.
 4. Subtraction of a constant is addition of its negative, which differs in nothing.
 5. The bounds of a Clip are constants. Computed ones become a Max and a Min.
+6. A Compress with a constant condition is a Gather, whose shape everybody can tell.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class _Site:
         return value
 
     def add(self, op_type: str, *inputs: ir.Value, shape: tuple[int, ...], **attributes: Any) -> ir.Value:
-        """A new node's output, with the float type of the original one's."""
+        """A new node's output, with the type of the original one's."""
         node = ir.node(op_type, list(inputs), attributes, name=self._name(op_type.lower()))
         node.metadata_props.update(self.node.metadata_props)
         result = node.outputs[0]
@@ -193,8 +194,25 @@ def _clip(site: _Site) -> None:
     site.replace_by(result)
 
 
+def _compress(site: _Site) -> None:
+    """Rule 6."""
+    condition = constant(site.value(1))
+    if condition is None:
+        return
+    source, chosen = site.value(0), np.flatnonzero(condition)
+    axis = site.node.attributes.get_int("axis", None)
+    if axis is None:
+        axis, size = 0, int(np.prod(shape_of(source)))
+        source = site.add("Reshape", source, site.constant(np.array([size], np.int64)), shape=(size,))
+    shape = list(shape_of(source))
+    axis %= len(shape)
+    shape[axis] = len(chosen)
+    site.replace_by(site.add("Gather", source, site.constant(chosen), shape=tuple(shape), axis=axis))
+
+
 _REWRITES: dict[str, Callable[[_Site], None]] = {
     "Clip": _clip,
+    "Compress": _compress,
     "Div": _div,
     "Gemm": _gemm,
     "MatMul": _matmul,

@@ -1,7 +1,8 @@
 """Every case of the contract suite, and what formats are known not to do with them.
 
 Each `*_cases.py` beside this file has a list `CASES`; it, and `known_gaps.py`, may have tables `GAPS` (format -> case
--> `Gap`) and `ISLANDS` (format -> case -> operators that an int8 artifact computes in float).
+-> `Gap`) and `ISLANDS` (format -> case -> operators that an int8 artifact computes in float). `FORMATS` of a module,
+where it has them, are the only ones that its cases are asked of.
 """
 
 from __future__ import annotations
@@ -35,6 +36,16 @@ assert len(CASES) == len(_ALL), "two cases have the same name"
 GAPS: dict[str, dict[str, Gap]] = _joined("GAPS")
 #: Nodes of the int8 model that a format computes in float, by case; every other node is in integers.
 ISLANDS: dict[str, dict[str, tuple[str, ...]]] = _joined("ISLANDS")
+
+
+_FORMATS: dict[str, tuple[str, ...]] = {
+    case.name: module.FORMATS for module in _MODULES if hasattr(module, "FORMATS") for case in module.CASES
+}
+
+
+def cases_of(format_name: str) -> list[str]:
+    """The cases that a format is asked."""
+    return [name for name in CASES if format_name in _FORMATS.get(name, (format_name,))]
 
 
 def gap(format_name: str, case: str, precision: Precision) -> Gap | None:

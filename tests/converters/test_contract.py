@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from all_cases import CASES, ISLANDS, gap
+from all_cases import CASES, ISLANDS, cases_of, gap
 from case import Case, Precision
 from net import Array, Net, merged
 from running import Reference, refer, run_artifact, run_graph
@@ -100,7 +100,7 @@ def _sizes(arrays: Sequence[Array]) -> list[float]:
 
 def _params(formats: Sequence[str]) -> list[Any]:
     """Every case in every format."""
-    return [pytest.param(name, case, id=f"{name}-{case}") for name in formats for case in CASES]
+    return [pytest.param(name, case, id=f"{name}-{case}") for name in formats for case in cases_of(name)]
 
 
 _FAST = [name for name in available_formats() if name not in _GRAPHS]
@@ -151,7 +151,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @functools.cache
 def _merged(format_name: str, precision: Precision, part: int, folder: Path) -> _Merged:
-    cases = [name for name in CASES if gap(format_name, name, precision) is None]
+    cases = [name for name in cases_of(format_name) if gap(format_name, name, precision) is None]
     nets = {name: _net(CASES[name], f"{name}/") for name in cases if _part(format_name, name) == part}
     places, position = {}, 0
     for name, net in nets.items():
@@ -163,7 +163,8 @@ def _merged(format_name: str, precision: Precision, part: int, folder: Path) -> 
 
 
 def _part(format_name: str, case: str) -> int:
-    return list(CASES).index(case) * _GRAPHS[format_name] // len(CASES)
+    cases = cases_of(format_name)
+    return cases.index(case) * _GRAPHS[format_name] // len(cases)
 
 
 @functools.cache

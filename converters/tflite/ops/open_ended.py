@@ -16,6 +16,7 @@ def refuse(operation: Operation, cure: str) -> None:
 
 
 LOWERINGS: dict[str, LoweringFunction] = {
+    "Compress": partial(refuse, cure=_MASK),
     "NonMaxSuppression": partial(refuse, cure=_CUT),
     "NonZero": partial(refuse, cure=_MASK),
     "Unique": partial(refuse, cure=_CUT),

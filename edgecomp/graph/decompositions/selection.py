@@ -40,14 +40,6 @@ def hardmax(pieces: Pieces) -> Results:
     return [pieces.cast(pieces("Equal", places, largest), x.dtype)]
 
 
-def compress(pieces: Pieces) -> Results:
-    """A constant condition is a list of indices."""
-    x, chosen = pieces.input(0), np.flatnonzero(pieces.constant_input(1))
-    if "axis" in pieces.node.attributes:
-        return [pieces("Gather", x, chosen, axis=pieces.integer("axis", 0))]
-    return [pieces("Gather", pieces.reshape(x, [-1]), chosen)]
-
-
 def max_unpool(pieces: Pieces) -> Results:
     """The pooled numbers go back to where they came from in a tensor of zeros."""
     x, places = pieces.input(0), pieces.input(1)
@@ -68,7 +60,6 @@ def max_unpool(pieces: Pieces) -> Results:
 
 
 DECOMPOSITIONS: dict[str, Decomposition] = {
-    "Compress": compress,
     "EyeLike": eye_like,
     "Hardmax": hardmax,
     "MaxUnpool": max_unpool,
