@@ -6,11 +6,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported, count_operators
+from edgecomp.converter import Conversion, ConversionOptions, Unsupported
 from edgecomp.converters.onnxruntime import CONVERTER as ONNX
-from edgecomp.converters.onnxruntime.inspection import INTEGER_OPERATORS
-from edgecomp.converters.onnxruntime.precisions import ORT_PRECISIONS
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor, unreadable
+from edgecomp.inspection import Contents, Inspection, Node, Tensor
+from edgecomp.interface import Interface
 from edgecomp.isolation import run_isolated
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ class OrtConverter:
 
     name = "ort"
     suffixes: tuple[str, ...] = (".ort",)
-    precisions = ORT_PRECISIONS
 
     @property
     def runtime(self) -> str:
@@ -50,10 +49,10 @@ class OrtConverter:
         return OnnxRuntimePredictor(path, threads)
 
     def inspect(self, path: Path) -> Inspection:
-        """Counts operators by the type of their first output: what the kernel computes in."""
+        """Reads the graph of an `.ort` file."""
         predictor = self.open(path)
         try:
-            operators, weight_bytes = _read(path)
+            contents = _contents(path, predictor.interface)
         except Exception as error:
             # flatbuffers' reader raises struct.error, IndexError, TypeError and more, as the damage happens to be.
             raise unreadable(path, error) from None
@@ -62,10 +61,8 @@ class OrtConverter:
             size=path.stat().st_size,
             inputs=predictor.inputs,
             outputs=predictor.outputs,
-            operators=count_operators(operators),
-            weight_bytes=weight_bytes,
+            contents=contents,
             metadata=predictor.metadata,
-            precision=predictor.precision,
         )
 
 
@@ -87,35 +84,70 @@ def write_ort(source: str, target: str) -> None:
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def _read(path: Path) -> tuple[list[tuple[str, str]], int]:
-    """The type and precision of every operator, and the bytes of all constants."""
-    import onnx
+def _contents(path: Path, interface: Interface) -> Contents:
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
 
     graph: Any = InferenceSession.GetRootAs(path.read_bytes(), 0).Model().Graph()
-    types = {}
+    tensors: dict[bytes, Tensor] = {}
     for index in range(graph.NodeArgsLength()):
         argument = graph.NodeArgs(index)
-        types[argument.Name()] = _element_type(argument)
-    operators = []
+        tensors[argument.Name()] = _argument(argument)
+    for index in range(graph.InitializersLength()):
+        weight = graph.Initializers(index)
+        shape = tuple(int(weight.Dims(axis)) for axis in range(weight.DimsLength()))
+        dtype = _dtype(weight.DataType())
+        tensors[weight.Name()] = Tensor(weight.Name().decode(), dtype, shape, stored=weight.RawDataLength())
+    places = {name: place for place, name in enumerate(tensors)}
+    nodes = []
     for index in range(graph.NodesLength()):
         node = graph.Nodes(index)
-        kind = types.get(node.Outputs(0), 0)
-        precision = onnx.TensorProto.DataType.Name(kind).lower().replace("float", "float32")
-        name = node.OpType().decode()
-        operators.append((name, INTEGER_OPERATORS.get(name, precision)))
-    return operators, sum(graph.Initializers(index).RawDataLength() for index in range(graph.InitializersLength()))
+        inputs = [node.Inputs(place) for place in range(node.InputsLength())]
+        outputs = [node.Outputs(place) for place in range(node.OutputsLength())]
+        name = (node.Name() or outputs[0]).decode()
+        nodes.append(
+            Node(
+                op_type=node.OpType().decode(),
+                name=name,
+                precision=tensors[outputs[0]].dtype,
+                inputs=tuple(places.get(name) for name in inputs),
+                outputs=tuple(places[name] for name in outputs if name),
+                module=interface.module_of(name) or interface.module_of(outputs[0].decode()),
+            )
+        )
+    return Contents(
+        tuple(tensors.values()),
+        tuple(nodes),
+        tuple(places[graph.Inputs(i)] for i in range(graph.InputsLength()) if tensors[graph.Inputs(i)].stored is None),
+        tuple(places[graph.Outputs(i)] for i in range(graph.OutputsLength())),
+    )
 
 
-def _element_type(argument: Any) -> int:
+def _dtype(number: int) -> str:
+    import onnx
+
+    name = str(onnx.TensorProto.DataType.Name(number)).lower()
+    return {"float": "float32", "double": "float64", "undefined": "unknown"}.get(name, name)
+
+
+def _argument(argument: Any) -> Tensor:
+    """A tensor with what the file says about its type and shape."""
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TensorTypeAndShape import TensorTypeAndShape
 
+    name = argument.Name().decode()
     if argument.Type() is None or argument.Type().Value() is None:
-        return 0
-    tensor = TensorTypeAndShape()
-    table = argument.Type().Value()
+        return Tensor(name, "unknown")
+    tensor, table = TensorTypeAndShape(), argument.Type().Value()
     tensor.Init(table.Bytes, table.Pos)
-    return int(tensor.ElemType())
+    shape = tensor.Shape()
+    if shape is None:
+        return Tensor(name, _dtype(tensor.ElemType()))
+    sizes = [shape.Dim(index).Value() for index in range(shape.DimLength())]
+    # A DimensionValueType of 1 is a number, of 2 a symbol.
+    return Tensor(
+        name,
+        _dtype(tensor.ElemType()),
+        tuple(int(size.DimValue()) if size is not None and size.DimType() == 1 else None for size in sizes),
+    )
 
 
 CONVERTER = OrtConverter()

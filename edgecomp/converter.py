@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -18,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy.typing as npt
 
 from edgecomp.errors import InputError, SourceError
+from edgecomp.inspection import Inspection
 from edgecomp.interface import TensorInterface
-from edgecomp.precision import Precision, Support
 
 if TYPE_CHECKING:
     from edgecomp.model import CompressedModel
@@ -77,45 +76,6 @@ class Conversion:
     islands: tuple[FloatIsland, ...] = ()
 
 
-@dataclass(frozen=True)
-class OperatorCount:
-    """How often an operator occurs in an artifact at one precision."""
-
-    op_type: str
-    precision: str
-    count: int
-
-
-def count_operators(operators: Iterable[tuple[str, str]]) -> tuple[OperatorCount, ...]:
-    """Counts (operator, precision) pairs, the most frequent first."""
-    return tuple(OperatorCount(*pair, count) for pair, count in Counter(operators).most_common())
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What is inside an artifact.
-
-    Attributes:
-        format: The converter's name.
-        size: Bytes on disk.
-        inputs: In the artifact's order.
-        outputs: In the artifact's order.
-        operators: Counted by type and by the precision that they execute in, most frequent first.
-        weight_bytes: Bytes of constants.
-        metadata: What the file says about itself.
-        precision: What edgecomp was asked for when it wrote the file; None for files from elsewhere.
-    """
-
-    format: str
-    size: int
-    inputs: tuple[TensorInterface, ...]
-    outputs: tuple[TensorInterface, ...]
-    operators: tuple[OperatorCount, ...]
-    weight_bytes: int
-    metadata: Mapping[str, str]
-    precision: Precision | None = None
-
-
 class Predictor(Protocol):
     """A loaded artifact, ready to run in its real runtime."""
 
@@ -141,8 +101,6 @@ class Converter(Protocol):
     suffixes: tuple[str, ...]
     #: How a verdict may name the runtime: "LiteRT 2.3.0".
     runtime: str
-    #: What the runtime makes of each precision.
-    precisions: Mapping[Precision, Support]
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
         """The nodes that the format cannot express; empty when `convert` will succeed."""
@@ -233,12 +191,10 @@ __all__ = [
     "Converter",
     "FloatIsland",
     "Inspection",
-    "OperatorCount",
     "Predictor",
     "TensorInterface",
     "Unsupported",
     "available_formats",
     "converter_for",
-    "count_operators",
     "load_converter",
 ]

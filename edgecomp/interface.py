@@ -1,18 +1,24 @@
-"""What an artifact says about itself: inputs, outputs and precision, as JSON that any format can carry."""
+"""What an artifact says about its own inputs and outputs, as JSON that any format can carry in its metadata."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgecomp.errors import SourceError
-from edgecomp.precision import NAMES, Precision
 
 #: The metadata key that the JSON lies under.
 METADATA_KEY = "edgecomp"
 SCHEMA = 1
+
+
+def module_in_name(name: str) -> str:
+    """The module that a name tells: "a.b" of "a.b/Conv_output", and of "/a/b/Conv" as torch.onnx calls it; else ""."""
+    if name.startswith("/"):
+        return ".".join(name.split("/")[1:-1])
+    return name.partition("/")[0] if "/" in name else ""
 
 
 @dataclass(frozen=True)
@@ -61,11 +67,27 @@ class TensorInterface:
 
 @dataclass(frozen=True)
 class Interface:
-    """All inputs and outputs of an artifact, in its order, and the precision that it was asked for in, if known."""
+    """All inputs and outputs of an artifact, in its order, and where its tensors come from.
+
+    Attributes:
+        inputs: What it takes.
+        outputs: What it gives.
+        modules: Tensor name -> the module that made it, where the name does not say so by itself, as that of
+            "encoder.conv/Relu_output" does.
+    """
 
     inputs: tuple[TensorInterface, ...]
     outputs: tuple[TensorInterface, ...]
-    precision: Precision | None = None
+    modules: Mapping[str, str] = field(default_factory=dict)
+
+    def module_of(self, tensor: str) -> str:
+        """The module that a tensor, or a part that a converter made on the way to it ("NAME/part"), comes from."""
+        name = tensor
+        while name:
+            if name in self.modules:
+                return self.modules[name]
+            name = name.rpartition("/")[0]
+        return module_in_name(tensor)
 
     def to_json(self) -> str:
         """One line of JSON, the same for the same interface."""
@@ -83,10 +105,8 @@ class Interface:
             if fields["schema"] > SCHEMA:
                 raise ValueError(f"schema {fields['schema']}")
             parts = {part: tuple(map(TensorInterface.from_json, fields[part])) for part in ("inputs", "outputs")}
-            precision = fields.get("precision")
-            if precision not in {*NAMES, None}:
-                raise ValueError(f"precision {precision!r}")
-            return cls(**parts, precision=precision)
+            modules = {str(name): str(module) for name, module in fields.get("modules", {}).items()}
+            return cls(**parts, modules=modules)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 f"the metadata of {subject}",

@@ -22,7 +22,7 @@ from edgecomp.converter import (
     load_converter,
 )
 from edgecomp.data import CalibrationData, collect_calibration, collect_evaluation
-from edgecomp.errors import DataError, InputError, UnsupportedOperatorError, VerificationError
+from edgecomp.errors import DataError, UnsupportedOperatorError, VerificationError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.frontends import Source, load_source
 from edgecomp.graph.absorb import absorb_quantization
@@ -30,11 +30,8 @@ from edgecomp.graph.query import describe
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
-from edgecomp.precision import PRECISIONS, Precision, Support, check_support
-from edgecomp.quantization.half import HalfPrecision, round_to_half
 from edgecomp.quantization.simulation import Simulation
-from edgecomp.quantization.static import StaticQuantization, quantize_static
-from edgecomp.quantization.weights import quantize_weights
+from edgecomp.quantization.static import quantize_static
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Samples, Unlabelled
 from edgecomp.target import TargetProfile, load_target
@@ -115,7 +112,6 @@ def compress(
     check_free(output)
     profile = target if isinstance(target, TargetProfile) else load_target(target)
     recipe = replace(recipe or default_recipe(profile), target=profile.name)
-    check_support(recipe.precision, precision_tables(), recipe.formats, "the recipe")
     _seed(recipe.seed, source)
     progress("load", 0, 1)
     with one_torch_thread():  # an export runs the module a few times only; threads that wait for a busy core cost more
@@ -197,7 +193,7 @@ class _Job:
             content = manifest.build(
                 source=self._source.name,
                 target=self._target.name,
-                precision=model.precision,
+                precision="int8" if model.quantization else "fp32",
                 conversions=conversions,
                 verification=verification,
                 provenance=model.provenance,
@@ -256,38 +252,19 @@ class _Job:
         ]
 
     def _quantized(self, model: CompressedModel, calibration: CalibrationData | None) -> CompressedModel:
-        if model.quantization:
-            self._check_own_integers()
+        # A source that came with its own integers keeps them.
+        if model.quantization or not self._recipe.steps:
             return model
-        for settings in self._recipe.steps:
-            if isinstance(settings, StaticQuantization):
-                model = quantize_static(model, self._counted(self._needed(calibration)), settings)
-            elif isinstance(settings, HalfPrecision):
-                model = round_to_half(model)
-            else:
-                model = quantize_weights(model, settings)
-        return model
-
-    def _check_own_integers(self) -> None:
-        """A source that came with its own integers keeps them."""
-        if self._recipe.precision not in {"fp32", "int8"}:
-            raise InputError(
-                f"{self._source.name}: precision {self._recipe.precision}",
-                expected="a float model, whose weights can be rounded in another way",
-                actual="a model that is quantized to int8 itself, and keeps its integers",
-                cure="give the float model that it was made from, or leave out --precision",
-            )
-
-    def _needed(self, calibration: CalibrationData | None) -> CalibrationData:
         if calibration is None:
             raise DataError(
                 f"{self._source.name}: the calibration data",
                 expected="typical inputs, 100 or more, to measure the ranges of activations on",
                 actual="none: the source has no calibration_data()",
-                cure="add calibration_data() to the task, give --calibration, or ask for a precision without: "
-                + ", ".join(name for name, facts in PRECISIONS.items() if not facts.calibrated),
+                cure="add calibration_data() to the task, give --calibration, or ask for --precision fp32",
             )
-        return calibration
+        for settings in self._recipe.steps:
+            model = quantize_static(model, self._counted(calibration), settings)
+        return model
 
     def _counted(self, batches: CalibrationData) -> Iterator[Arrays]:
         for done, batch in enumerate(batches):
@@ -335,13 +312,13 @@ class _Job:
                 artifacts,
                 # A source that is quantized itself is its own reference: its float graph computes something else.
                 self._source.reference if float_model.quantization else Original(self._source, float_model).run,
-                Simulation(model, threads=1).run if model.precision != "fp32" else None,
+                Simulation(model, threads=1).run if model.quantization else None,
                 samples,
                 inputs=[value.name or "" for value in model.graph.graph.inputs],
                 outputs=[value.name or "" for value in model.graph.graph.outputs],
                 steps=output_steps(model),
                 metric=self._source.metric,
-                tolerance=self._tolerance.promised(model.precision),
+                tolerance=self._tolerance,
                 progress=lambda done, total: self._progress("verify", done, total),
             )
 
@@ -354,11 +331,6 @@ class _Job:
             actual=f"{first}{more}",
             cure=f"look at {kept}/{manifest.FILE}; try more calibration data, another estimator, or --precision fp32",
         )
-
-
-def precision_tables() -> dict[str, Mapping[Precision, Support]]:
-    """Format -> what it does with every precision."""
-    return {name: load_converter(name).precisions for name in available_formats()}
 
 
 def output_steps(model: CompressedModel) -> dict[str, float]:

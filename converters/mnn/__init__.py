@@ -9,11 +9,10 @@ import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecomp.converters.mnn.precisions import PRECISIONS
-
 # A process that only runs MNN's converter imports this package too, and must not wait for ONNX.
 if TYPE_CHECKING:
-    from edgecomp.converter import Conversion, ConversionOptions, Inspection, Predictor, Unsupported
+    from edgecomp.converter import Conversion, ConversionOptions, Predictor, Unsupported
+    from edgecomp.inspection import Inspection
     from edgecomp.model import CompressedModel
 
 
@@ -23,7 +22,6 @@ class MnnConverter:
     def __init__(self) -> None:
         self.name = "mnn"
         self.suffixes: tuple[str, ...] = (".mnn",)
-        self.precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:

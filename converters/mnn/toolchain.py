@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
 
-def run_mnnconvert(
-    framework: str, source: str, target: str, compression: str | None = None, half: bool = False
-) -> None:
+if TYPE_CHECKING:
+    import MNN
+
+
+def run_mnnconvert(framework: str, source: str, target: str, compression: str | None = None) -> None:
     """Converts a model file with `mnnconvert`, called as an extension module.
 
     The console script of the same name installs packages and sends usage data; the extension module does neither.
@@ -15,15 +18,12 @@ def run_mnnconvert(
         source: Path of the model to convert.
         target: Path of the `.mnn` file to write.
         compression: Path of a compression-parameters JSON.
-        half: Whether weights are stored as float16.
     """
     import _tools
 
     arguments = ["mnnconvert", "-f", framework, "--modelFile", source, "--MNNModel", target, "--bizCode", "edgecomp"]
     # A recurrent op as such, not as a loop, which needs another runtime interface; and the exact Gelu.
     arguments += ["--useOriginRNNImpl", "--useGeluApproximation", "0"]
-    if half:
-        arguments += ["--fp16"]
     if compression is not None:
         arguments += ["--compressionParamsFile", compression]
     _tools.mnnconvert(arguments)
@@ -39,18 +39,6 @@ def trace(path: str, shapes: dict[str, list[int]]) -> list[str]:
     Returns:
         The names of the ops that MNN computed in int8.
     """
-    import MNN
-    import numpy as np
-
-    interpreter = MNN.Interpreter(path)
-    session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})
-    for name, tensor in interpreter.getSessionInputAll(session).items():
-        shape = shapes.get(name)
-        if shape is None:
-            continue
-        integer = "Int" in repr(tensor.getDataType())
-        kind, dtype = (MNN.Halide_Type_Int, np.int32) if integer else (MNN.Halide_Type_Float, np.float32)
-        tensor.copyFrom(MNN.Tensor(tuple(shape), kind, np.zeros(shape, dtype), MNN.Tensor_DimensionType_Caffe))
     found: list[str] = []
 
     def after(tensors: object, info: MNN.OpInfo) -> bool:
@@ -58,6 +46,49 @@ def trace(path: str, shapes: dict[str, list[int]]) -> list[str]:
             found.append(info.getName())
         return True
 
+    interpreter, session = _load(path, shapes)
     if shapes:
         interpreter.runSessionWithCallBackInfo(session, lambda tensors, info: True, after)
     return found
+
+
+def observe(path: str, shapes: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Runs a `.mnn` file once on zeros.
+
+    Args:
+        path: The file.
+        shapes: Shape of each input by name.
+
+    Returns:
+        The shape that each op gave, by the op's name, which is that of its tensor.
+    """
+    found: dict[str, list[int]] = {}
+
+    def after(tensors: list[MNN.Tensor], info: MNN.OpInfo) -> bool:
+        found[info.getName()] = list(tensors[0].getShape())
+        return True
+
+    interpreter, session = _load(path, shapes)
+    interpreter.runSessionWithCallBackInfo(session, lambda tensors, info: True, after)
+    return found
+
+
+def _load(path: str, shapes: dict[str, list[int]]) -> tuple[Any, Any]:
+    """A session whose inputs are zeros of the given shapes."""
+    import MNN
+    import numpy as np
+
+    interpreter = MNN.Interpreter(path)
+    session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})
+    inputs = {name: tensor for name, tensor in interpreter.getSessionInputAll(session).items() if name in shapes}
+    other = {name for name, tensor in inputs.items() if list(tensor.getShape()) != shapes[name]}
+    for name in other:
+        interpreter.resizeTensor(inputs[name], tuple(shapes[name]))
+    if other:
+        interpreter.resizeSession(session)
+    for name, tensor in inputs.items():
+        integer = "Int" in repr(tensor.getDataType())
+        kind, dtype = (MNN.Halide_Type_Int, np.int32) if integer else (MNN.Halide_Type_Float, np.float32)
+        zeros = np.zeros(shapes[name], dtype)
+        tensor.copyFrom(MNN.Tensor(zeros.shape, kind, zeros, MNN.Tensor_DimensionType_Caffe))
+    return interpreter, session

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
-from edgecomp.converters.onnxruntime.precisions import PRECISIONS
+from edgecomp.converter import Conversion, ConversionOptions, Unsupported
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor
+from edgecomp.inspection import Inspection
 
 # A process that only runs an artifact imports this package too, and must not wait for ONNX.
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ class OnnxRuntimeConverter:
 
     name = "onnxruntime"
     suffixes: tuple[str, ...] = (".onnx",)
-    precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:
@@ -35,7 +34,7 @@ class OnnxRuntimeConverter:
         return check(model)
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
-        """Writes an `.onnx` file, with QDQ pairs for the static precisions."""
+        """Writes a QDQ (or float) `.onnx` file."""
         from edgecomp.converters.onnxruntime.convert import float_islands, serialize
 
         path.write_bytes(serialize(model, options))
@@ -46,7 +45,7 @@ class OnnxRuntimeConverter:
         return OnnxRuntimePredictor(path, threads)
 
     def inspect(self, path: Path) -> Inspection:
-        """Counts operators as stored; a node between DequantizeLinear and QuantizeLinear counts as int8."""
+        """Reads the graph as ONNX Runtime executes it."""
         from edgecomp.converters.onnxruntime.inspection import inspect
 
         return inspect(path)

@@ -35,7 +35,8 @@ class OnnxRuntimePredictor:
                 tuple(_plain(value) for value in self._session.get_inputs()),
                 tuple(_plain(value) for value in self._session.get_outputs()),
             )
-        self.inputs, self.outputs, self.precision = found.inputs, found.outputs, found.precision
+        self.interface = found
+        self.inputs, self.outputs = found.inputs, found.outputs
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs the session once."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgecomp.converter import Conversion, ConversionOptions, Inspection, Unsupported
-from edgecomp.converters.tflite.precisions import PRECISIONS
+from edgecomp.converter import Conversion, ConversionOptions, Unsupported
+from edgecomp.inspection import Inspection
 
 if TYPE_CHECKING:
     from edgecomp.converters.tflite.runtime import LiteRtPredictor
@@ -18,7 +18,6 @@ class TfliteConverter:
 
     name = "tflite"
     suffixes: tuple[str, ...] = (".tflite",)
-    precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:
@@ -48,7 +47,7 @@ class TfliteConverter:
         return LiteRtPredictor(path, threads)
 
     def inspect(self, path: Path) -> Inspection:
-        """Counts operators by the type that they compute in."""
+        """Reads the graph of a `.tflite` file."""
         from edgecomp.converters.tflite.inspection import inspect
 
         return inspect(path)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgecomp.converter import Inspection, count_operators
 from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
 from edgecomp.errors import SourceError
+from edgecomp.inspection import Contents, Inspection, Node, Quantization, Signature, Tensor
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 
 
@@ -69,6 +70,7 @@ def interface_of(model: Any, path: Path) -> Interface:
         return Interface(
             tuple(_plain(graph.tensors[index]) for index in graph.inputs),
             tuple(_plain(graph.tensors[index]) for index in graph.outputs),
+            {name: _scope(name) for name in (_name(tensor) for tensor in graph.tensors)},
         )
     except SourceError:
         raise
@@ -86,6 +88,16 @@ def _metadata(model: Any) -> dict[str, bytes]:
         return {}  # damaged; what else is wrong shows elsewhere
 
 
+def _name(tensor: Any) -> str:
+    """The name of a tensor, or of whatever else has one."""
+    return (tensor.name or b"").decode("utf-8", "replace")
+
+
+def _scope(name: str) -> str:
+    """Where a tensor comes from, as TensorFlow's converter says; semicolons join the names of what it fused."""
+    return name.partition(";")[0].rpartition("/")[0]
+
+
 def _plain(tensor: Any) -> TensorInterface:
     dtype = TYPE_NAMES[tensor.type]
     signature = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
@@ -93,9 +105,9 @@ def _plain(tensor: Any) -> TensorInterface:
     quantization = tensor.quantization
     scales = None if quantization is None else quantization.scale
     if scales is None or len(scales) != 1:
-        return TensorInterface(tensor.name.decode("utf-8", "replace"), dtype, shape, source_dtype=dtype)
+        return TensorInterface(_name(tensor), dtype, shape, source_dtype=dtype)
     return TensorInterface(
-        tensor.name.decode("utf-8", "replace"),
+        _name(tensor),
         dtype,
         shape,
         scale=float(scales[0]),
@@ -104,60 +116,112 @@ def _plain(tensor: Any) -> TensorInterface:
 
 
 def inspect(path: Path) -> Inspection:
-    """Counts operators by what the kernel computes in."""
+    """Reads the file's graph, without loading it into the runtime.
+
+    Raises:
+        SourceError: It is not a complete TFLite flatbuffer, or contradicts itself.
+    """
     model = read(path)
     found = interface_of(model, path)
     try:
-        operators, weight_bytes = _read(model)
+        contents = _contents(model, found)
+        signatures = tuple(_signature(entry) for entry in model.signatureDefs or ())
     except Exception as error:
         raise unreadable(path, error) from None
-    metadata = {
-        name: content.decode("utf-8", "replace") for name, content in _metadata(model).items() if name != SEAL_KEY
-    }
+    metadata = {name: _text(content) for name, content in _metadata(model).items() if name != SEAL_KEY}
     return Inspection(
         format="tflite",
         size=path.stat().st_size,
         inputs=found.inputs,
         outputs=found.outputs,
-        operators=count_operators(operators),
-        weight_bytes=weight_bytes,
+        contents=contents,
         metadata=metadata,
-        precision=found.precision,
+        signatures=signatures,
     )
 
 
-def _read(model: Any) -> tuple[list[tuple[str, str]], int]:
-    """The name and type of every operator, and the bytes of all constants."""
-    graph = model.subgraphs[0]
-    operators = []
+def _text(content: bytes) -> str:
+    """A metadata entry for people; other tools put zip files and flatbuffers there."""
+    try:
+        return content.decode().rstrip("\0")
+    except UnicodeDecodeError:
+        return f"{len(content)} bytes"
+
+
+def _signature(entry: Any) -> Signature:
+    def names(maps: Any) -> tuple[str, ...]:
+        return tuple(_name(item) for item in maps or ())
+
+    return Signature((entry.signatureKey or b"").decode("utf-8", "replace"), names(entry.inputs), names(entry.outputs))
+
+
+def _contents(model: Any, interface: Interface) -> Contents:
+    seen: set[int] = set()
+    main, *others = model.subgraphs
+    tensors = tuple(_tensor(model, tensor, seen) for tensor in main.tensors)
+    inner: list[Node] = []
+    for graph in others:
+        inner += _nodes(model, graph, [_tensor(model, tensor, seen) for tensor in graph.tensors], interface)
+    return Contents(
+        tensors=tensors,
+        nodes=tuple(_nodes(model, main, tensors, interface)),
+        inputs=tuple(_indices(main.inputs, tensors)),
+        outputs=tuple(_indices(main.outputs, tensors)),
+        inner=tuple(inner),
+    )
+
+
+def _indices(given: Any, tensors: Sequence[Tensor]) -> list[int]:
+    indices = [] if given is None else [int(index) for index in given]
+    if any(index >= len(tensors) for index in indices):
+        raise ValueError("a tensor that does not exist is referred to")
+    return indices
+
+
+def _tensor(model: Any, tensor: Any, seen: set[int]) -> Tensor:
+    """A tensor; of constants that share a buffer, the first has its bytes."""
+    buffer = model.buffers[tensor.buffer]
+    size = int(np.asarray(buffer.data).nbytes) if buffer.data is not None else int(buffer.size or 0)
+    stored = None if not size else 0 if tensor.buffer in seen else size
+    seen.add(tensor.buffer)
+    sizes = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
+    return Tensor(
+        name=_name(tensor),
+        dtype=TYPE_NAMES[tensor.type],
+        shape=tuple(int(size) if size >= 0 else None for size in (sizes if sizes is not None else ())),
+        stored=stored,
+        quantization=_quantization(tensor.quantization),
+    )
+
+
+def _quantization(given: Any) -> Quantization | None:
+    if given is None or given.scale is None or not len(given.scale):
+        return None
+    zero_point = 0 if given.zeroPoint is None or not len(given.zeroPoint) else int(given.zeroPoint[0])
+    return Quantization(float(given.scale[0]), zero_point, len(given.scale))
+
+
+def _nodes(model: Any, graph: Any, tensors: Sequence[Tensor], interface: Interface) -> Iterator[Node]:
     for operator in graph.operators if graph.operators is not None else ():
         code = model.operatorCodes[operator.opcodeIndex]
         name = OPERATOR_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "CUSTOM")
-        operators.append(
-            (
-                name,
-                _precision(
-                    name, [graph.tensors[index].type for index in (operator.outputs[0], *operator.inputs) if index >= 0]
-                ),
-            )
+        inputs, outputs = _indices(operator.inputs, tensors), _indices(operator.outputs, tensors)
+        result = tensors[outputs[0]] if outputs else Tensor("", "none")
+        yield Node(
+            op_type=(code.customCode or b"CUSTOM").decode("utf-8", "replace") if name == "CUSTOM" else name,
+            name=result.name,
+            precision=_precision([tensors[index] for index in inputs if index >= 0], result.dtype),
+            inputs=tuple(None if index < 0 else index for index in inputs),
+            outputs=tuple(outputs),
+            module=interface.module_of(result.name),
         )
-    return operators, sum(_bytes(model.buffers[tensor.buffer]) for tensor in graph.tensors)
 
 
-def _precision(name: str, types: list[int]) -> str:
-    """The type of the output, or that of the weight where a hybrid kernel quantizes activations at run time.
-
-    Args:
-        name: Of the operator.
-        types: Of its first output and of all its inputs.
-    """
-    result, *given = (TYPE_NAMES[code] for code in types)
-    integers = [name for name in given if name in {"int4", "int8"}]
-    return integers[0] if integers and result == "float32" and name in _HYBRID else result
-
-
-_HYBRID = frozenset({"BATCH_MATMUL", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"})
-
-
-def _bytes(buffer: Any) -> int:
-    return 0 if buffer.data is None else int(np.asarray(buffer.data).nbytes)
+def _precision(inputs: Sequence[Tensor], dtype: str) -> str:
+    """What a kernel computes in: the type of its first output, and that of its weights where it is another."""
+    weights = {tensor.dtype for tensor in inputs if tensor.stored is not None and tensor.quantization is not None}
+    if dtype == "int16" and "int8" in weights:
+        return "int16x8"
+    if dtype == "float32" and weights & {"int8", "int4"} and any(t.dtype == "float32" for t in inputs):
+        return f"dynamic-{'int8' if 'int8' in weights else 'int4'}"
+    return dtype

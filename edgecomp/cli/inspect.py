@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,38 +13,92 @@ from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
+    from edgecomp.inspection import Inspection
     from edgecomp.interface import TensorInterface
 
 
 @command
 def run(
     file: Annotated[Path, typer.Argument(help="A .tflite, .onnx, .ort or .mnn file.")],
+    draw: Annotated[
+        Path | None, typer.Option(metavar="GRAPH.html", help="Draw the graph too, as .svg or .html.")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Show operators, precisions, sizes, inputs and outputs of an artifact."""
+    """Show operators, precisions, memory, multiplications, inputs and outputs of an artifact, or draw it."""
     from edgecomp.artifact import find_converter
+    from edgecomp.drawing import check_target
+    from edgecomp.drawing import draw as draw_graph
 
-    converter = find_converter(file)
-    inspection = converter.inspect(file)
+    if draw is not None:
+        check_target(draw)
+    inspection = find_converter(file).inspect(file)
+    if draw is not None:
+        draw_graph(inspection, file.name, draw)
 
     def show(console: Console) -> None:
-        sizes = f"{kilobytes(inspection.size)}, weights {kilobytes(inspection.weight_bytes)}"
-        lines = [f"{file}: {inspection.format}, {sizes}"]
-        if inspection.precision is not None:
-            support = converter.precisions[inspection.precision]
-            lines.append(f"  precision {inspection.precision}: the runtime {support.execution} it: {support.how}")
-        lines += [f"  input {_describe(tensor)}" for tensor in inspection.inputs]
-        lines += [f"  output {_describe(tensor)}" for tensor in inspection.outputs]
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
-        made = table("operator", "precision", ">count")
-        for entry in inspection.operators:
-            made.add_row(entry.op_type, entry.precision, str(entry.count))
-        console.print(made)
+        console.print("\n".join([f"{file}: {inspection.format}", *_facts(inspection)]), markup=False, soft_wrap=True)
+        console.print(_operators(inspection))
+        for line in (*_islands(inspection), *([f"drawn: {draw}"] if draw is not None else [])):
+            console.print(line, markup=False, soft_wrap=True)
 
-    support = {} if inspection.precision is None else asdict(converter.precisions[inspection.precision])
-    return Answer(asdict(inspection) | support, show)
+    return Answer(inspection.as_dict(), show)
+
+
+def _facts(inspection: Inspection) -> Iterator[str]:
+    weights = ", ".join(f"{dtype} {kilobytes(size)}" for dtype, size in inspection.weights.items())
+    yield f"  size {kilobytes(inspection.size)}, weights {kilobytes(inspection.weight_bytes)}" + (
+        f" ({weights})" if len(inspection.weights) > 1 else ""
+    )
+    memory = inspection.memory
+    arena = f"{kilobytes(memory.arena)} in one arena"
+    yield f"  activations: {kilobytes(memory.live)} at once, at {_first(memory.live_at)}; {arena}"
+    for number, note in (
+        (memory.unknown, f"{memory.unknown} activations of unknown size are left out"),
+        (memory.dynamic, "dynamic dimensions count as 1"),
+        (len(inspection.contents.inner), "the bodies of loops and branches are left out"),
+    ):
+        if number:
+            yield f"    {note}"
+    macs = inspection.macs
+    unknown = f", without {macs.unknown} operators of unknown shape" if macs.unknown else ""
+    yield f"  multiply-accumulates: {macs.total:,}{unknown}"
+    for heading, tensors in (("input", inspection.inputs), ("output", inspection.outputs)):
+        yield from (f"  {heading} {_describe(tensor)}" for tensor in tensors)
+    for signature in inspection.signatures:
+        yield f"  signature {signature.name}: {', '.join(signature.inputs)} -> {', '.join(signature.outputs)}"
+
+
+def _operators(inspection: Inspection) -> Table:
+    """Operators by count, with what they multiply."""
+    nodes = inspection.contents.nodes
+    macs: Counter[tuple[str, str]] = Counter()
+    for position, number in inspection.macs.by_node.items():
+        macs[nodes[position].op_type, nodes[position].precision] += number
+    made = table("operator", "precision", ">count", ">MACs")
+    for entry in inspection.operators:
+        number = macs[entry.op_type, entry.precision]
+        made.add_row(entry.op_type, entry.precision, str(entry.count), f"{number:,}" if number else "")
+    return made
+
+
+def _islands(inspection: Inspection, limit: int = 8) -> Iterator[str]:
+    """A line for each float island, the first few of many."""
+    nodes = inspection.contents.nodes
+    for island in inspection.islands[:limit]:
+        kinds = ", ".join(f"{count} {kind}" if count > 1 else kind for kind, count in Counter(island.op_types).items())
+        module = nodes[island.positions[0]].module
+        yield f"float island: {kinds}, from {_first(island.nodes[0])}" + (f" in module {module}" if module else "")
+    if len(inspection.islands) > limit:
+        yield f"and {len(inspection.islands) - limit} more float islands"
+
+
+def _first(name: str) -> str:
+    """The first of the names that TensorFlow's converter joins when it fuses operators."""
+    return name.partition(";")[0]
 
 
 def _describe(tensor: TensorInterface) -> str:

@@ -109,10 +109,7 @@ def _result(
         "biases": biases,
         "notes": list(notes),
     }
-    whole = {**model.quantization, **table}
-    return model.after(
-        Step("absorb", facts=facts), graph=graph, quantization=whole, precision="int8" if whole else model.precision
-    )
+    return model.after(Step("absorb", facts=facts), graph=graph, quantization={**model.quantization, **table})
 
 
 class _Absorber:

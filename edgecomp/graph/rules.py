@@ -9,23 +9,12 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnxscript import optimizer
 from onnxscript.rewriter import RewriteRule
-from onnxscript.rewriter.pattern import Constant
 from onnxscript.rewriter.rules import common as rules
-
-
-def _no_op(op_type: str, number: float) -> RewriteRule:
-    """Drops an operation with a number that changes nothing.
-
-    onnxscript's own rules take 1e-12 for 0, and drop the epsilon that keeps a division from failing.
-    """
-    exactly = Constant(number, rel_tol=0.0, abs_tol=0.0)
-    return RewriteRule(lambda op, x: getattr(op, op_type)(x, exactly), lambda op, x, **_: op.Identity(x))
-
 
 _HARDSWISH = tuple(rules.fuse_hardswish_rules())
 
 RULES: dict[str, tuple[RewriteRule, ...]] = {
-    "Add": (_no_op("Add", 0.0), rules.matmul_add_to_gemm_rule, rules.transpose_b_matmul_add_to_gemm_rule),
+    "Add": (rules.add_0_rule, rules.matmul_add_to_gemm_rule, rules.transpose_b_matmul_add_to_gemm_rule),
     "Cast": (
         rules.cast_constant_of_shape_rule,
         rules.cast_constant_of_shape_without_value_rule,
@@ -39,14 +28,14 @@ RULES: dict[str, tuple[RewriteRule, ...]] = {
         rules.remove_optional_bias_from_conv_rule,
     ),
     "ConvTranspose": (rules.remove_optional_bias_from_conv_transpose_rule,),
-    "Div": (_no_op("Div", 1.0), *_HARDSWISH),
+    "Div": (rules.div_by_1_rule, *_HARDSWISH),
     "Dropout": (rules.dropout_zero_rule, rules.dropout_inference_rule),
     "Expand": (rules.no_op_expand_rule,),
     "Flatten": (rules.flatten_to_reshape_rule,),
     "Gemm": (rules.remove_optional_bias_from_gemm_rule,),
     "Max": (rules.max_max_rule, rules.min_max_rule),
     "Min": (rules.min_min_rule, rules.max_min_rule),
-    "Mul": (_no_op("Mul", 1.0), *_HARDSWISH),
+    "Mul": (rules.mul_by_1_rule, *_HARDSWISH),
     "Relu": (rules.successive_relu_clip_rule, rules.successive_relu_rule),
     "Reshape": (
         rules.one_reshape_matmul_reshape_rule,
@@ -57,7 +46,7 @@ RULES: dict[str, tuple[RewriteRule, ...]] = {
     ),
     "ScatterND": (rules.no_op_dynamic_scatter_nd_rule, rules.no_op_static_scatter_nd_rule),
     "Slice": (rules.collapse_slice_rule, rules.collapse_slice2_rule),
-    "Sub": (_no_op("Sub", 0.0),),
+    "Sub": (rules.sub_0_rule,),
     "Transpose": (rules.no_op_transpose_rule, rules.transpose_transpose_rule),
     "Unsqueeze": (rules.unsqueeze_unsqueeze_rule,),
 }

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgecomp.graph.query import is_constant, is_float
 from edgecomp.quantization import scheme
-from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
+from edgecomp.quantization.parameters import QuantizationParameters
 
 
 @dataclass
@@ -31,10 +31,9 @@ class Group:
 
 
 class Groups:
-    """Disjoint sets of tensor names, of which all are to be stored as `dtype`."""
+    """Disjoint sets of tensor names."""
 
-    def __init__(self, dtype: IntegerType = "int8") -> None:
-        self.dtype = dtype
+    def __init__(self) -> None:
         self._group: dict[str, Group] = {}
 
     def of(self, name: str) -> Group:
@@ -66,7 +65,7 @@ class Groups:
         return list({id(group): group for group in self._group.values()}.values())
 
 
-def plan(graph: ir.Graph, dtype: IntegerType = "int8") -> list[Group]:
+def plan(graph: ir.Graph) -> list[Group]:
     """Groups the activations of a graph.
 
     Where operators that keep their inputs' parameters (Concat) meet inputs that cannot agree, an Identity is inserted
@@ -74,12 +73,11 @@ def plan(graph: ir.Graph, dtype: IntegerType = "int8") -> list[Group]:
 
     Args:
         graph: A simplified graph; changed in place.
-        dtype: What activations are to be stored as.
 
     Returns:
         The anchored groups.
     """
-    groups = Groups(dtype)
+    groups = Groups()
     for value in graph.inputs:
         if is_float(value):
             _measure(groups, value)
@@ -104,9 +102,8 @@ def _add(groups: Groups, graph: ir.Graph, node: ir.Node) -> None:
         return
     for name in (*_activations(node), *outputs):
         groups.of(name).anchored = True
-    fixed = scheme.fixed_parameters(node, groups.dtype)
-    if fixed is not None:
-        groups.of(outputs[0]).fixed = fixed
+    if rule.output == "fixed":
+        groups.of(outputs[0]).fixed = scheme.fixed_parameters(node)
     elif activation := scheme.fused_activation(node):
         groups.merge([*outputs, _name(activation.outputs[0])])  # rule 6: only the output of the activation is measured
     else:

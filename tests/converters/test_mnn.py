@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -426,7 +427,11 @@ def test_reading_a_damaged_file_raises_nothing_else(
     buffer[position : position + len(value)] = value
     broken = tmp_path / "damaged.mnn"
     broken.write_bytes(buffer)
-    with contextlib.suppress(SourceError):
+    crash = ConversionError("net", expected="an answer", actual="a crash", cure="none")
+    with (
+        contextlib.suppress(SourceError),
+        mock.patch("edgecomp.converters.mnn.inspection.run_isolated", side_effect=crash),
+    ):
         MNN.inspect(broken)
 
 

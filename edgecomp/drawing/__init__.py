@@ -1,0 +1,51 @@
+"""Draws the graph of an artifact as one file that needs nothing else: an SVG picture, or an HTML page around it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgecomp.drawing.page import page
+from edgecomp.drawing.picture import picture
+from edgecomp.errors import OutputError
+from edgecomp.inspection import Inspection
+
+__all__ = ["SUFFIXES", "check_target", "draw"]
+
+SUFFIXES = (".svg", ".html")
+
+
+def check_target(target: Path) -> None:
+    """Makes sure, before any work, that a drawing can be written to `target`.
+
+    Raises:
+        OutputError: Its suffix is no drawing's.
+    """
+    if target.suffix not in SUFFIXES:
+        raise OutputError(
+            str(target),
+            expected=f"a drawing with the suffix {' or '.join(SUFFIXES)}",
+            actual=f"suffix {target.suffix!r}",
+            cure="name it graph.svg or graph.html",
+        )
+
+
+def draw(inspection: Inspection, title: str, target: Path) -> None:
+    """Writes a drawing; its suffix says which kind.
+
+    Args:
+        inspection: What is to be seen.
+        title: Above it.
+        target: A `.svg` or `.html` file; one that is there is replaced.
+
+    Raises:
+        OutputError: The suffix is another, or the file cannot be written.
+    """
+    check_target(target)
+    content = picture(inspection, title) if target.suffix == ".svg" else page(inspection, title)
+    try:
+        target.write_text(content, encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(
+            str(target), expected="a place to write to", actual=reason, cure="choose another place"
+        ) from None

@@ -1,0 +1,15 @@
+"""The picture in an HTML page in which one can move, search and look closer."""
+
+from __future__ import annotations
+
+import importlib.resources
+from html import escape
+
+from edgecomp.drawing.picture import picture
+from edgecomp.inspection import Inspection
+
+
+def page(inspection: Inspection, title: str) -> str:
+    """A page that needs no other file and no network."""
+    template = importlib.resources.files("edgecomp.drawing").joinpath("page.html").read_text(encoding="utf-8")
+    return template.replace("{{title}}", escape(title)).replace("{{picture}}", picture(inspection, title))

@@ -1,0 +1,127 @@
+"""What is inside an artifact: the graph as a converter read it, and everything that follows from it.
+
+A converter only reads its file into `Contents`; counts, memory, multiplications and islands are worked out here once,
+for every format alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+from edgecomp.inspection.contents import Contents, Node, Quantization, Tensor
+from edgecomp.inspection.islands import Island, find_islands
+from edgecomp.inspection.macs import Multiplications, multiplications
+from edgecomp.inspection.memory import Memory, plan_memory
+from edgecomp.interface import TensorInterface
+
+__all__ = [
+    "Contents",
+    "Inspection",
+    "Island",
+    "Memory",
+    "Multiplications",
+    "Node",
+    "OperatorCount",
+    "Quantization",
+    "Signature",
+    "Tensor",
+]
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """How often an operator occurs in an artifact at one precision."""
+
+    op_type: str
+    precision: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A named entry point of a TFLite file: what it calls its inputs and outputs."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is inside an artifact.
+
+    Attributes:
+        format: The converter's name.
+        size: Bytes on disk.
+        inputs: In the artifact's order.
+        outputs: In the artifact's order.
+        contents: Its graph.
+        metadata: What the file says about itself.
+        signatures: Where the format has any.
+    """
+
+    format: str
+    size: int
+    inputs: tuple[TensorInterface, ...]
+    outputs: tuple[TensorInterface, ...]
+    contents: Contents = field(repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    signatures: tuple[Signature, ...] = ()
+
+    @cached_property
+    def operators(self) -> tuple[OperatorCount, ...]:
+        """Counted by type and by the precision that they execute in, most frequent first; inner graphs included."""
+        nodes = (*self.contents.nodes, *self.contents.inner)
+        counted = Counter((node.op_type, node.precision) for node in nodes)
+        return tuple(OperatorCount(*pair, count) for pair, count in counted.most_common())
+
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """Bytes of constants by dtype, most first."""
+        sizes: Counter[str] = Counter()
+        for tensor in self.contents.tensors:
+            if tensor.stored is not None:
+                sizes[tensor.dtype] += tensor.stored
+        return {dtype: size for dtype, size in sizes.most_common() if size}
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of constants."""
+        return sum(self.weights.values())
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What activations need."""
+        return plan_memory(self.contents)
+
+    @cached_property
+    def macs(self) -> Multiplications:
+        """Multiplications and additions of one run."""
+        return multiplications(self.contents)
+
+    @cached_property
+    def islands(self) -> tuple[Island, ...]:
+        """Stretches of float in an artifact that computes in integers."""
+        return find_islands(self.contents)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain data, as `edgecomp inspect --json` prints it."""
+        return {
+            "format": self.format,
+            "size": self.size,
+            "inputs": [asdict(tensor) for tensor in self.inputs],
+            "outputs": [asdict(tensor) for tensor in self.outputs],
+            "signatures": [asdict(signature) for signature in self.signatures],
+            "operators": [asdict(entry) for entry in self.operators],
+            "weight_bytes": self.weight_bytes,
+            "weights": self.weights,
+            "memory": asdict(self.memory),
+            "macs": asdict(self.macs),
+            "islands": [asdict(island) for island in self.islands],
+            "metadata": dict(self.metadata),
+            "graph": asdict(self.contents),
+        }
