@@ -7,12 +7,14 @@ Rules, cited by number where they are applied:
 2. No MatMul has a vector as operand: a Reshape makes it a matrix.
 3. Division by a constant is multiplication by its reciprocal, which differs in the last bit at most.
 4. Subtraction of a constant is addition of its negative, which differs in nothing.
+5. Einsum is transposes, reshapes and matrix products, which are quantized and have kernels of their own.
 5. The bounds of a Clip are constants. Computed ones become a Max and a Min.
 6. A Compress with a constant condition is a Gather, whose shape everybody can tell.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -20,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.graph.decompositions.einsum import einsum
+from edgecomp.graph.decompositions.pieces import OLDEST_OPSET, Pieces, Undecomposable
 from edgecomp.graph.query import constant, input_of, is_float, shape_of
 
 Array = npt.NDArray[Any]
@@ -34,11 +38,13 @@ def canonicalize(model: ir.Model, quantized: Container[str] = ()) -> None:
             other parameters.
     """
     for graph in (model.graph, *model.graph.subgraphs()):
-        _canonicalize(graph, quantized)
+        _canonicalize(graph, quantized, model.opset_imports.get("", 1))
 
 
-def _canonicalize(graph: ir.Graph, quantized: Container[str]) -> None:
+def _canonicalize(graph: ir.Graph, quantized: Container[str], opset: int) -> None:
     for node in tuple(graph):
+        if node.op_type == "Einsum":
+            _einsum(Pieces(node, opset))
         rewrite = _REWRITES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
         if node.op_type in {"Div", "Sub"} and node.inputs[1] is not None and node.inputs[1].name in quantized:
             continue
@@ -157,6 +163,13 @@ def _matmul(site: _Site) -> None:
     full = (*full, 1) if len(right) == 1 else full
     product = site.add("MatMul", *operands, shape=full)
     site.replace_by(site.add("Reshape", product, site.constant(np.array(shape, np.int64)), shape=shape))
+
+
+def _einsum(pieces: Pieces) -> None:
+    """Rule 5."""
+    if pieces.opset >= OLDEST_OPSET:
+        with contextlib.suppress(Undecomposable):
+            pieces.replace(einsum(pieces))
 
 
 def _div(site: _Site) -> None:

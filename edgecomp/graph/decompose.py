@@ -6,7 +6,7 @@ Each converter says, as data, what it wants to have replaced. A decomposition th
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -22,13 +22,15 @@ from edgecomp.quantization import scheme
 
 #: Where the function bodies of single nodes are kept while they are inlined.
 _DOMAIN = "edgecomp.body"
+#: What computed bounds would make a loop of that gives no one knows how many numbers; constant ones are folded.
+_OPEN_ENDED = frozenset({"Range"})
 #: A piece may be decomposed in turn; the deepest chain known is Attention, Softmax, its parts.
 _MOST_ROUNDS = 8
 
 
 def decomposable() -> frozenset[str]:
     """The operators that `decompose` knows to replace, at least in some of their forms."""
-    return operators_with_bodies().union(DECOMPOSITIONS)
+    return operators_with_bodies().union(DECOMPOSITIONS) - _OPEN_ENDED
 
 
 def decompose(model: CompressedModel, op_types: Container[str]) -> CompressedModel:
@@ -91,7 +93,7 @@ def _decompose(model: ir.Model, node: ir.Node, index: int) -> None:
         except Undecomposable as reason:
             node.metadata_props[WHOLE_KEY] = str(reason)
         else:
-            _replace(pieces, results)
+            pieces.replace(results)
         return
     function = body(node, opset)
     if function is None:
@@ -108,29 +110,3 @@ def _decompose(model: ir.Model, node: ir.Node, index: int) -> None:
         _DOMAIN, node.op_type, overload, graph=function.graph, attributes=function.attributes.values()
     )
     model.functions[function.identifier()] = function
-
-
-def _replace(pieces: Pieces, results: Sequence[ir.Value | None]) -> None:
-    """Puts the pieces into the graph, and gives what they make the names of the node's outputs."""
-    node = pieces.node
-    graph = node.graph
-    assert graph is not None
-    # A name belongs to one value: what already has one, or stands for two outputs, is copied.
-    fresh = {value for piece in pieces.nodes for value in piece.outputs}
-    results = [
-        pieces("Identity", value) if value is not None and (value not in fresh or value in results[:index]) else value
-        for index, value in enumerate(results)
-    ]
-    pieces.mark()
-    for constant in pieces.constants:
-        while constant.name in graph.initializers:
-            constant.name = f"{constant.name}_"
-        graph.register_initializer(constant)
-    graph.insert_before(node, pieces.nodes)
-    for old, new in zip(node.outputs, results, strict=False):
-        if new is None:
-            continue
-        new.type, new.shape = old.type or new.type, old.shape if old.shape is not None else new.shape
-        new.name, old.name = old.name, f"{old.name}/whole"
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-    graph.remove(node, safe=True)

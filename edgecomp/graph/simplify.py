@@ -17,11 +17,11 @@ from edgecomp.graph.affine import fold_affine, put_constants_last
 from edgecomp.graph.batch_norm import spell_out_batch_norms
 from edgecomp.graph.canonical import canonicalize
 from edgecomp.graph.fusions import fuse_gelu
-from edgecomp.graph.loop_shapes import assume_constant_shapes, conclude
 from edgecomp.graph.norms import fuse_layer_norms
 from edgecomp.graph.protection import Protection
 from edgecomp.graph.reshapes import join_reshapes
 from edgecomp.graph.rules import apply_rules
+from edgecomp.graph.shapes import assume_shapes, conclude_shapes
 from edgecomp.model import CompressedModel, Step
 
 #: A constant above this size is folded only when that makes the model smaller, not for Expand or ConstantOfShape.
@@ -130,7 +130,7 @@ def _lacks_shapes(graph: ir.Model) -> bool:
     """
     return any(
         value.shape is None or value.type is None or not value.shape.is_static()
-        for node in graph.graph
+        for node in graph.graph.all_nodes()
         for value in node.outputs
         if value.name
     )
@@ -140,9 +140,9 @@ def _infer_missing_shapes(graph: ir.Model) -> None:
     if not _lacks_shapes(graph):
         return
     common.ShapeInferencePass()(graph)
-    if assume_constant_shapes(graph):
+    if assume_shapes(graph):
         common.ShapeInferencePass()(graph)
-    conclude(graph)
+    conclude_shapes(graph)
 
 
 def _is_worth_folding(node: ir.Node) -> bool:

@@ -5,24 +5,25 @@ from __future__ import annotations
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable
 
 
 def layer_norm(operation: Operation) -> None:
     """LayerNormalization -> (x - mean) * rsqrt(variance + epsilon) * scale + bias (Ba et al., 2016)."""
-    if any(tuple(value.uses()) or value.is_graph_output() for value in operation.node.outputs[1:]):
-        raise Unsuited("only its first output can be had")
     layout, rank = operation.layout(0), len(operation.shape(0))
     first = (operation.node.attributes.get_int("axis", -1) or 0) % rank
     axes = [layout.index(dimension) for dimension in range(first, rank)]
     source = operation.input(0)
-    centered = _arithmetic(operation, "SUB", source, _mean(operation, source, axes))
+    mean = _mean(operation, source, axes)
+    centered = _arithmetic(operation, "SUB", source, mean)
     variance = _mean(operation, _arithmetic(operation, "MUL", centered, centered), axes)
     epsilon = operation.real_constant(operation.node.attributes.get_float("epsilon", 1e-5), "epsilon")
     steadied = _arithmetic(operation, "ADD", variance, epsilon)
     factor = operation.temporary(steadied, suffix="rsqrt")
     operation.emit("RSQRT", [steadied], [factor])
+    for index, tensor in list(enumerate((mean, factor), start=1))[: len(operation.node.outputs) - 1]:
+        operation.alias(tensor, layout, index)
     steps = [("MUL", factor), ("MUL", broadcastable(operation, 1, layout))]
     if operation.has_input(2):
         steps.append(("ADD", broadcastable(operation, 2, layout)))

@@ -43,6 +43,7 @@ def body(node: ir.Node, opset: int) -> ir.Function | None:
         proto.ParseFromString(content)
     if not proto.node:
         return None
+    _leave_out_unused(proto, len(node.outputs))
     function = ir.serde.deserialize_function(proto)
     function.opset_imports.clear()
     function.opset_imports[""] = opset
@@ -50,6 +51,14 @@ def body(node: ir.Node, opset: int) -> ir.Function | None:
         if name not in node.attributes and attribute.default_value.type:
             node.attributes[name] = ir.serde.deserialize_attribute(attribute.default_value)
     return function
+
+
+def _leave_out_unused(proto: onnx.FunctionProto, outputs: int) -> None:
+    """Cuts a body to the outputs of its node; it makes nothing of those in the middle that the node leaves out."""
+    del proto.output[outputs:]
+    made = {name for node in proto.node for name in node.output}
+    for name in set(proto.output) - made:
+        proto.node.append(onnx.helper.make_node("Identity", [proto.input[0]], [name]))
 
 
 def _known(versions: list[int], opset: int) -> list[int]:

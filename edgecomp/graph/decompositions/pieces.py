@@ -221,6 +221,36 @@ class Pieces:
         for piece in self.nodes:
             piece.metadata_props.update(self.node.metadata_props)
 
+    # --- the end ----------------------------------------------------------------------------------------------------
+
+    def replace(self, results: Sequence[ir.Value | None]) -> None:
+        """Puts the pieces into the graph, and gives what they make the names of the node's outputs.
+
+        Args:
+            results: What stands for each output; None for one that nobody reads.
+        """
+        graph = self.node.graph
+        assert graph is not None
+        # A name belongs to one value: what already has one, or stands for two outputs, is copied.
+        fresh = {value for piece in self.nodes for value in piece.outputs}
+        results = [
+            self("Identity", value) if value is not None and (value not in fresh or value in results[:index]) else value
+            for index, value in enumerate(results)
+        ]
+        self.mark()
+        for value in self.constants:
+            while value.name in graph.initializers:
+                value.name = f"{value.name}_"
+            graph.register_initializer(value)
+        graph.insert_before(self.node, self.nodes)
+        for old, new in zip(self.node.outputs, results, strict=False):
+            if new is None:
+                continue
+            new.type, new.shape = old.type or new.type, old.shape if old.shape is not None else new.shape
+            new.name, old.name = old.name, f"{old.name}/whole"
+            old.replace_all_uses_with(new, replace_graph_outputs=True)
+        graph.remove(self.node, safe=True)
+
 
 #: One turn of a loop; see `Pieces.loop`.
 Turn = Callable[[Pieces, ir.Value, list[ir.Value]], tuple[Sequence[ir.Value], Sequence[ir.Value]]]

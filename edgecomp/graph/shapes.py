@@ -1,7 +1,8 @@
-"""Shapes through Loops, which ONNX's shape inference stops at: what a Loop carries may change from turn to turn.
+"""Shapes that ONNX's inference does not tell.
 
-Nearly always it does not. So the body is looked at with the shapes that the first turn gets, and where it gives the
-same shapes back they are those of every turn.
+It stops at Loops, since what a Loop carries may change its shape from turn to turn. Nearly always it does not: so the
+body is looked at with the shapes that the first turn gets, and where it gives the same shapes back they are those of
+every turn. And it says nothing of ONNX Runtime's own operators.
 """
 
 from __future__ import annotations
@@ -10,11 +11,37 @@ import onnx_ir as ir
 
 from edgecomp.graph.query import turns_of
 
+#: Operators whose first output has the shape and the type of their first input.
+_SHAPE_KEEPING = frozenset(
+    [
+        "BiasGelu",
+        "FastGelu",
+        "GroupNormalization",
+        "QuickGelu",
+        "SimplifiedLayerNormalization",
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+    ]
+)
 
-def assume_constant_shapes(model: ir.Model) -> bool:
-    """Gives the parameters of loop bodies the shapes of the first turn, in place; returns whether one was new."""
+
+def assume_shapes(model: ir.Model) -> bool:
+    """Gives what can be told beforehand, and the parameters of loop bodies the shapes of the first turn.
+
+    Returns:
+        Whether that was news, so that inference may go on.
+    """
     changed = False
     for node in model.graph.all_nodes():
+        source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
+        if (
+            node.op_type in _SHAPE_KEEPING
+            and source is not None
+            and _is_static(source)
+            and not _is_static(result)
+        ):
+            result.shape, result.type = source.shape, result.type or source.type
+            changed = True
         if node.op_type != "Loop":
             continue
         index, _, *parameters = node.attributes["body"].as_graph().inputs
@@ -26,7 +53,7 @@ def assume_constant_shapes(model: ir.Model) -> bool:
     return changed
 
 
-def conclude(model: ir.Model) -> None:
+def conclude_shapes(model: ir.Model) -> None:
     """Gives the outputs of loops the shapes that their bodies keep, and takes an assumption back that was wrong."""
     for node in model.graph.all_nodes():
         if node.op_type != "Loop":
