@@ -34,12 +34,7 @@ def assume_shapes(model: ir.Model) -> bool:
     changed = False
     for node in model.graph.all_nodes():
         source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
-        if (
-            node.op_type in _SHAPE_KEEPING
-            and source is not None
-            and _is_static(source)
-            and not _is_static(result)
-        ):
+        if node.op_type in _SHAPE_KEEPING and source is not None and _is_static(source) and not _is_static(result):
             result.shape, result.type = source.shape, result.type or source.type
             changed = True
         if node.op_type != "Loop":
