@@ -65,8 +65,8 @@ def _summed(pieces: Pieces, operand: _Operand, wanted: Set[str]) -> _Operand:
 
 
 def _contracted(pieces: Pieces, left: _Operand, right: _Operand, wanted: Set[str]) -> _Operand:
-    left = _summed(pieces, left, wanted.union(right.letters))
-    right = _summed(pieces, right, wanted.union(left.letters))
+    left = _summed(pieces, left, wanted | set(right.letters))
+    right = _summed(pieces, right, wanted | set(left.letters))
     shared = [letter for letter in left.letters if letter in right.letters]
     batch = "".join(letter for letter in shared if letter in wanted)
     inner = "".join(letter for letter in shared if letter not in wanted)
