@@ -19,24 +19,6 @@ from edgecomp.model import CompressedModel
 
 #: What is written with simpler operators first.
 DECOMPOSED = (decomposable() - LOWERINGS.keys()) | {"Loop"}
-#: Operators for which a four-dimensional input is an image.
-_SPATIAL = frozenset(
-    [
-        "Conv",
-        "ConvTranspose",
-        "MaxPool",
-        "AveragePool",
-        "GlobalAveragePool",
-        "GlobalMaxPool",
-        "Resize",
-        "DepthToSpace",
-        "SpaceToDepth",
-    ]
-)
-#: Operators that an image stays an image through.
-_TRANSPARENT = frozenset(
-    ["Add", "Sub", "Mul", "Div", "Clip", "Relu", "Pad", "Slice", "Concat", "Cast", "Sigmoid", "Tanh"]
-)
 
 
 def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tuple[FloatIsland, ...]]:
@@ -148,7 +130,7 @@ def _assume(lowering: Lowering, node: ir.Node) -> None:
 
 def _add_input(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> tuple[Tensor, Layout]:
     shape = shape_of(value)
-    channels = options.io_layout != "nchw" and _is_image(value)
+    channels = _lies_better_as_image(lowering, value, options)
     layout = channels_last(len(shape)) if channels else identity(len(shape))
     assert value.dtype is not None
     dtype = value.dtype.numpy().name
@@ -168,19 +150,14 @@ def _add_input(lowering: Lowering, value: ir.Value, options: ConversionOptions) 
     return tensor, layout
 
 
-def _is_image(value: ir.Value) -> bool:
-    """Whether a float value of four dimensions reaches an operator on images through operators that keep it one."""
-    if not is_float(value) or len(shape_of(value)) != 4:
+def _lies_better_as_image(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> bool:
+    """Whether fewer elements move when a float input has its channels last: an image, or a signal on demand."""
+    rank = len(shape_of(value))
+    ranks = {"nchw": (), "nhwc": (3, 4)}.get(options.io_layout or "", (4,))
+    if rank not in ranks or not is_float(value):
         return False
-    seen, queue = {value}, [value]
-    while queue:
-        for use in queue.pop().uses():
-            if use.node.op_type in _SPATIAL and use.idx == 0:
-                return True
-            if use.node.op_type in _TRANSPARENT and use.node.outputs[0] not in seen:
-                seen.add(use.node.outputs[0])
-                queue.append(use.node.outputs[0])
-    return False
+    first, last = (lowering.outlook.cost(value, layout) for layout in (identity(rank), channels_last(rank)))
+    return last < first
 
 
 def _add_output(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> tuple[Tensor, Layout]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgecomp.converters.tflite import kernels
 from edgecomp.converters.tflite.builder import TENSOR_TYPES, Builder, Tensor
 from edgecomp.converters.tflite.layout import Layout, identity, moves_memory, stored_shape
+from edgecomp.converters.tflite.outlook import Outlook
 from edgecomp.graph.query import clip_bounds, constant, input_of, is_constant, is_float, shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
@@ -54,15 +56,17 @@ class Lowering:
     Attributes:
         builder: Collects the file's tensors and operators.
         table: The model's quantization table.
+        outlook: What a layout will cost further on.
 
     Args:
         model: The model.
         lower: Lowers one node; lowerings of operators with subgraphs need it.
-        parent: The builder of the graph around a subgraph.
+        around: The lowering of the graph around a subgraph.
     """
 
-    def __init__(self, model: CompressedModel, lower: LowerNode, parent: Builder | None = None) -> None:
-        self.builder = Builder(parent)
+    def __init__(self, model: CompressedModel, lower: LowerNode, around: Lowering | None = None) -> None:
+        self.builder: Builder = Builder(None if around is None else around.builder)
+        self.outlook: Outlook = Outlook(model.graph.graph) if around is None else around.outlook
         self.table = model.quantization
         self._model, self._lower = model, lower
         self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
@@ -73,7 +77,7 @@ class Lowering:
 
     def inside(self) -> Lowering:
         """The lowering of a subgraph, which has places of its own for values."""
-        return Lowering(self._model, self._lower, self.builder)
+        return Lowering(self._model, self._lower, self)
 
     def lower(self, nodes: Iterable[ir.Node]) -> None:
         """Lowers nodes in their order."""
@@ -98,6 +102,14 @@ class Lowering:
             return True
         shape = shape_of(value)
         return any(not moves_memory(shape, known, layout) for _, known in self._places[value])
+
+    def cheapest(self, source: ir.Value, result: ir.Value, options: Iterable[Layout]) -> Layout:
+        """Of the layouts that both could have, the first that moves the fewest elements, now and later."""
+        size = math.prod(shape_of(source))
+        return min(
+            dict.fromkeys(options),
+            key=lambda layout: self.outlook.cost(result, layout) + size * (not self.has(source, layout)),
+        )
 
     def shuffle(self, value: ir.Value, order: npt.NDArray[np.intp]) -> None:
         """Notes that the last dimension of `value` is stored in another order: place k holds the source's order[k]."""

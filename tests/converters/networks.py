@@ -275,24 +275,28 @@ class Network:
         make: Makes it; weights are seeded before.
         shape: Of its input.
         transposes: How many TRANSPOSE the algorithm itself needs in TFLite.
+        steps: How far an int8 artifact may be from the simulation.
     """
 
     name: str
     make: Callable[[], nn.Module]
     shape: tuple[int, ...] = (1, 3, 32, 32)
     transposes: int = 0
+    steps: int = 2
 
 
 NETWORKS = (
     Network("u-net", UNet),
     Network("mobilenet-v3", MobileNetV3),
-    Network("shufflenet", ShuffleNet),
-    Network("vision-transformer", VisionTransformer),
+    Network("shufflenet", ShuffleNet, transposes=2),  # one a shuffle
+    Network(
+        "vision-transformer", VisionTransformer, transposes=8, steps=4
+    ),  # queries, keys, values and results of two blocks
     Network("ssd", Detector),
-    Network("anchor-free", AnchorFree),
-    Network("super-resolution", SuperResolution),
-    Network("text-reader", TextReader, (1, 1, 16, 40)),
+    Network("anchor-free", AnchorFree, transposes=1),  # the output's own order
+    Network("super-resolution", SuperResolution, transposes=1),
+    Network("text-reader", TextReader, (1, 1, 16, 40), transposes=2),
     Network("lstm", lambda: Recurrent(nn.LSTM), (1, 12, 8)),
     Network("gru", lambda: Recurrent(nn.GRU), (1, 12, 8)),
-    Network("keyword", KeywordNet, (1, 10, 50)),
+    Network("keyword", KeywordNet, (1, 10, 50), transposes=1),  # the input, in the order that it was given
 )

@@ -8,9 +8,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.layout import Layout
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
-from edgecomp.converters.tflite.ops.elementwise import broadcastable, unary
+from edgecomp.converters.tflite.ops.elementwise import broadcastable, last, unary
 from edgecomp.graph.query import clip_bounds
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip
@@ -141,9 +140,7 @@ def softmax(operation: Operation, name: str = "SOFTMAX") -> None:
     """Softmax and LogSoftmax over one dimension, which TFLite wants last."""
     rank = len(operation.shape(0))
     axis = (operation.node.attributes.get_int("axis", -1) or 0) % rank
-    layout: Layout = operation.layout(0)
-    if layout[-1] != axis:
-        layout = (*(dimension for dimension in layout if dimension != axis), axis)
+    layout = last(operation, axis)
     source, result = operation.input(0, layout), operation.output(layout)
     if name == "SOFTMAX":
         options = schema.SoftmaxOptionsT()

@@ -9,8 +9,11 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
+from edgecomp.converters.tflite.layout import channels_last
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.ops.elementwise import last
 from edgecomp.converters.tflite.ops.windows import emit_image, image, padded, window_of
+from edgecomp.converters.tflite.outlook import is_pointwise
 from edgecomp.graph.query import shape_of
 from edgecomp.quantization.parameters import QuantizationParameters
 
@@ -22,7 +25,9 @@ def conv(operation: Operation) -> None:
     group = operation.node.attributes.get_int("group", 1) or 1
     channels = operation.shape(0)[1]
     depthwise = group == channels and group > 1
-    source, padding = padded(operation, image(operation), window)
+    # The order of pixels is nothing to a window of one.
+    layout = last(operation, 1) if is_pointwise(operation.node) else channels_last(weight.ndim)
+    source, padding = padded(operation, image(operation, layout=layout), window)
     if weight.ndim == 3:
         weight = weight[:, :, None]
     options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
@@ -36,7 +41,7 @@ def conv(operation: Operation) -> None:
     else:
         filters = weight_constant(operation, weight.transpose(0, 2, 3, 1), axis=0)
     name = "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D"
-    emit_image(operation, name, [source, filters, bias_constant(operation, weight.shape[0])], options)
+    emit_image(operation, name, [source, filters, bias_constant(operation, weight.shape[0])], options, layout)
 
 
 def conv_transpose(operation: Operation) -> None:

@@ -53,17 +53,34 @@ def number(operation: Operation, like: Tensor, value: float) -> Tensor:
 
 
 def common_layout(operation: Operation, indices: Sequence[int]) -> Layout:
-    """The layout, among those of the inputs of the output's rank, that moves the fewest elements."""
+    """The layout, among those of the inputs of the output's rank, that moves the fewest elements now and later."""
     values = [operation.value(index) for index in indices]
     rank = max(len(shape_of(value)) for value in values)
     candidates = [
         operation.lowering.layout(value) for value in values if len(shape_of(value)) == rank and not is_constant(value)
     ]
 
+    outlook, result = operation.lowering.outlook, operation.node.outputs[0]
+    if len(set(candidates)) > 1:
+        candidates += [layout for layout in outlook.wanted(result) if len(layout) == rank]
+
     def moved(layout: Layout) -> int:
-        return sum(math.prod(shape_of(value)) for value in values if not _has(operation, value, layout))
+        now = sum(math.prod(shape_of(value)) for value in values if not _has(operation, value, layout))
+        return now + outlook.cost(result, layout)
 
     return min(candidates, key=moved, default=tuple(range(rank)))
+
+
+def last(operation: Operation, axis: int) -> Layout:
+    """The layout of input 0, and of a result of the same rank, with `axis` last; the others as is cheapest."""
+    layout, result = operation.layout(0), operation.node.outputs[0]
+    if layout[-1] == axis:
+        return layout
+    moved = (*(dimension for dimension in layout if dimension != axis), axis)
+    wanted = [each for each in operation.lowering.outlook.wanted(result) if len(each) == len(layout)]
+    return operation.lowering.cheapest(
+        operation.value(0), result, [moved, *(each for each in wanted if each[-1] == axis)]
+    )
 
 
 def _has(operation: Operation, value: ir.Value, layout: Layout) -> bool:

@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgecomp.converters.tflite.layout import identity
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.convolution import bias_constant, weight_constant
+from edgecomp.converters.tflite.ops.elementwise import last
 
 
 def gemm(operation: Operation) -> None:
@@ -54,8 +55,9 @@ def _fully_connected(operation: Operation, weight: npt.NDArray[Any]) -> None:
     options.keepNumDims = rank > 2
     options.fusedActivationFunction = operation.fuse_activation()
     filters = weight_constant(operation, np.ascontiguousarray(weight), axis=0)
-    tensors = [operation.input(0, identity(rank)), filters, bias_constant(operation, len(weight))]
-    operation.emit("FULLY_CONNECTED", tensors, [operation.output(identity(rank))], options)
+    layout = last(operation, rank - 1)
+    tensors = [operation.input(0, layout), filters, bias_constant(operation, len(weight))]
+    operation.emit("FULLY_CONNECTED", tensors, [operation.output(layout)], options)
 
 
 LOWERINGS: dict[str, LoweringFunction] = {"Gemm": gemm, "MatMul": matmul}

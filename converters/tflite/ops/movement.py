@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -26,8 +27,11 @@ def reshape(operation: Operation) -> None:
         operation.lowering.shuffle(operation.node.outputs[0], order.reshape(-1))
         target = identity(2)
     elif target is None:
-        layout = regrouped(before, after, layout)
-        target = reshaped(before, after, layout) or identity(len(after))
+        outlook, result = operation.lowering.outlook, operation.node.outputs[0]
+        ways = [regrouped(before, after, layout), *(reshaped(after, before, each) for each in outlook.wanted(result))]
+        ends = {way: reshaped(before, after, way) or identity(len(after)) for way in ways if way is not None}
+        layout = min(ends, key=lambda way: outlook.cost(result, ends[way]))
+        target = ends[layout]
     source = operation.input(0, layout)
     name = operation.node.outputs[0].name or ""
     operation.alias(operation.lowering.reshape(source, stored_shape(after, target), name), target)
@@ -54,10 +58,17 @@ def _only_weights_see(operation: Operation) -> bool:
 
 
 def transpose(operation: Operation) -> None:
-    """Transpose -> nothing but another layout."""
+    """Transpose -> nothing but another layout, or all of a value moved at once for many readers."""
     rank = len(operation.shape(0))
     permutation = operation.node.attributes.get_ints("perm", None) or tuple(reversed(range(rank)))
-    operation.alias(operation.input(0), transposed(operation.layout(0), permutation))
+    result, outlook = operation.node.outputs[0], operation.lowering.outlook
+    layout = operation.layout(0)
+    target = transposed(layout, permutation)
+    if len(tuple(result.uses())) > 1 and outlook.cost(result, target) >= math.prod(operation.shape(0)):
+        # Each of its readers would move its part: move the whole at once.
+        target = min(outlook.wanted(result), key=lambda wanted: outlook.cost(result, wanted))
+        layout = tuple(permutation[dimension] for dimension in target)
+    operation.alias(operation.input(0, layout), target)
 
 
 def concat(operation: Operation) -> None:

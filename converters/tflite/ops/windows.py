@@ -13,7 +13,7 @@ import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.layout import channels_last, stored_shape
+from edgecomp.converters.tflite.layout import Layout, channels_last, stored_shape
 from edgecomp.converters.tflite.lowering import Operation, Unsuited
 from edgecomp.graph.query import shape_of
 
@@ -99,21 +99,27 @@ def _pads(
     return begins, [max(total - begin, 0) for total, begin in zip(needed, begins, strict=True)]
 
 
-def image(operation: Operation, index: int = 0) -> Tensor:
-    """An input as NHWC, with a height of 1 when it has one spatial dimension."""
+def image(operation: Operation, index: int = 0, layout: Layout | None = None) -> Tensor:
+    """An input as NHWC or in another layout with the channels last; one spatial dimension gets a height of 1."""
     shape = operation.shape(index)
-    tensor = operation.input(index, channels_last(len(shape)))
+    tensor = operation.input(index, layout or channels_last(len(shape)))
     if len(shape) == 3:
         batch, channels, length = shape
         return operation.lowering.reshape(tensor, (batch, 1, length, channels), f"{tensor.name}/image")
     return tensor
 
 
-def emit_image(operation: Operation, name: str, inputs: Sequence[Tensor | None], options: object) -> None:
-    """Emits an operator whose NHWC result is the node's output."""
+def emit_image(
+    operation: Operation,
+    name: str,
+    inputs: Sequence[Tensor | None],
+    options: object,
+    layout: Layout | None = None,
+) -> None:
+    """Emits an operator whose result is the node's output: as NHWC, or in the layout given for its input."""
     shape = shape_of(operation.result)
     if len(shape) == 4:
-        operation.emit(name, inputs, [operation.output(channels_last(4))], options)
+        operation.emit(name, inputs, [operation.output(layout or channels_last(4))], options)
         return
     batch, channels, length = shape
     parameters = operation.parameters(operation.result)
