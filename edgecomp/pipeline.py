@@ -24,6 +24,7 @@ from edgecomp.converter import (
 from edgecomp.data import CalibrationData, collect_calibration, collect_evaluation
 from edgecomp.errors import DataError, UnsupportedOperatorError, VerificationError
 from edgecomp.folder import atomic_folder, check_free
+from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
 from edgecomp.graph.absorb import absorb_quantization
 from edgecomp.graph.query import describe
@@ -110,8 +111,49 @@ def compress(
     """
     output = Path(output)
     check_free(output)
+    profile, recipe = _plan(target, recipe)
+    loaded = _load(source, recipe, shapes, example_inputs, calibration, evaluation, preprocess, progress)
+    return _Job(loaded, profile, recipe, output, tolerance or Tolerance(), progress).run()
+
+
+def forecast(
+    source: str | Path | torch.nn.Module | Source,
+    target: str | Path | TargetProfile,
+    *,
+    recipe: Recipe | None = None,
+    example_inputs: Any = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    calibration: Data | None = None,
+    preprocess: str | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> Forecast:
+    """Tells what `compress` would make of every node in every format; writes nothing. The arguments are the same.
+
+    Which nodes run in integers depends on no number, so that the example inputs do where there are no calibration data.
+
+    Raises:
+        InputError: The source, the data or the target cannot be used.
+    """
+    profile, recipe = _plan(target, recipe)
+    loaded = _load(source, recipe, shapes, example_inputs, calibration, None, preprocess, progress)
+    return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).forecast()
+
+
+def _plan(target: str | Path | TargetProfile, recipe: Recipe | None) -> tuple[TargetProfile, Recipe]:
     profile = target if isinstance(target, TargetProfile) else load_target(target)
-    recipe = replace(recipe or default_recipe(profile), target=profile.name)
+    return profile, replace(recipe or default_recipe(profile), target=profile.name)
+
+
+def _load(
+    source: str | Path | torch.nn.Module | Source,
+    recipe: Recipe,
+    shapes: Mapping[str, tuple[int, ...]] | None,
+    example_inputs: Any,
+    calibration: Data | None,
+    evaluation: Data | None,
+    preprocess: str | None,
+    progress: Progress,
+) -> Source:
     _seed(recipe.seed, source)
     progress("load", 0, 1)
     with one_torch_thread():  # an export runs the module a few times only; threads that wait for a busy core cost more
@@ -119,12 +161,11 @@ def compress(
             source if isinstance(source, Source) else load_source(source, shapes=shapes, example_inputs=example_inputs)
         )
     progress("load", 1, 1)
-    loaded = replace(
+    return replace(
         loaded,
         calibration_data=_opener(calibration, loaded, preprocess) or loaded.calibration_data,
         evaluation_data=_opener(evaluation, loaded, preprocess) or loaded.evaluation_data,
     )
-    return _Job(loaded, profile, recipe, output, tolerance or Tolerance(), progress).run()
 
 
 def _seed(seed: int, source: object) -> None:
@@ -211,6 +252,22 @@ class _Job:
         size = len(ir.to_proto(float_model.graph).SerializeToString())
         return Result(staging.target, content, model, verification, files, size)
 
+    def forecast(self) -> Forecast:
+        """What would become of every node, up to the quantization and no further."""
+        float_model = self._simplified()
+        calibration = self._calibration()
+        if calibration is None and self._recipe.steps and not float_model.quantization:
+            self._notes.append("There are no calibration data: the example inputs stand in for them.")
+        model = self._quantized(float_model, calibration if calibration is not None else self._stand_ins())
+        options = conversion_options(self._recipe, self._target)
+        formats = []
+        for done, name in enumerate(self._recipe.formats):
+            self._progress("check", done, len(self._recipe.formats))
+            formats.append(forecast_format(name, model, options))
+        self._progress("check", len(formats), len(formats))
+        precision = "int8" if model.quantization else "fp32"
+        return Forecast(self._source.name, precision, tuple(formats), tuple(self._notes))
+
     def _simplified(self) -> CompressedModel:
         self._progress("simplify", 0, 1)
         raw = CompressedModel(self._source.graph, provenance=(self._source.step,))
@@ -251,7 +308,7 @@ class _Job:
             for _ in range(count)
         ]
 
-    def _quantized(self, model: CompressedModel, calibration: CalibrationData | None) -> CompressedModel:
+    def _quantized(self, model: CompressedModel, calibration: CalibrationData | list[Arrays] | None) -> CompressedModel:
         # A source that came with its own integers keeps them.
         if model.quantization or not self._recipe.steps:
             return model
@@ -266,7 +323,7 @@ class _Job:
             model = quantize_static(model, self._counted(calibration), settings)
         return model
 
-    def _counted(self, batches: CalibrationData) -> Iterator[Arrays]:
+    def _counted(self, batches: CalibrationData | list[Arrays]) -> Iterator[Arrays]:
         for done, batch in enumerate(batches):
             self._progress("calibrate", done, len(batches))
             yield batch

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from edgecomp.cli.check import show_forecast
 from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, parse_shapes, progress_bar
 from edgecomp.cli.compress import (
     Calibration,
@@ -34,11 +35,14 @@ def run(
     io_dtype: IoDtype = None,
     io_layout: IoLayout = None,
     shape: Shapes = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Tell what would become of every node, and write nothing.")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
     """Convert a model and check that the artifacts compute the same."""
-    from edgecomp.pipeline import compress
+    from edgecomp.pipeline import compress, forecast
     from edgecomp.recipe import default_recipe
     from edgecomp.target import load_target
 
@@ -51,6 +55,18 @@ def run(
         io_dtype=io_dtype,
         io_layout=io_layout,
     )
+    if check:
+        with progress_bar() as progress:
+            outlook = forecast(
+                source,
+                profile,
+                recipe=plan,
+                shapes=parse_shapes(shape),
+                calibration=calibration,
+                preprocess=preprocess,
+                progress=progress,
+            )
+        return Answer(outlook.as_dict(), lambda console: show_forecast(console, outlook), 0 if outlook.converts else 1)
     with progress_bar() as progress:
         result = compress(
             source,

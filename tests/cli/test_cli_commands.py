@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Made, Run
+from conftest import Made, Run, save_onnx
+from onnx import helper
 
 from edgecomp.device_scripts import bench
 
@@ -88,6 +89,35 @@ def test_convert_takes_a_float_model(edgecomp: Run, onnx_file: Path, tmp_path: P
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"model.tflite", "model.onnx", "model.mnn"}
     for verdict in document["verification"]["verdicts"]:
         assert verdict["against_original"][0]["sqnr"] > 60
+
+
+def test_check_tells_what_would_become_of_every_node(edgecomp: Run, task: Path, tmp_path: Path) -> None:
+    result = edgecomp("convert", task, "--precision", "int8", "--check", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.stderr
+    document = json.loads(result.stdout)
+    assert document["converts"]
+    assert [entry["format"] for entry in document["formats"]] == ["tflite", "onnxruntime", "mnn"]
+    for entry in document["formats"]:
+        verdicts = {(node["op_type"], node["module"]): node["verdict"] for node in entry["nodes"]}
+        assert verdicts["Conv", "0"] == verdicts["Gemm", "4"] == "int8"
+    assert not (tmp_path / "out").exists()
+
+
+def test_check_exits_with_1_when_a_format_refuses_a_node(edgecomp: Run, tmp_path: Path) -> None:
+    path = save_onnx(
+        tmp_path / "det.onnx",
+        [helper.make_node("Relu", ["x"], ["y"], "first"), helper.make_node("Det", ["y"], ["z"], "second")],
+        {"x": [2, 2]},
+        {"z": []},
+        {},
+    )
+    result = edgecomp("convert", path, "--check")
+    assert result.exit_code == 1
+    assert re.search(r"^Det +1 +refused +float +", result.stdout, re.MULTILINE)
+    assert "tflite refuses these, since edgecomp has no TFLite lowering" in result.stdout
+    assert "  Det second\n  cure: replace it in the model" in result.stdout
+    assert re.search("onnxruntime.* will convert; tflite.* will not", result.stdout)
+    assert max(map(len, result.stdout.splitlines()[1:5])) <= 80
 
 
 def test_convert_keeps_the_integers_of_a_qdq_model(edgecomp: Run, made: Made, tmp_path: Path) -> None:

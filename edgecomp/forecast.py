@@ -1,0 +1,135 @@
+"""What each format would do with each node of a model, found out without writing anything that stays."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import onnx_ir as ir
+
+from edgecomp.converter import ConversionOptions, load_converter
+from edgecomp.errors import ConversionError, UnsupportedOperatorError
+from edgecomp.graph.modules import module_of
+from edgecomp.graph.query import is_float
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.scheme import runs_in_integers
+
+#: "int8": computed in integers; "float": as the source computes it; "island": in float inside an integer model;
+#: "refused": not at all.
+Verdict = Literal["int8", "float", "island", "refused"]
+
+_BY_SCHEME = "the portable scheme keeps it in float"
+
+
+@dataclass(frozen=True)
+class NodeForecast:
+    """What becomes of one node.
+
+    Attributes:
+        node: Its name; "" for what concerns the model as a whole.
+        op_type: Its operator.
+        module: The torch module that it came from, "" when unknown.
+        verdict: What becomes of it.
+        reason: Why it is an island, or refused.
+        cure: What to do when it is refused.
+    """
+
+    node: str
+    op_type: str
+    module: str
+    verdict: Verdict
+    reason: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class FormatForecast:
+    """What one format would do.
+
+    Attributes:
+        format: The converter's name.
+        runtime: With its version.
+        nodes: In the order of the graph; behind them what concerns the model as a whole.
+    """
+
+    format: str
+    runtime: str
+    nodes: tuple[NodeForecast, ...]
+
+    @property
+    def converts(self) -> bool:
+        """Whether nothing is refused."""
+        return all(node.verdict != "refused" for node in self.nodes)
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What all the formats would do.
+
+    Attributes:
+        source: Short name of the source.
+        precision: "int8" or "fp32".
+        formats: In the order of the recipe.
+        notes: What was assumed, as whole sentences.
+    """
+
+    source: str
+    precision: str
+    formats: tuple[FormatForecast, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def converts(self) -> bool:
+        """Whether every format takes the whole model."""
+        return all(entry.converts for entry in self.formats)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        formats = [asdict(entry) | {"converts": entry.converts} for entry in self.formats]
+        return asdict(self) | {"formats": formats, "converts": self.converts}
+
+
+def forecast_format(name: str, model: CompressedModel, options: ConversionOptions) -> FormatForecast:
+    """Asks a converter about every node.
+
+    When it refuses none, it converts the model into a folder that is thrown away: which nodes MNN computes in float
+    shows only in what it made. When it does refuse some, islands are those of the portable scheme.
+    """
+    converter = load_converter(name)
+    refused: dict[str, NodeForecast] = {}
+    islands: dict[str, str] = {}
+    for problem in converter.check(model, options):
+        refused[problem.node] = NodeForecast(problem.node, problem.op_type, "", "refused", problem.reason, problem.cure)
+    if not refused:
+        try:
+            with tempfile.TemporaryDirectory(prefix="edgecomp-forecast-") as folder:
+                conversion = converter.convert(model, Path(folder) / f"model{converter.suffixes[0]}", options)
+            islands = {island.node: island.reason for island in conversion.islands}
+        except (ConversionError, UnsupportedOperatorError) as error:
+            refused[""] = NodeForecast("", "", "", "refused", error.actual, error.cure)
+    nodes = [_verdict(node, model, refused.pop(node.name or "", None), islands) for node in model.graph.graph]
+    return FormatForecast(name, converter.runtime, (*nodes, *refused.values()))
+
+
+def _verdict(
+    node: ir.Node, model: CompressedModel, problem: NodeForecast | None, islands: dict[str, str]
+) -> NodeForecast:
+    name, module = node.name or "", module_of(node)
+    if problem is not None:
+        return NodeForecast(name, node.op_type, module, "refused", problem.reason, problem.cure)
+    if name in islands:
+        return NodeForecast(name, node.op_type, module, "island", islands[name])
+    if runs_in_integers(node, model.quantization):
+        return NodeForecast(name, node.op_type, module, "int8")
+    if model.quantization and all(any(map(is_float, values)) for values in (node.inputs, node.outputs)):
+        return NodeForecast(name, node.op_type, module, "island", _BY_SCHEME)
+    return NodeForecast(name, node.op_type, module, "float")
+
+
+def refusals(forecast: Forecast) -> Iterator[tuple[str, NodeForecast]]:
+    """Every refused node, with the format that refuses it."""
+    for entry in forecast.formats:
+        yield from ((entry.format, node) for node in entry.nodes if node.verdict == "refused")
