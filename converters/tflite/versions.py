@@ -16,19 +16,23 @@ if TYPE_CHECKING:
 _INT8 = {
     name: version
     for version, names in {
-        2: "ABS ADD AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION DEPTH_TO_SPACE DEQUANTIZE EXP GATHER GELU "
-        "LOG LOG_SOFTMAX LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MIRROR_PAD MUL PAD PADV2 REDUCE_MAX REDUCE_MIN "
-        "REDUCE_PROD RELU RELU6 RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH SPLIT_V "
-        "STRIDED_SLICE SUB SUM TANH TRANSPOSE",
-        3: "BROADCAST_TO CAST CONV_2D DEPTHWISE_CONV_2D TILE",
+        2: "ABS ADD ARG_MAX ARG_MIN AVERAGE_POOL_2D BATCH_MATMUL CONCATENATION DEPTH_TO_SPACE DEQUANTIZE EXP GATHER "
+        "GATHER_ND GELU LOG LOG_SOFTMAX LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MIRROR_PAD MUL PAD PADV2 REDUCE_MAX "
+        "REDUCE_MIN REDUCE_PROD RELU RELU6 RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SLICE SOFTMAX SPACE_TO_DEPTH "
+        "SPLIT_V STRIDED_SLICE SUB SUM TANH TOPK_V2 TRANSPOSE",
+        3: "BROADCAST_TO CAST CONV_2D DEPTHWISE_CONV_2D REVERSE_V2 TILE",
         4: "FULLY_CONNECTED",
     }.items()
     for name in names.split()
 }
 #: Where not even the float kernel has version 1.
 _FLOAT = {"BROADCAST_TO": 2}
-#: What int64 numbers need.
-_INT64 = {"ADD": 4, "MUL": 5, "SUB": 4}
+#: What other numbers need.
+_OTHER = {
+    "bool": {"ARG_MAX": 3, "ARG_MIN": 3, "GATHER": 3, "GATHER_ND": 5, "REVERSE_V2": 2},
+    "int32": {"ABS": 5, "SIGN": 2},
+    "int64": {"ADD": 4, "MUL": 5, "SUB": 4},
+}
 #: (first rank, version) for tensors of many dimensions.
 _MANY_DIMENSIONS = {"PAD": (5, 4), "PADV2": (5, 4), "SLICE": (5, 5), "STRIDED_SLICE": (5, 4), "TRANSPOSE": (5, 4)}
 #: The same where two inputs of unlike shapes are broadcast.
@@ -39,7 +43,7 @@ def operator_version(name: str, inputs: Inputs, outputs: Sequence[Tensor], optio
     """The lowest version of an operator that covers this use of it."""
     given = [tensor for tensor in inputs if tensor is not None]
     dtype = given[0].dtype
-    version = {"int8": _INT8, "int64": _INT64}.get(dtype, {}).get(name, _FLOAT.get(name, 1))
+    version = {"int8": _INT8, **_OTHER}.get(dtype, {}).get(name, _FLOAT.get(name, 1))
     rank = max(len(tensor.shape) for tensor in given)
     rules = [_MANY_DIMENSIONS.get(name)]
     if len({tensor.shape for tensor in given}) > 1:
