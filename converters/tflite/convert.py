@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.tflite.builder import TENSOR_TYPES, Tensor
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
-from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited, type_of
 from edgecomp.converters.tflite.ops import LOWERINGS
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.errors import UnsupportedOperatorError
@@ -66,15 +68,19 @@ def check(model: CompressedModel) -> list[Unsupported]:
     lowering = Lowering(model, _lower)
     for value in model.graph.graph.inputs:
         _add_input(lowering, value, ConversionOptions())
-    problems = []
+    problems: list[Unsupported] = []
+    unknown: set[ir.Value | None] = set()
     for node in model.graph.graph:
         if node in lowering.done:
+            continue
+        if not unknown.isdisjoint(node.inputs):
+            unknown.update(node.outputs)
             continue
         try:
             _lower(lowering, node)
         except UnsupportedOperatorError as error:
             problems.append(Unsupported(*origin(node), error.actual, error.cure))
-            _assume(lowering, node)
+            unknown.update(_assume(lowering, node))
     return problems
 
 
@@ -119,12 +125,15 @@ def _unsupported(node: ir.Node, reason: str, cure: str | None = None) -> Unsuppo
     )
 
 
-def _assume(lowering: Lowering, node: ir.Node) -> None:
-    """Lets the check go on behind a node that cannot be lowered."""
+def _assume(lowering: Lowering, node: ir.Node) -> Iterator[ir.Value]:
+    """Lets the check go on behind a node that cannot be lowered; gives the outputs that nothing is known of."""
     for value in node.outputs:
-        if value.shape is not None and value.dtype is not None:
-            shape = shape_of(value)
-            tensor = lowering.builder.tensor(value.name or "", shape, value.dtype.numpy().name)
+        try:
+            shape, dtype = shape_of(value), type_of(value)
+        except (Unsuited, ValueError):
+            yield value
+        else:
+            tensor = lowering.builder.tensor(value.name or "", shape, dtype)
             lowering.place(value, tensor, identity(len(shape)), "real")
 
 
