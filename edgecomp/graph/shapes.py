@@ -7,9 +7,10 @@ every turn. And it says nothing of ONNX Runtime's own operators.
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 
-from edgecomp.graph.query import turns_of
+from edgecomp.graph.query import constant, input_of, shape_of, turns_of
 
 #: Operators whose first output has the shape and the type of their first input.
 _SHAPE_KEEPING = frozenset(
@@ -25,6 +26,26 @@ _SHAPE_KEEPING = frozenset(
 )
 
 
+def correct_defaults(model: ir.Model) -> None:
+    """Writes out `onesided` of STFT: ONNX's inference takes 0 when it is missing, its specification says 1.
+
+    The shapes behind it are forgotten.
+    """
+    pending: list[ir.Value] = []
+    for node in model.graph.all_nodes():
+        if node.op_type == "STFT" and "onesided" not in node.attributes:
+            node.attributes["onesided"] = ir.AttrInt64("onesided", 1)
+            pending.extend(node.outputs)
+    seen = set(pending)
+    while pending:
+        value = pending.pop()
+        if not value.is_graph_output():
+            value.shape = None
+        for reader, _ in value.uses():
+            pending.extend(output for output in reader.outputs if output not in seen)
+            seen.update(reader.outputs)
+
+
 def assume_shapes(model: ir.Model) -> bool:
     """Gives what can be told beforehand, and the parameters of loop bodies the shapes of the first turn.
 
@@ -33,9 +54,11 @@ def assume_shapes(model: ir.Model) -> bool:
     """
     changed = False
     for node in model.graph.all_nodes():
-        source, result = node.inputs[0] if node.inputs else None, node.outputs[0]
-        if node.op_type in _SHAPE_KEEPING and source is not None and _is_static(source) and not _is_static(result):
-            result.shape, result.type = source.shape, result.type or source.type
+        told = _told(node)
+        if told is not None and not _is_static(node.outputs[0]):
+            source, result = node.inputs[0], node.outputs[0]
+            assert source is not None
+            result.shape, result.type = told, result.type or source.type
             changed = True
         if node.op_type != "Loop":
             continue
@@ -66,6 +89,30 @@ def conclude_shapes(model: ir.Model) -> None:
         for result, output in zip(results[len(parameters) :], node.outputs[len(parameters) :], strict=True):
             if turns is not None and result.shape is not None and not _is_static(output):
                 output.shape = ir.Shape((turns, *result.shape))
+
+
+def _told(node: ir.Node) -> ir.Shape | None:
+    """The shape of the first output, where ONNX's inference has no rule for it."""
+    source = node.inputs[0] if node.inputs else None
+    if source is None or source.shape is None or not _is_static(source):
+        return None
+    if node.op_type in _SHAPE_KEEPING:
+        return source.shape
+    return _stft(node, source) if node.op_type == "STFT" else None
+
+
+def _stft(node: ir.Node, source: ir.Value) -> ir.Shape | None:
+    step, window, length = (input_of(node, index) for index in (1, 2, 3))
+    size = constant(length)
+    if size is None and window is not None and _is_static(window):
+        size = np.array(shape_of(window)[0])
+    hop = constant(step)
+    if size is None or hop is None:
+        return None
+    batch, samples = shape_of(source)[:2]
+    frame = int(size.reshape(-1)[0])
+    frequencies = frame // 2 + 1 if node.attributes.get_int("onesided", 1) else frame
+    return ir.Shape((batch, (samples - frame) // int(hop.reshape(-1)[0]) + 1, frequencies, 2))
 
 
 def _is_static(value: ir.Value) -> bool:

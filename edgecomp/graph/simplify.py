@@ -21,7 +21,7 @@ from edgecomp.graph.norms import fuse_layer_norms
 from edgecomp.graph.protection import Protection
 from edgecomp.graph.reshapes import join_reshapes
 from edgecomp.graph.rules import apply_rules
-from edgecomp.graph.shapes import assume_shapes, conclude_shapes
+from edgecomp.graph.shapes import assume_shapes, conclude_shapes, correct_defaults
 from edgecomp.model import CompressedModel, Step
 
 #: A constant above this size is folded only when that makes the model smaller, not for Expand or ConstantOfShape.
@@ -59,6 +59,7 @@ def simplify(model: CompressedModel) -> CompressedModel:
     graph = model.graph.clone()
     before = len(graph.graph)
     common.InlinePass()(graph)
+    correct_defaults(graph)
     with Protection(graph.graph, model.quantization) as protection:
         for _ in range(_MOST_ROUNDS):
             if not _simplify_once(graph):
