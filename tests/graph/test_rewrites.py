@@ -104,6 +104,12 @@ def test_neutral_and_joint_constants():
     chain.then("Relu").then("Add", f32(1.0)).then("Add", PER_CHANNEL).check("Mul", "Relu", "Add")
 
 
+def test_a_small_offset_in_front_of_a_logarithm_stays():
+    chain = Chain(2, 3).then("Relu").then("Add", f32(1e-10)).then("Log")
+    chain.check("Relu", "Add", "Log")
+    Chain(2, 3).then("Mul", f32(1.000001)).then("Relu").check("Mul", "Relu")
+
+
 def test_a_constant_that_widens_is_not_neutral():
     Chain(1, 4).then("Mul", np.ones((3, 1), np.float32), shape=(3, 4)).check("Mul")
 
