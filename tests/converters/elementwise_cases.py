@@ -240,6 +240,7 @@ ISLANDS = {
         **{op.lower(): (op,) for op in (*_PLAIN, *_BOUNDED)},
         **{f"pow-{name}": ("Abs", "Pow") for name in _EXPONENTS},
         **dict.fromkeys(("where", "where-scalar"), ("Where",)),
+        **dict.fromkeys(("hardmax", "hardmax-channels"), ("Hardmax",)),
         **dict.fromkeys(("pow-cube", "pow-activations"), ("Pow",)),
         "celu-alpha": ("Celu",),
         "clip-computed": ("Max", "Min"),

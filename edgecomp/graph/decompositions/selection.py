@@ -36,8 +36,7 @@ def hardmax(pieces: Pieces) -> Results:
     axis = pieces.integer("axis", -1) % len(shape)
     largest = pieces("ArgMax", x, axis=axis, keepdims=1)
     places = np.arange(shape[axis]).reshape([-1 if each == axis else 1 for each in range(len(shape))])
-    assert x.dtype is not None
-    return [pieces.cast(pieces("Equal", places, largest), x.dtype)]
+    return [pieces("Where", pieces("Equal", places, largest), pieces.like(x, 1), pieces.like(x, 0))]
 
 
 def max_unpool(pieces: Pieces) -> Results:
