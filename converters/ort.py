@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgecomp.converter import Conversion, ConversionOptions, Unsupported
 from edgecomp.converters.onnxruntime import CONVERTER as ONNX
+from edgecomp.converters.onnxruntime.inspection import INTEGER_OPERATORS
+from edgecomp.converters.onnxruntime.precisions import ORT_PRECISIONS
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor, unreadable
 from edgecomp.inspection import Contents, Inspection, Node, Tensor
 from edgecomp.interface import Interface
@@ -22,6 +24,7 @@ class OrtConverter:
 
     name = "ort"
     suffixes: tuple[str, ...] = (".ort",)
+    precisions = ORT_PRECISIONS
 
     @property
     def runtime(self) -> str:
@@ -108,7 +111,7 @@ def _contents(path: Path, interface: Interface) -> Contents:
             Node(
                 op_type=node.OpType().decode(),
                 name=name,
-                precision=tensors[outputs[0]].dtype,
+                precision=INTEGER_OPERATORS.get(node.OpType().decode(), tensors[outputs[0]].dtype),
                 inputs=tuple(places.get(name) for name in inputs),
                 outputs=tuple(places[name] for name in outputs if name),
                 module=interface.module_of(name) or interface.module_of(outputs[0].decode()),

@@ -9,6 +9,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from edgecomp.pipeline import precision_tables
+from edgecomp.precision import PRECISIONS
 from edgecomp.target import list_targets, load_target
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +26,21 @@ def targets() -> str:
         gain = GAINS.get(profile.precisions.get("int8", ""), "")
         formats = ", ".join(profile.defaults.formats)
         rows.append(f"| `{name}` | {profile.title} | {cores or profile.cpu.architecture} | {gain} | {formats} |")
+    return "\n".join(rows)
+
+
+def precisions() -> str:
+    """What each format makes of each precision as a Markdown table, with a footnote for every fact."""
+    tables = precision_tables()
+    formats = [name for name in ("tflite", "onnxruntime", "ort", "mnn") if name in tables]
+    rows = [f"| precision | weights | activations | {' | '.join(formats)} |", "|---" * (3 + len(formats)) + "|"]
+    for name, facts in PRECISIONS.items():
+        cells = [tables[form][name].execution for form in formats]
+        rows.append(f"| `{name}` | {facts.weights} | {facts.activations} | {' | '.join(cells)} |")
+    rows.append("")
+    for form in formats:
+        facts = "; ".join(f"`{name}`: {tables[form][name].how}" for name in PRECISIONS if name != "fp32")
+        rows.append(f"- {form}: {facts}.")
     return "\n".join(rows)
 
 
@@ -59,7 +76,7 @@ def replace_part(path: Path, name: str, content: str) -> None:
     path.write_text(f"{head}{begin}\n{content}\n{end}{tail}", encoding="utf-8")
 
 
-PARTS = {part.__name__: part for part in (targets, demo, lite0)}
+PARTS = {part.__name__: part for part in (targets, precisions, demo, lite0)}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

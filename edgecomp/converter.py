@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgecomp.errors import InputError, SourceError
 from edgecomp.inspection import Inspection
 from edgecomp.interface import TensorInterface
+from edgecomp.precision import Precision, Support
 
 if TYPE_CHECKING:
     from edgecomp.model import CompressedModel
@@ -101,6 +102,8 @@ class Converter(Protocol):
     suffixes: tuple[str, ...]
     #: How a verdict may name the runtime: "LiteRT 2.3.0".
     runtime: str
+    #: What the runtime makes of each precision.
+    precisions: Mapping[Precision, Support]
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
         """The nodes that the format cannot express; empty when `convert` will succeed."""

@@ -1,4 +1,4 @@
-"""What an artifact says about its own inputs and outputs, as JSON that any format can carry in its metadata."""
+"""What an artifact says about itself: inputs, outputs and precision, as JSON that any format can carry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from edgecomp.errors import SourceError
+from edgecomp.precision import NAMES, Precision
 
 #: The metadata key that the JSON lies under.
 METADATA_KEY = "edgecomp"
@@ -74,11 +75,13 @@ class Interface:
         outputs: What it gives.
         modules: Tensor name -> the module that made it, where the name does not say so by itself, as that of
             "encoder.conv/Relu_output" does.
+        precision: What it was asked for in; None for files from elsewhere.
     """
 
     inputs: tuple[TensorInterface, ...]
     outputs: tuple[TensorInterface, ...]
     modules: Mapping[str, str] = field(default_factory=dict)
+    precision: Precision | None = None
 
     def module_of(self, tensor: str) -> str:
         """The module that a tensor, or a part that a converter made on the way to it ("NAME/part"), comes from."""
@@ -106,7 +109,10 @@ class Interface:
                 raise ValueError(f"schema {fields['schema']}")
             parts = {part: tuple(map(TensorInterface.from_json, fields[part])) for part in ("inputs", "outputs")}
             modules = {str(name): str(module) for name, module in fields.get("modules", {}).items()}
-            return cls(**parts, modules=modules)
+            precision = fields.get("precision")
+            if precision not in {*NAMES, None}:
+                raise ValueError(f"precision {precision!r}")
+            return cls(**parts, modules=modules, precision=precision)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 f"the metadata of {subject}",

@@ -13,6 +13,7 @@ from typing import Any
 from edgecomp.converter import Conversion, load_converter
 from edgecomp.errors import SourceError
 from edgecomp.model import Step
+from edgecomp.precision import Precision
 from edgecomp.verification import Verification
 
 SCHEMA = 1
@@ -25,7 +26,7 @@ def build(
     *,
     source: str,
     target: str,
-    precision: str,
+    precision: Precision,
     conversions: Mapping[str, Conversion],
     verification: Verification,
     provenance: Sequence[Step],
@@ -37,7 +38,7 @@ def build(
     Args:
         source: Short name of the source.
         target: Name of the target profile.
-        precision: What the model computes in.
+        precision: What the model was compressed to.
         conversions: Format -> what its converter wrote.
         verification: Of these artifacts.
         provenance: Every step.
@@ -49,7 +50,7 @@ def build(
         "source": source,
         "target": target,
         "precision": precision,
-        "artifacts": [_artifact(name, conversion, verification) for name, conversion in conversions.items()],
+        "artifacts": [_artifact(name, precision, conversion, verification) for name, conversion in conversions.items()],
         "verification": {
             "samples": verification.samples,
             "metric": verification.metric,
@@ -67,18 +68,21 @@ def build(
     }
 
 
-def _artifact(name: str, conversion: Conversion, verification: Verification) -> dict[str, Any]:
-    """An artifact: its file with hash and size, what it was verified in, how it stores its inputs and outputs, and the
-    nodes that it computes in float although the model is quantized.
+def _artifact(name: str, precision: Precision, conversion: Conversion, verification: Verification) -> dict[str, Any]:
+    """An artifact: its file with hash and size, what it was verified in, how it stores its inputs and outputs, whether
+    its runtime executes in the precision or only stores it, and the nodes that it computes in float although the model
+    is quantized.
     """
-    path = conversion.path
+    path, converter = conversion.path, load_converter(name)
     return {
         "format": name,
         "file": path.name,
         "sha256": sha256(path),
         "size": path.stat().st_size,
-        "runtime": load_converter(name).runtime,
+        "runtime": converter.runtime,
         **asdict(verification.interfaces[path.name]),
+        "precision": precision,
+        **asdict(converter.precisions[precision]),
         "islands": [asdict(island) for island in conversion.islands],
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from edgecomp.precision import Precision
 from edgecomp.quantization.parameters import QuantizationParameters
 
 
@@ -34,13 +35,21 @@ class CompressedModel:
         graph: A float ONNX model in memory, simplified: constants and BatchNorm folded, shapes inferred, every node
             and value named. It holds no QuantizeLinear or DequantizeLinear node. Passes return a new one.
         quantization: Tensor name -> parameters, for activations, weights and biases alike; empty for a float model.
-            A node runs in integers when all its tensors are listed here (see `quantization.scheme`).
+            A node runs in integers when all its tensors are listed here (see `quantization.scheme`); one of which only
+            the weight is listed computes in float with the numbers that the integers stand for.
         provenance: Every step so far.
+        precision: What was asked of the artifacts; what is in `graph` and `quantization` has been prepared for it.
     """
 
     graph: ir.Model
     quantization: Mapping[str, QuantizationParameters] = field(default_factory=dict)
     provenance: tuple[Step, ...] = ()
+    precision: Precision = "fp32"
+
+    @property
+    def weights_only(self) -> bool:
+        """Whether the quantization table is about weights alone, and activations are real numbers."""
+        return self.precision in {"dynamic-int8", "weight-int8", "weight-int4"}
 
     def after(self, step: Step, **changes: Any) -> CompressedModel:
         """A copy with `changes` applied and `step` added to the provenance."""

@@ -22,7 +22,7 @@ from edgecomp.converter import (
     load_converter,
 )
 from edgecomp.data import CalibrationData, collect_calibration, collect_evaluation
-from edgecomp.errors import DataError, UnsupportedOperatorError, VerificationError
+from edgecomp.errors import DataError, InputError, UnsupportedOperatorError, VerificationError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
@@ -31,8 +31,11 @@ from edgecomp.graph.query import describe
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
+from edgecomp.precision import PRECISIONS, Precision, Support, check_support
+from edgecomp.quantization.half import HalfPrecision, round_to_half
 from edgecomp.quantization.simulation import Simulation
-from edgecomp.quantization.static import quantize_static
+from edgecomp.quantization.static import StaticQuantization, quantize_static
+from edgecomp.quantization.weights import quantize_weights
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Samples, Unlabelled
 from edgecomp.target import TargetProfile, load_target
@@ -141,7 +144,9 @@ def forecast(
 
 def _plan(target: str | Path | TargetProfile, recipe: Recipe | None) -> tuple[TargetProfile, Recipe]:
     profile = target if isinstance(target, TargetProfile) else load_target(target)
-    return profile, replace(recipe or default_recipe(profile), target=profile.name)
+    recipe = replace(recipe or default_recipe(profile), target=profile.name)
+    check_support(recipe.precision, precision_tables(), recipe.formats, "the recipe")
+    return profile, recipe
 
 
 def _load(
@@ -234,7 +239,7 @@ class _Job:
             content = manifest.build(
                 source=self._source.name,
                 target=self._target.name,
-                precision="int8" if model.quantization else "fp32",
+                precision=model.precision,
                 conversions=conversions,
                 verification=verification,
                 provenance=model.provenance,
@@ -309,19 +314,38 @@ class _Job:
         ]
 
     def _quantized(self, model: CompressedModel, calibration: CalibrationData | list[Arrays] | None) -> CompressedModel:
-        # A source that came with its own integers keeps them.
-        if model.quantization or not self._recipe.steps:
+        if model.quantization:
+            self._check_own_integers()
             return model
+        for settings in self._recipe.steps:
+            if isinstance(settings, StaticQuantization):
+                model = quantize_static(model, self._counted(self._needed(calibration)), settings)
+            elif isinstance(settings, HalfPrecision):
+                model = round_to_half(model)
+            else:
+                model = quantize_weights(model, settings)
+        return model
+
+    def _check_own_integers(self) -> None:
+        """A source that came with its own integers keeps them."""
+        if self._recipe.precision not in {"fp32", "int8"}:
+            raise InputError(
+                f"{self._source.name}: precision {self._recipe.precision}",
+                expected="a float model, whose weights can be rounded in another way",
+                actual="a model that is quantized to int8 itself, and keeps its integers",
+                cure="give the float model that it was made from, or leave out --precision",
+            )
+
+    def _needed(self, calibration: CalibrationData | list[Arrays] | None) -> CalibrationData | list[Arrays]:
         if calibration is None:
             raise DataError(
                 f"{self._source.name}: the calibration data",
                 expected="typical inputs, 100 or more, to measure the ranges of activations on",
                 actual="none: the source has no calibration_data()",
-                cure="add calibration_data() to the task, give --calibration, or ask for --precision fp32",
+                cure="add calibration_data() to the task, give --calibration, or ask for a precision without: "
+                + ", ".join(name for name, facts in PRECISIONS.items() if not facts.calibrated),
             )
-        for settings in self._recipe.steps:
-            model = quantize_static(model, self._counted(calibration), settings)
-        return model
+        return calibration
 
     def _counted(self, batches: CalibrationData | list[Arrays]) -> Iterator[Arrays]:
         for done, batch in enumerate(batches):
@@ -369,13 +393,13 @@ class _Job:
                 artifacts,
                 # A source that is quantized itself is its own reference: its float graph computes something else.
                 self._source.reference if float_model.quantization else Original(self._source, float_model).run,
-                Simulation(model, threads=1).run if model.quantization else None,
+                Simulation(model, threads=1).run if model.precision != "fp32" else None,
                 samples,
                 inputs=[value.name or "" for value in model.graph.graph.inputs],
                 outputs=[value.name or "" for value in model.graph.graph.outputs],
                 steps=output_steps(model),
                 metric=self._source.metric,
-                tolerance=self._tolerance,
+                tolerance=self._tolerance.promised(model.precision),
                 progress=lambda done, total: self._progress("verify", done, total),
             )
 
@@ -388,6 +412,11 @@ class _Job:
             actual=f"{first}{more}",
             cure=f"look at {kept}/{manifest.FILE}; try more calibration data, another estimator, or --precision fp32",
         )
+
+
+def precision_tables() -> dict[str, Mapping[Precision, Support]]:
+    """Format -> what it does with every precision."""
+    return {name: load_converter(name).precisions for name in available_formats()}
 
 
 def output_steps(model: CompressedModel) -> dict[str, float]:

@@ -16,7 +16,8 @@
     kind = "static-int8"
     estimator = "mse"
 
-Every key has a default but `target`, and no step means fp32; `compress` writes the recipe with everything filled in.
+Every key has a default but `target`; each precision but fp32 has a step of its own; `compress` writes the recipe with
+everything filled in.
 Running it again on the same source and data gives the same bytes.
 """
 
@@ -26,21 +27,31 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 import tomli_w
 
 from edgecomp.converter import available_formats
 from edgecomp.errors import SourceError
-from edgecomp.quantization.static import StaticQuantization
+from edgecomp.precision import Precision
+from edgecomp.quantization.half import HalfPrecision
+from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
+from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
 from edgecomp.target import TargetProfile
 
 SCHEMA = 1
 
-Precision = Literal["fp32", "int8"]
+Step = StaticQuantization | HalfPrecision | DynamicInt8 | WeightInt8 | WeightInt4
 
-#: The settings of each kind of step; a new kind is one line here.
-STEPS: dict[str, type[StaticQuantization]] = {"static-int8": StaticQuantization}
+#: The settings of each kind of step, which say the precision that it leads to; a new kind is one line here.
+STEPS: dict[str, type[Step]] = {
+    "static-int8": StaticQuantization,
+    "static-int16x8": StaticQuantization16,
+    "fp16": HalfPrecision,
+    "dynamic-int8": DynamicInt8,
+    "weight-int8": WeightInt8,
+    "weight-int4": WeightInt4,
+}
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ class Recipe:
 
     Attributes:
         target: Name of the target profile.
-        precision: "int8" or "fp32".
+        precision: What artifacts are written in (see `edgecomp.precision`).
         formats: The converters to run.
         seed: Of everything that is random.
         export: How artifacts look from outside.
@@ -89,7 +100,7 @@ class Recipe:
     seed: int = 0
     export: Export = field(default_factory=Export)
     data: DataLimits = field(default_factory=DataLimits)
-    steps: tuple[StaticQuantization, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain data, every default spelled out."""
@@ -127,8 +138,13 @@ def default_recipe(target: TargetProfile, precision: Precision | None = None) ->
         target=target.name,
         precision=chosen,
         formats=tuple(name for name in target.defaults.formats if name in available),
-        steps=(StaticQuantization(),) if chosen == "int8" else (),
+        steps=tuple(settings() for settings in STEPS.values() if settings.precision == chosen),
     )
+
+
+def default_steps(precision: str) -> list[dict[str, Any]]:
+    """The steps that lead to a precision, as plain data without settings; none for fp32 and unknown ones."""
+    return [{"kind": kind} for kind, settings in STEPS.items() if settings.precision == precision]
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -172,26 +188,31 @@ def _recipe(content: dict[str, Any]) -> Recipe:
     known = available_formats()
     if not recipe.formats or len(set(recipe.formats)) < len(recipe.formats) or not set(recipe.formats) <= set(known):
         raise _MismatchError(f"formats: some of {', '.join(known)}, each once", ", ".join(recipe.formats) or "none")
-    if (recipe.precision == "int8") != bool(recipe.steps):
+    wanted = [step["kind"] for step in default_steps(recipe.precision)]
+    kinds = [str(step["kind"]) for step in steps]
+    if kinds != wanted:
         raise _MismatchError(
-            "a step that quantizes with precision int8, and none with fp32",
-            f"precision {recipe.precision} and {len(recipe.steps)} steps",
+            f"{f'a step {wanted[0]}' if wanted else 'no step'} with precision {recipe.precision}",
+            f"steps: {', '.join(kinds) or 'none'}",
         )
+    if recipe.export.io_dtype == "int8" and recipe.precision not in {"fp32", "int8", "int16x8"}:
+        # fp32: what a source that is quantized itself is converted with.
+        raise _MismatchError('export.io_dtype "float32"', f'"int8" with precision {recipe.precision}')
     return recipe
 
 
-def _step(step: dict[str, Any], prefix: str) -> StaticQuantization:
+def _step(step: dict[str, Any], prefix: str) -> Step:
     kind = step.get("kind")
     if kind not in STEPS:
         raise _MismatchError(f"{prefix}kind: one of {', '.join(STEPS)}", repr(kind))
     settings = {key: value for key, value in step.items() if key != "kind"}
-    parsed: StaticQuantization = _table(STEPS[kind], settings, prefix)
+    parsed: Step = _table(STEPS[kind], settings, prefix)
     return parsed
 
 
 def _table(kind: Any, table: Mapping[str, Any], prefix: str) -> Any:
     """A frozen dataclass from a table, checked against its type hints."""
-    hints = get_type_hints(kind)
+    hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
     for key in table:
         if key not in hints:
             raise _MismatchError(f"the keys {', '.join(prefix + hint for hint in hints)}", f"unknown key {prefix}{key}")

@@ -42,6 +42,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from edgecomp.errors import SourceError, UnknownTargetError
+from edgecomp.precision import Precision
 
 SCHEMA = 1
 
@@ -50,7 +51,6 @@ Architecture = Literal["arm64", "armv7", "x86_64"]
 Feature = Literal[
     "neon", "fp16", "dotprod", "i8mm", "bf16", "lse", "sve", "sve2", "sse4_2", "avx2", "fma", "avx512", "vnni"
 ]
-Precision = Literal["fp32", "fp16", "int8", "int16x8", "dynamic-int8", "weight-int8", "weight-int4"]
 Gain = Literal["compute", "memory"]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from edgecomp.comparison import Comparison, compare, wilson_upper
 from edgecomp.converter import Array
 from edgecomp.interface import Interface
+from edgecomp.precision import PRECISIONS, Precision
 from edgecomp.recording import Recorder, Run, Samples
 
 Metric = Callable[[Sequence[Array], Array], float]
@@ -35,6 +36,10 @@ class Tolerance:
     agreement: float = 0.95
     original_sqnr: float = 8.0
     float_sqnr: float = 60.0
+
+    def promised(self, precision: Precision) -> Tolerance:
+        """Held to what a precision promises, where that is more."""
+        return replace(self, simulation_sqnr=max(self.simulation_sqnr, PRECISIONS[precision].simulation_sqnr))
 
 
 @dataclass(frozen=True)

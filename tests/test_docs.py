@@ -29,6 +29,10 @@ def test_the_table_of_targets_is_up_to_date() -> None:
     assert all(f"`{name}`" in part("targets") for name in list_targets())
 
 
+def test_the_table_of_precisions_is_up_to_date() -> None:
+    assert part("precisions") == generated("precisions")
+
+
 def test_the_measured_tables_are_there() -> None:
     for name in ("demo", "lite0"):
         assert "model.tflite" in part(name)

@@ -68,7 +68,7 @@ def test_a_precision_brings_its_steps() -> None:
         ('schema = 2\ntarget = "x"', "actual:   2"),
         ("schema = 1\n" + STEP, "a key target"),
         (MINIMAL + "colour = 1\n" + STEP, "unknown key colour"),
-        (MINIMAL + 'precision = "int7"\n' + STEP, "precision: one of int8, fp32|precision: one of fp32, int8"),
+        (MINIMAL + 'precision = "int7"\n' + STEP, "precision: one of fp32, fp16, int8, int16x8"),
         (MINIMAL + "precision = 8\n" + STEP, "precision: one of"),
         (MINIMAL + 'formats = "tflite"\n' + STEP, "formats: a list of names"),
         (MINIMAL + "formats = []\n" + STEP, "formats: some of .*each once"),
@@ -87,8 +87,8 @@ def test_a_precision_brings_its_steps() -> None:
         (MINIMAL + STEP + 'estimator = "guess"\n', r"steps\[0\].estimator: one of"),
         (MINIMAL + STEP + "per_channel = 1\n", r"steps\[0\].per_channel: true or false"),
         (MINIMAL + STEP + "sample = 1\n", r"unknown key steps\[0\].sample"),
-        (MINIMAL, "a step that quantizes with precision int8"),
-        (MINIMAL + 'precision = "fp32"\n' + STEP, "none with fp32"),
+        (MINIMAL, "a step static-int8 with precision int8"),
+        (MINIMAL + 'precision = "fp32"\n' + STEP, "no step with precision fp32"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:

@@ -9,6 +9,8 @@ import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecomp.converters.mnn.precisions import PRECISIONS
+
 # A process that only runs MNN's converter imports this package too, and must not wait for ONNX.
 if TYPE_CHECKING:
     from edgecomp.converter import Conversion, ConversionOptions, Predictor, Unsupported
@@ -22,6 +24,7 @@ class MnnConverter:
     def __init__(self) -> None:
         self.name = "mnn"
         self.suffixes: tuple[str, ...] = (".mnn",)
+        self.precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:

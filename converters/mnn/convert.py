@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import onnx_ir as ir
 
@@ -13,7 +15,7 @@ from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
 from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.operators import unsupported_nodes
-from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization
+from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization, weight_parameters
 from edgecomp.converters.mnn.precision import is_plumbing, runs_in_int8
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
@@ -42,7 +44,7 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
             actual=problem.reason,
             cure=problem.cure,
         )
-    interface = _interface(model.graph.graph)
+    interface = _interface(model)
     with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as name:
         folder = Path(name)
         net, layers = _convert_in(folder, model, lowered, str(path))
@@ -60,13 +62,16 @@ def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subjec
     source, float_path = folder / "model.onnx", folder / "float.mnn"
     ir.save(lowered.model, source)
     float_net = _mnnconvert("ONNX", source, float_path, subject)
+    if model.precision == "fp16":
+        return _mnnconvert("MNN", float_path, folder / "half.mnn", subject, half=True), frozenset()
     if not model.quantization:
         return float_net, frozenset()
+    if model.weights_only:
+        parameters = weight_parameters(float_net, lowered.model.graph, lowered.quantization)
+        return _compressed(folder, float_path, parameters, subject), frozenset()
     tensors = tensor_quantization(float_net, lowered.quantization)
     parameters = compression_parameters(float_net, tensors, lowered.model.graph, lowered.quantization)
-    compression = folder / "compression.json"
-    compression.write_text(json.dumps(parameters))
-    net = _mnnconvert("MNN", float_path, folder / "int8.mnn", subject, compression)
+    net = _compressed(folder, float_path, parameters, subject)
     layers = frozenset(layer["opName"] for layer in parameters["algo"][0]["quantParams"]["layer"])
     wanted = [node for node in model.graph.graph if node.op_type in {"Conv", "Gemm"}]
     if not layers and any(runs_in_integers(node, model.quantization) for node in wanted):
@@ -74,7 +79,15 @@ def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subjec
     return dataclasses.replace(net, quantization=tensors), layers
 
 
-def _mnnconvert(framework: str, source: Path, target: Path, subject: str, compression: Path | None = None) -> Net:
+def _compressed(folder: Path, source: Path, parameters: Mapping[str, Any], subject: str) -> Net:
+    compression = folder / "compression.json"
+    compression.write_text(json.dumps(parameters))
+    return _mnnconvert("MNN", source, folder / "compressed.mnn", subject, compression)
+
+
+def _mnnconvert(
+    framework: str, source: Path, target: Path, subject: str, compression: Path | None = None, *, half: bool = False
+) -> Net:
     run_isolated(
         "edgecomp.converters.mnn.toolchain:run_mnnconvert",
         subject=subject,
@@ -83,6 +96,7 @@ def _mnnconvert(framework: str, source: Path, target: Path, subject: str, compre
         source=str(source),
         target=str(target),
         compression=None if compression is None else str(compression),
+        half=half,
     )
     if not target.exists():
         raise ConversionError(
@@ -145,12 +159,14 @@ def _islands(
     )
 
 
-def _interface(graph: ir.Graph) -> Interface:
+def _interface(model: CompressedModel) -> Interface:
+    graph = model.graph.graph
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
     return Interface(
         tuple(map(_tensor_interface, inputs)),
         tuple(map(_tensor_interface, graph.outputs)),
         modules_beyond_names(graph),
+        model.precision,
     )
 
 

@@ -109,7 +109,7 @@ def lower(model: CompressedModel) -> Rewriting:
             # Real numbers become integers here. MNN would drop the node, and the parameters with it.
             rewriting.replace(node, rewriting.float_copy(node.inputs[0], f"{node.outputs[0].name}/copy"))
     nodes = [node for node in graph if node in integers]
-    for node in nodes:
+    for node in list(graph) if model.weights_only else nodes:
         _put_constants_on_grid(rewriting, node)
     # An activation that belongs to the operator before it is that operator's business.
     fused = {fused_activation(node) for node in nodes}

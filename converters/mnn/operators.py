@@ -6,7 +6,10 @@ import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, Unsupported
 from edgecomp.converters.mnn.rewriting import Rewriting
+from edgecomp.graph.query import constant, input_of
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.half import is_half
+from edgecomp.quantization.scheme import WEIGHTED, stays_in_float
 
 #: The ONNX operators of MNN 3.6.1, as `mnnconvert -f ONNX --OP` lists them.
 IMPORTABLE = frozenset(
@@ -50,11 +53,23 @@ def unsupported_nodes(model: CompressedModel, options: ConversionOptions, lowere
             reason = _miscomputed(node)
         if reason is not None:
             found.append(Unsupported(node.name or "", node.op_type, reason, _REPLACE))
+    if model.precision == "fp16":
+        found.extend(_rounded(node) for node in model.graph.graph if stays_in_float(node) and _loses(node))
     if options.io_dtype == "int8":
         border = "MNN has no int8 at a model's border"
         cure = "use io_dtype=float32 for MNN, which quantizes inside"
         found.append(Unsupported("inputs and outputs", "io_dtype=int8", border, cure))
     return found
+
+
+def _loses(node: ir.Node) -> bool:
+    weight = constant(input_of(node, 1)) if node.op_type in WEIGHTED else None
+    return weight is not None and not is_half(weight)
+
+
+def _rounded(node: ir.Node) -> Unsupported:
+    reason = "MNN rounds all weights of a file to float16, and this node is to stay in float32"
+    return Unsupported(node.name or "", node.op_type, reason, "leave out MNN with --formats, or use another precision")
 
 
 def _miscomputed(node: ir.Node) -> str | None:

@@ -103,6 +103,54 @@ def compression_parameters(
     return {"version": "3.6.1", "algo": [{"type": "QUANTIZE", "quantParams": {"layer": layers}}]}
 
 
+def weight_parameters(net: Net, graph: ir.Graph, quantization: Mapping[str, QuantizationParameters]) -> dict[str, Any]:
+    """MNN's compression parameters for the weights of a float net that lie on their integer grids already.
+
+    MNN takes the largest weight of a channel, or of a block, for the largest integer, as edgecomp does, so that it
+    finds the same scales and the same integers.
+
+    Args:
+        net: What MNN made of `graph`, in float.
+        graph: The graph that MNN read.
+        quantization: Parameters of weights, by name of `graph`.
+
+    Returns:
+        A `MNN.Compression.Pipeline`, as JSON data.
+    """
+    makers = {value.name: node for node in graph for value in node.outputs}
+    names = source_names(net, makers)
+    layers = []
+    for op in net.ops:
+        if op.type not in _CONVOLUTIONS or not op.outputs:
+            continue
+        # MNN may put an activation in front of the reshape behind a product, and call the product's output after that.
+        source = op.name.removesuffix("__matmul_converted")
+        node = _weighted(makers.get(source if source in makers else names.get(op.outputs[0])))
+        parameters = None if node is None else quantization.get(node.inputs[1].name or "")  # type: ignore[union-attr]
+        if parameters is None or not parameters.per_channel:
+            continue
+        weight = {
+            "name": f"{op.name}/weight",
+            "bits": 4 if parameters.dtype == "int4" else 8,
+            "asymmetric": False,
+            "blockSize": parameters.block or -1,
+        }
+        layers.append({"opName": op.name, "weight": [weight]})
+    return {"version": "3.6.1", "algo": [{"type": "QUANTIZE", "quantParams": {"layer": layers}}]}
+
+
+_CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise"})
+
+
+def _weighted(node: ir.Node | None) -> ir.Node | None:
+    """The node whose weight an op holds, given the maker of its output: itself, or the one that it is fused with."""
+    while node is not None and node.op_type in {"Relu", "Clip", "Add"}:
+        node = next(
+            (value.producer() for value in node.inputs if value is not None and value.producer() is not None), None
+        )
+    return node if node is not None and node.op_type in {"Conv", "Gemm", "MatMul"} else None
+
+
 def _activation(name: str, parameters: TensorQuantization) -> dict[str, Any]:
     return {
         "name": name,

@@ -15,6 +15,7 @@ import numpy as np
 from edgecomp.converter import Array
 from edgecomp.converters.mnn.flatbuffer import MalformedError
 from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, is_intact, not_a_model, read_net
+from edgecomp.converters.mnn.precisions import LOW_MEMORY
 from edgecomp.errors import ConversionError, DataError, MissingToolchainError
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
@@ -112,7 +113,8 @@ class MnnPredictor:
             try:
                 self._interpreter = mnn.Interpreter(str(path))
                 # "high" is fp32; the default may use half floats on ARM.
-                config = {"backend": "CPU", "precision": "high", "numThread": threads}
+                memory = "low" if self._interface.precision in LOW_MEMORY else "normal"
+                config = {"backend": "CPU", "precision": "high", "memory": memory, "numThread": threads}
                 self._session = self._interpreter.createSession(config)
             except Exception as error:
                 raise not_a_model(path, str(error)) from None

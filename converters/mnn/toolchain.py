@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     import MNN
 
 
-def run_mnnconvert(framework: str, source: str, target: str, compression: str | None = None) -> None:
+def run_mnnconvert(
+    framework: str, source: str, target: str, compression: str | None = None, half: bool = False
+) -> None:
     """Converts a model file with `mnnconvert`, called as an extension module.
 
     The console script of the same name installs packages and sends usage data; the extension module does neither.
@@ -18,12 +20,15 @@ def run_mnnconvert(framework: str, source: str, target: str, compression: str | 
         source: Path of the model to convert.
         target: Path of the `.mnn` file to write.
         compression: Path of a compression-parameters JSON.
+        half: Whether weights are stored as float16.
     """
     import _tools
 
     arguments = ["mnnconvert", "-f", framework, "--modelFile", source, "--MNNModel", target, "--bizCode", "edgecomp"]
     # A recurrent op as such, not as a loop, which needs another runtime interface; and the exact Gelu.
     arguments += ["--useOriginRNNImpl", "--useGeluApproximation", "0"]
+    if half:
+        arguments += ["--fp16"]
     if compression is not None:
         arguments += ["--compressionParamsFile", compression]
     _tools.mnnconvert(arguments)

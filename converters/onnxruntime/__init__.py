@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecomp.converter import Conversion, ConversionOptions, Unsupported
+from edgecomp.converters.onnxruntime.precisions import PRECISIONS
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor
 from edgecomp.inspection import Inspection
 
@@ -19,6 +20,7 @@ class OnnxRuntimeConverter:
 
     name = "onnxruntime"
     suffixes: tuple[str, ...] = (".onnx",)
+    precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:
@@ -34,7 +36,7 @@ class OnnxRuntimeConverter:
         return check(model)
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
-        """Writes a QDQ (or float) `.onnx` file."""
+        """Writes an `.onnx` file, with QDQ pairs for the static precisions."""
         from edgecomp.converters.onnxruntime.convert import float_islands, serialize
 
         path.write_bytes(serialize(model, options))

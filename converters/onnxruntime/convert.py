@@ -5,6 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
+from edgecomp.converters.onnxruntime.half import to_half
+from edgecomp.converters.onnxruntime.weights import multiplies_integers, with_integer_weights
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import is_float, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
@@ -51,7 +53,12 @@ def check(model: CompressedModel) -> list[Unsupported]:
 
 def serialize(model: CompressedModel, options: ConversionOptions) -> bytes:
     """The `.onnx` file's bytes; the same model gives the same bytes."""
-    graph = to_qdq(model, integer_io=options.io_dtype == "int8", activations=options.activations)
+    if model.precision == "fp16":
+        graph = to_half(model.graph)
+    elif model.weights_only:
+        graph = with_integer_weights(model)
+    else:
+        graph = to_qdq(model, integer_io=options.io_dtype == "int8", activations=options.activations)
     graph.producer_name, graph.producer_version = "edgecomp", None
     graph.metadata_props[METADATA_KEY] = interface(model, graph).to_json()
     return bytes(ir.to_proto(graph).SerializeToString(deterministic=True))
@@ -80,6 +87,7 @@ def interface(model: CompressedModel, graph: ir.Model) -> Interface:
         tuple(describe(*pair) for pair in zip(graph.graph.inputs, source.inputs, strict=True)),
         tuple(describe(*pair) for pair in zip(graph.graph.outputs, source.outputs, strict=True)),
         modules_beyond_names(source),
+        model.precision,
     )
 
 
@@ -88,15 +96,31 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
     if not model.quantization:
         return ()
     graph = model.graph.graph
+    if model.weights_only:
+        return _float_products(model) if model.precision == "dynamic-int8" else ()
     islands = []
     for node in graph:
         if not scheme.runs_in_integers(node, model.quantization):
             if any(is_float(value) for value in node.inputs) and any(is_float(value) for value in node.outputs):
                 islands.append(FloatIsland(node.name or "", node.op_type, "the portable scheme keeps it in float"))
             continue
-        if needs_float(node, model.quantization[node.outputs[0].name or ""]):
+        # With int16 activations every operator computes in float, which the table of precisions says.
+        if model.precision != "int16x8" and needs_float(node, model.quantization[node.outputs[0].name or ""]):
             islands.append(FloatIsland(node.name or "", node.op_type, "ONNX Runtime has no int8 kernel for it"))
     return tuple(islands)
+
+
+def _float_products(model: CompressedModel) -> tuple[FloatIsland, ...]:
+    """The nodes whose integer weights are not multiplied as integers."""
+    reason = "ONNX Runtime's float kernel is faster than ConvInteger"
+    return tuple(
+        FloatIsland(node.name or "", node.op_type, reason)
+        for node in model.graph.graph
+        if scheme.has_constant_weight(node)
+        and node.inputs[1] is not None
+        and node.inputs[1].name in model.quantization
+        and not multiplies_integers(node, model)
+    )
 
 
 def needs_float(node: ir.Node, parameters: QuantizationParameters) -> bool:

@@ -20,8 +20,15 @@ from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.scheme import OPERATORS
 
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-#: Operators that quantize their float input as they go.
-_DYNAMIC = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "MatMulIntegerToFloat"})
+#: Operators that compute in integers and do not say so by their type.
+INTEGER_OPERATORS = {
+    "DynamicQuantizeLSTM": "dynamic-int8",
+    "DynamicQuantizeLinear": "dynamic-int8",
+    "DynamicQuantizeMatMul": "dynamic-int8",
+    "MatMulInteger": "dynamic-int8",
+    "MatMulIntegerToFloat": "dynamic-int8",
+    "MatMulNBits": "weight-int4",
+}
 #: ONNX's names for types, where numpy has others.
 _NAMES = {"float": "float32", "double": "float64"}
 #: Constants above this size, in bytes, hold no shapes, and shape inference can do without them.
@@ -184,8 +191,8 @@ def _precision(node: ir.Node) -> str:
     """What a node executes in: int8 between DequantizeLinear and QuantizeLinear, if there is a kernel."""
     if node.op_type in _QUANTIZERS or node.op_type.startswith("QLinear"):
         return "int8"
-    if node.op_type in _DYNAMIC:
-        return "dynamic-int8"
+    if node.op_type in INTEGER_OPERATORS:
+        return INTEGER_OPERATORS[node.op_type]
     dtype = _dtype(node.outputs[0])
     makers = [maker for value in node.inputs if value is not None and (maker := value.producer()) is not None]
     readers = [use.node for value in node.outputs for use in value.uses()]
@@ -198,8 +205,8 @@ def _precision(node: ir.Node) -> str:
     if not between or node.op_type not in OPERATORS:
         return dtype
     scale, zero_point = (constant(value) for value in readers[0].inputs[1:3])
-    if scale is None or scale.size != 1 or zero_point is None:
-        return dtype
+    if scale is None or scale.size != 1 or zero_point is None or zero_point.dtype == np.int16:
+        return dtype  # of int16 there is no kernel
     # uint8 numbers are int8 numbers with 128 added.
     shift = 128 if zero_point.dtype == np.uint8 else 0
     parameters = QuantizationParameters(scale.reshape(()), zero_point.reshape(()).astype(np.int32) - shift)

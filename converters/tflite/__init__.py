@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgecomp.converter import Conversion, ConversionOptions, Unsupported
+from edgecomp.converters.tflite.precisions import PRECISIONS
 from edgecomp.inspection import Inspection
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ class TfliteConverter:
 
     name = "tflite"
     suffixes: tuple[str, ...] = (".tflite",)
+    precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.versions import operator_version
+from edgecomp.quantization.packing import pack_int4
 from edgecomp.quantization.parameters import QuantizationParameters
 
 #: TFLite's type of each numpy dtype.
@@ -23,6 +24,7 @@ TENSOR_TYPES: dict[str, int] = {
     "float32": schema.TensorType.FLOAT32,
     "float16": schema.TensorType.FLOAT16,
     "float64": schema.TensorType.FLOAT64,
+    "int4": schema.TensorType.INT4,
     "int8": schema.TensorType.INT8,
     "uint8": schema.TensorType.UINT8,
     "uint16": schema.TensorType.UINT16,
@@ -41,7 +43,7 @@ class Tensor:
     Attributes:
         name: Unique in the file.
         shape: In stored order.
-        dtype: numpy dtype name.
+        dtype: numpy dtype name, or "int4", whose data are int8 until they are written.
         quantization: Parameters of an integer tensor that stands for real numbers; `axis` counts stored dimensions.
         data: The array of a constant, None for an activation.
     """
@@ -100,7 +102,8 @@ class Builder:
         content = data.tobytes() if data.nbytes <= 64 else hashlib.blake2b(data.data).digest()
         key = (content, data.dtype.name, data.shape, quantization)
         if key not in self._constants:
-            self._constants[key] = Tensor(self._unique(name), data.shape, data.dtype.name, quantization, data)
+            dtype = "int4" if quantization is not None and quantization.dtype == "int4" else data.dtype.name
+            self._constants[key] = Tensor(self._unique(name), data.shape, dtype, quantization, data)
         return self._constants[key]
 
     def operator(
@@ -204,8 +207,9 @@ class _Writer:
         if tensor is None:
             return -1
         if tensor not in self._tensors:
-            self._tensors[tensor] = len(self._packed)
-            self._packed.append(self._tensor(tensor))
+            place = self._tensors[tensor] = len(self._packed)
+            self._packed.append(None)  # the scales of blocks are a tensor too, behind this one
+            self._packed[place] = self._tensor(tensor)
         return self._tensors[tensor]
 
     def _tensor(self, tensor: Tensor) -> Any:
@@ -215,7 +219,9 @@ class _Writer:
         packed.type = TENSOR_TYPES[tensor.dtype]
         packed.hasRank = True
         packed.buffer = self._buffer_of(tensor)
-        if tensor.quantization is not None:
+        if tensor.quantization is not None and tensor.quantization.block is not None:
+            packed.quantization = self._blocks(tensor.name, tensor.quantization)
+        elif tensor.quantization is not None:
             quantization = schema.QuantizationParametersT()
             quantization.scale = np.atleast_1d(tensor.quantization.scale)
             quantization.zeroPoint = np.atleast_1d(tensor.quantization.zero_point).astype(np.int64)
@@ -227,8 +233,20 @@ class _Writer:
         if tensor.data is None:
             return 0
         if tensor not in self._filled:
-            self._filled[tensor] = self._buffer(tensor.data)
+            self._filled[tensor] = self._buffer(pack_int4(tensor.data) if tensor.dtype == "int4" else tensor.data)
         return self._filled[tensor]
+
+    def _blocks(self, name: str, parameters: QuantizationParameters) -> Any:
+        """Scales for each block of the second dimension: a float16 tensor of shape (rows, blocks)."""
+        scales = parameters.scale.astype(np.float16)
+        blocks = schema.BlockwiseQuantizationT()
+        blocks.scales = self._index(Tensor(f"{name}/scales", scales.shape, "float16", data=scales))
+        blocks.zeroPoints = -1
+        blocks.blockSize = parameters.block
+        quantization = schema.QuantizationParametersT()
+        quantization.detailsType = schema.QuantizationDetails.BlockwiseQuantization
+        quantization.details = blocks
+        return quantization
 
     def _buffer(self, data: npt.NDArray[Any]) -> int:
         buffer = schema.BufferT()

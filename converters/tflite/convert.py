@@ -18,9 +18,14 @@ from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import WHOLE_KEY, describe, is_constant, is_float, origin, shape_of
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.scheme import stays_in_float
 
 #: What is written with simpler operators first.
 DECOMPOSED = (decomposable() - LOWERINGS.keys()) | {"Loop"}
+
+
+#: Tells XNNPACK that it may compute in float16 where the processor can.
+HALF_IS_ENOUGH = {"reduced_precision_support": b"fp16accfp16"}
 
 
 def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tuple[FloatIsland, ...]]:
@@ -41,18 +46,22 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
         if node in lowering.done:
             continue
         form, reason = _lower(lowering, node)
-        if model.quantization and form == "real" and _computes_in_float(node):
+        if model.quantization and not model.weights_only and form == "real" and _computes_in_float(node):
             islands[origin(node)] = reason or "the portable scheme keeps it in float"
     outputs = [_add_output(lowering, value, options) for value in graph.outputs]
     interface = Interface(
         tuple(_describe(*item) for item in zip(graph.inputs, inputs, strict=True)),
         tuple(_describe(*item) for item in zip(graph.outputs, outputs, strict=True)),
         modules_beyond_names(graph),
+        model.precision,
     )
+    metadata = {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()}
+    if model.precision == "fp16" and not any(map(stays_in_float, graph)):
+        metadata |= HALF_IS_ENOUGH
     content = lowering.builder.finish(
         [(value.name or "", tensor) for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)],
         [(value.name or "", tensor) for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)],
-        {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()},
+        metadata,
     )
     return seal(content), tuple(FloatIsland(*place, reason) for place, reason in islands.items())
 

@@ -219,7 +219,9 @@ def _nodes(model: Any, graph: Any, tensors: Sequence[Tensor], interface: Interfa
 
 def _precision(inputs: Sequence[Tensor], dtype: str) -> str:
     """What a kernel computes in: the type of its first output, and that of its weights where it is another."""
-    weights = {tensor.dtype for tensor in inputs if tensor.stored is not None and tensor.quantization is not None}
+    constants = [tensor for tensor in inputs if tensor.stored is not None]
+    # The scales of int4 blocks are a tensor of their own.
+    weights = {tensor.dtype for tensor in constants if tensor.quantization is not None or tensor.dtype == "int4"}
     if dtype == "int16" and "int8" in weights:
         return "int16x8"
     if dtype == "float32" and weights & {"int8", "int4"} and any(t.dtype == "float32" for t in inputs):

@@ -18,11 +18,16 @@ from edgecomp.converters.tflite.outlook import Outlook
 from edgecomp.graph.query import clip_bounds, constant, input_of, is_constant, is_float, shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
+from edgecomp.quantization.half import is_half
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip
 
 #: "integer": the quantized form of a value that stands for real numbers. "real": everything else, as the source has it.
 Form = Literal["integer", "real"]
+
+
+#: Constants of fewer numbers are not worth an operator that unpacks them.
+_FEW = 16
 
 
 class Unsuited(Exception):  # noqa: N818 (not an error: the caller turns it into one, or into a float island)
@@ -56,6 +61,8 @@ class Lowering:
     Attributes:
         builder: Collects the file's tensors and operators.
         table: The model's quantization table.
+        precision: What the file is to be in.
+        weights_only: Whether the table is about weights alone.
         outlook: What a layout will cost further on.
 
     Args:
@@ -69,6 +76,9 @@ class Lowering:
         self.outlook: Outlook = Outlook(model.graph.graph) if around is None else around.outlook
         self.table = model.quantization
         self._model, self._lower = model, lower
+        self.precision = model.precision
+        self.weights_only = model.weights_only
+        self._halves: dict[Tensor, Tensor] = {}
         self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
         self._home: dict[ir.Value, tuple[Form, Layout]] = {}
         self._restored: dict[tuple[ir.Value, Layout], Tensor] = {}
@@ -213,6 +223,22 @@ class Lowering:
         self.builder.operator("QUANTIZE", [tensor], [result], schema.QuantizeOptionsT())
         return result
 
+    def unpacked(self, tensor: Tensor) -> Tensor:
+        """The float32 numbers that a constant of another type stands for."""
+        real = self.builder.tensor(f"{tensor.name}/unpacked", tensor.shape, "float32")
+        self.builder.operator("DEQUANTIZE", [tensor], [real], schema.DequantizeOptionsT())
+        return real
+
+    def as_half(self, tensor: Tensor) -> Tensor:
+        """A float32 constant stored as float16; one that would lose by it, or gain next to nothing, as it is."""
+        array = tensor.data
+        if array is None or tensor.dtype != "float32" or array.size < _FEW or not is_half(array):
+            return tensor
+        if tensor not in self._halves:
+            half = self.builder.constant(f"{tensor.name}/half", array.astype(np.float16))
+            self._halves[tensor] = self.unpacked(half)
+        return self._halves[tensor]
+
     def reshape(self, tensor: Tensor, shape: Sequence[int], name: str) -> Tensor:
         """The same memory under another shape; reshaping back gives the tensor that was there before."""
         shape = tuple(shape)
@@ -324,6 +350,18 @@ class Operation:
         value = self.node.outputs[index]
         return bool(tuple(value.uses())) or value.is_graph_output()
 
+    def weight_parameters(self) -> QuantizationParameters | None:
+        """The parameters of input 1 where it is stored in integers and the node computes in float."""
+        value = self.value(1)
+        alone = self.lowering.weights_only and scheme.is_weight_of(self.node, value)
+        return self.lowering.table.get(value.name or "") if alone else None
+
+    @property
+    def is_hybrid(self) -> bool:
+        """Whether the node multiplies a weight in integers with activations that are quantized at run time."""
+        parameters = self.weight_parameters()
+        return parameters is not None and (self.lowering.precision == "dynamic-int8" or parameters.dtype == "int4")
+
     # --- outputs ----------------------------------------------------------------------------------------------------
 
     @property
@@ -346,6 +384,8 @@ class Operation:
 
     def emit(self, name: str, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], options: Any = None) -> None:
         """Appends an operator, between CASTs where its kernel does not take the numbers (see `kernels`)."""
+        if self.lowering.precision == "fp16" and not scheme.stays_in_float(self.node):
+            inputs = [None if tensor is None else self.lowering.as_half(tensor) for tensor in inputs]
         data = inputs[kernels.data_input(name)]
         assert data is not None
         wide = data.dtype if data.quantization else kernels.computing_type(name, data.dtype)

@@ -25,6 +25,23 @@ _INT8 = {
     }.items()
     for name in names.split()
 }
+#: The operators that have a kernel for quantized int16 activations.
+_INT16 = {
+    name: version
+    for version, names in {
+        1: "CONV_2D DEPTHWISE_CONV_2D EXPAND_DIMS FULLY_CONNECTED RESHAPE SPLIT SQUEEZE STRIDED_SLICE SUM "
+        "TRANSPOSE_CONV",
+        2: "EXP LEAKY_RELU LOG QUANTIZE REDUCE_PROD SQRT",
+        3: "ADD AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CONCATENATION DEQUANTIZE LOGISTIC MAX_POOL_2D MEAN "
+        "MIRROR_PAD PAD PADV2 REDUCE_MAX REDUCE_MIN RELU RELU6 RSQRT SOFTMAX TANH",
+        4: "GATHER MAXIMUM MINIMUM MUL RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR SLICE",
+        5: "SUB TRANSPOSE",
+    }.items()
+    for name in names.split()
+}
+_INT16_BY_INT8 = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "QUANTIZE", "TRANSPOSE_CONV"})
+#: Weights per channel in integers, activations in float.
+_HYBRID = {"BATCH_MATMUL": 4, "CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 12}
 #: Where not even the float kernel has version 1.
 _FLOAT = {"BROADCAST_TO": 2}
 #: What other numbers need.
@@ -40,18 +57,37 @@ _MANY_DIMENSIONS_BROADCAST = {"DIV": (5, 2), "MAXIMUM": (5, 3), "MINIMUM": (5, 3
 
 
 def operator_version(name: str, inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
-    """The lowest version of an operator that covers this use of it."""
+    """The lowest version of an operator that covers this use of it.
+
+    Raises:
+        ValueError: There is none, since the operator has no kernel for these types.
+    """
     given = [tensor for tensor in inputs if tensor is not None]
     dtype = given[0].dtype
     version = {"int8": _INT8, **_OTHER}.get(dtype, {}).get(name, _FLOAT.get(name, 1))
+    stored = {tensor.dtype for tensor in (*given, *outputs) if tensor.quantization is not None}
+    if "int16" in stored:
+        if name not in _INT16 or ("int8" in stored and name not in _INT16_BY_INT8):
+            raise ValueError(f"TFLite's {name} has no kernel for int16 activations")
+        version = _INT16[name]
     rank = max(len(tensor.shape) for tensor in given)
     rules = [_MANY_DIMENSIONS.get(name)]
     if len({tensor.shape for tensor in given}) > 1:
         rules.append(_MANY_DIMENSIONS_BROADCAST.get(name))
     versions = [version, *(rule[1] for rule in rules if rule is not None and rank >= rule[0])]
+    if name in _HYBRID and outputs[0].dtype == "float32" and {"int8", "int4"}.intersection(t.dtype for t in given):
+        versions.append(_HYBRID[name])
+    if name == "DEQUANTIZE":
+        versions.append(_dequantize(given[0]))
     if name in _DETAILS:
         versions.append(_DETAILS[name](inputs, outputs, options))
     return max(versions)
+
+
+def _dequantize(source: Tensor) -> int:
+    if source.quantization is not None and source.quantization.per_channel:
+        return 5
+    return 3 if source.dtype in {"float16", "int16"} else 1
 
 
 def _conv(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:

@@ -24,7 +24,9 @@ Evaluation = Annotated[str | None, typer.Option(help="file.py:function that yiel
 Preprocess = Annotated[
     str | None, typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=...")
 ]
-Precision = Annotated[str | None, typer.Option(help="int8 or fp32.")]
+Precision = Annotated[
+    str | None, typer.Option(help="fp32, fp16, int8, int16x8, dynamic-int8, weight-int8 or weight-int4.")
+]
 IoDtype = Annotated[str | None, typer.Option(help="float32, or int8 for quantized inputs and outputs.")]
 IoLayout = Annotated[str | None, typer.Option(help="auto, nhwc or nchw: how TFLite's images lie.")]
 Shapes = Annotated[
@@ -99,19 +101,19 @@ def changed(
     Raises:
         SourceError: An option has a value that a recipe cannot have.
     """
-    from edgecomp.recipe import Recipe
+    from edgecomp.recipe import Recipe, default_steps
 
     content = recipe.as_dict() | {"target": target}
     if formats is not None:
         content["formats"] = [name.strip() for name in formats.split(",")]
     if precision is not None:
-        steps = [] if precision == "fp32" else content["steps"] or [{"kind": "static-int8"}]
+        steps = content["steps"] if precision == recipe.precision else default_steps(precision)
         content |= {"precision": precision, "steps": steps}
     if estimator is not None:
-        if not content["steps"]:
+        if not any(step["kind"].startswith("static") for step in content["steps"]):
             raise InputError(
                 f"--estimator {estimator}",
-                expected="a precision with ranges to estimate: int8",
+                expected="a precision with ranges to estimate: int8 or int16x8",
                 actual=f"precision {content['precision']}",
                 cure="leave out --estimator, or add --precision int8",
             )
@@ -136,6 +138,8 @@ def answer(result: Result) -> Answer:
         for note in result.manifest["notes"]:
             line(f"note: {note}")
         for artifact in result.manifest["artifacts"]:
+            if artifact["execution"] == "stores":
+                line(f"note: {artifact['file']} only stores {artifact['precision']}: {artifact['how']}")
             reasons: dict[str, list[str]] = {}
             for island in artifact["islands"]:
                 reasons.setdefault(island["reason"], []).append(f"{island['op_type']} {island['node']}")

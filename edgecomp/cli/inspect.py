@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,17 +36,23 @@ def run(
 
     if draw is not None:
         check_target(draw)
-    inspection = find_converter(file).inspect(file)
+    converter = find_converter(file)
+    inspection = converter.inspect(file)
+    precision = inspection.precision
+    support = None if precision is None else converter.precisions[precision]
     if draw is not None:
         draw_graph(inspection, file.name, draw)
 
     def show(console: Console) -> None:
-        console.print("\n".join([f"{file}: {inspection.format}", *_facts(inspection)]), markup=False, soft_wrap=True)
+        lines = [f"{file}: {inspection.format}", *_facts(inspection)]
+        if support is not None:
+            lines.insert(1, f"  precision {precision}: the runtime {support.execution} it: {support.how}")
+        console.print("\n".join(lines), markup=False, soft_wrap=True)
         console.print(_operators(inspection))
         for line in (*_islands(inspection), *([f"drawn: {draw}"] if draw is not None else [])):
             console.print(line, markup=False, soft_wrap=True)
 
-    return Answer(inspection.as_dict(), show)
+    return Answer(inspection.as_dict() | ({} if support is None else asdict(support)), show)
 
 
 def _facts(inspection: Inspection) -> Iterator[str]:

@@ -16,13 +16,19 @@ if TYPE_CHECKING:
     from edgecomp.pipeline import Result
     from edgecomp.verification import Verdict
 
+#: Stands for the heading that names the precision.
+PRECISION = "precision"
+
+#: Precisions that every runtime executes in, of which nothing needs to be said.
+_EVERYWHERE = frozenset({"fp32", "int8"})
+
 #: What the headings mean.
 LEGEND = (
     "same answer: share of samples with the original's argmax\n"
     "SQNR: signal to quantization noise, against the original\n"
     "off by: mean and largest difference from the simulation, in steps"
 )
-_HEADINGS = ("", ">size", ">metric", "output", ">same answer", ">SQNR", ">off by", ">latency")
+_HEADINGS = ("", ">size", PRECISION, ">metric", "output", ">same answer", ">SQNR", ">off by", ">latency")
 
 Row = dict[str, str]
 
@@ -35,16 +41,18 @@ def agreement_table(result: Result, latencies: Mapping[str, float] | None = None
         latencies: Row name -> milliseconds.
     """
     verification = result.verification
-    sizes = {artifact["file"]: artifact["size"] for artifact in result.manifest["artifacts"]}
+    artifacts = {artifact["file"]: artifact for artifact in result.manifest["artifacts"]}
     rows = [_head("original", result.source_size, verification.metric)]
     for verdict in verification.verdicts:
         first, *others = _lines(verdict)
-        rows += [_head(verdict.name, sizes.get(verdict.name), verdict.metric) | first, *others]
+        artifact = artifacts.get(verdict.name, {})
+        execution = {} if artifact.get("precision", "fp32") in _EVERYWHERE else {PRECISION: artifact["execution"]}
+        rows += [_head(verdict.name, artifact.get("size"), verdict.metric) | execution | first, *others]
     for row in rows:
         if latencies and row.get("") in latencies:
             row[">latency"] = f"{latencies[row['']]:.3f} ms"
     headings = [heading for heading in _HEADINGS if any(row.get(heading) for row in rows)]
-    made = table(*headings)
+    made = table(*(result.manifest["precision"] if heading == PRECISION else heading for heading in headings))
     for row in rows:
         made.add_row(*(row.get(heading, "") for heading in headings))
     return made

@@ -109,7 +109,10 @@ def _result(
         "biases": biases,
         "notes": list(notes),
     }
-    return model.after(Step("absorb", facts=facts), graph=graph, quantization={**model.quantization, **table})
+    whole = {**model.quantization, **table}
+    return model.after(
+        Step("absorb", facts=facts), graph=graph, quantization=whole, precision="int8" if whole else model.precision
+    )
 
 
 class _Absorber:

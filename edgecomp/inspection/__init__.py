@@ -16,7 +16,8 @@ from edgecomp.inspection.contents import Contents, Node, Quantization, Tensor
 from edgecomp.inspection.islands import Island, find_islands
 from edgecomp.inspection.macs import Multiplications, multiplications
 from edgecomp.inspection.memory import Memory, plan_memory
-from edgecomp.interface import TensorInterface
+from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+from edgecomp.precision import Precision
 
 __all__ = [
     "Contents",
@@ -108,11 +109,18 @@ class Inspection:
         """Stretches of float in an artifact that computes in integers."""
         return find_islands(self.contents)
 
+    @cached_property
+    def precision(self) -> Precision | None:
+        """What edgecomp was asked for when it wrote the file; None for files from elsewhere."""
+        text = self.metadata.get(METADATA_KEY)
+        return None if text is None else Interface.from_json(text, subject="the file").precision
+
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain data, as `edgecomp inspect --json` prints it."""
         return {
             "format": self.format,
             "size": self.size,
+            "precision": self.precision,
             "inputs": [asdict(tensor) for tensor in self.inputs],
             "outputs": [asdict(tensor) for tensor in self.outputs],
             "signatures": [asdict(signature) for signature in self.signatures],

@@ -8,37 +8,43 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-IntegerType = Literal["int8", "int16", "int32"]
+IntegerType = Literal["int4", "int8", "int16", "int32", "int64"]
 
 #: The integers that a tensor of each type may take. Weights stay within [-127, 127] (see `scheme`).
 INTEGER_RANGE: dict[IntegerType, tuple[int, int]] = {
+    "int4": (-8, 7),
     "int8": (-128, 127),
     "int16": (-32768, 32767),
     "int32": (-(2**31), 2**31 - 1),
+    # Of a bias that meets int16 activations; an accumulator has 40 bits.
+    "int64": (-(2**39), 2**39 - 1),
 }
 
 
 @dataclass(frozen=True)
 class QuantizationParameters:
-    """real = scale * (integer - zero_point), elementwise or per slice along `axis`.
+    """real = scale * (integer - zero_point), elementwise, per slice along `axis`, or per block within a slice.
 
     Attributes:
-        scale: float32, shape () per tensor or (channels,) per channel; positive and finite.
+        scale: float32, shape () per tensor, (channels,) per channel, or (channels, blocks) for a matrix in blocks;
+            positive and finite.
         zero_point: int32, the shape of `scale`.
-        dtype: The stored integer type.
-        axis: The dimension that `scale` runs along, or None per tensor.
+        dtype: The stored integer type. Arrays of int4 are numpy arrays of int8.
+        axis: The dimension that the channels run along, or None per tensor.
+        block: How many neighbours along the other dimension of a matrix share a scale; None for all of them.
     """
 
     scale: npt.NDArray[np.float32]
     zero_point: npt.NDArray[np.int32]
     dtype: IntegerType = "int8"
     axis: int | None = None
+    block: int | None = None
 
     def __post_init__(self) -> None:
         scale = np.asarray(self.scale, np.float32)
         zero_point = np.broadcast_to(np.asarray(self.zero_point, np.int32), scale.shape).copy()
-        if scale.ndim != (0 if self.axis is None else 1):
-            raise ValueError(f"a scale of shape {scale.shape} does not go with axis={self.axis}")
+        if scale.ndim != (self.axis is not None) + (self.block is not None):
+            raise ValueError(f"a scale of shape {scale.shape} does not go with axis={self.axis} and block={self.block}")
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError("a scale must be positive and finite")
         scale.setflags(write=False)
@@ -49,13 +55,13 @@ class QuantizationParameters:
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, QuantizationParameters)
-            and (self.dtype, self.axis) == (other.dtype, other.axis)
+            and (self.dtype, self.axis, self.block) == (other.dtype, other.axis, other.block)
             and np.array_equal(self.scale, other.scale)
             and np.array_equal(self.zero_point, other.zero_point)
         )
 
     def __hash__(self) -> int:
-        return hash((self.dtype, self.axis, self.scale.tobytes(), self.zero_point.tobytes()))
+        return hash((self.dtype, self.axis, self.block, self.scale.tobytes(), self.zero_point.tobytes()))
 
     @property
     def per_channel(self) -> bool:
@@ -76,27 +82,32 @@ class QuantizationParameters:
             real: Array of any float dtype; its dimension `axis` has as many slices as `scale`.
 
         Returns:
-            Array of the same shape and dtype `self.dtype`.
+            Array of the same shape and dtype `self.dtype`, int8 for int4.
         """
         array = np.asarray(real)
         # A division in float32, not a product with 1/scale: the runtimes divide, and ties would fall otherwise.
-        # int32 (bias) needs float64, since float32 holds integers exactly only up to 2**24.
-        wide = np.float64 if self.dtype == "int32" else np.float32
-        scale, zero_point = self._broadcast(array.ndim)
+        # Biases need float64, since float32 holds integers exactly only up to 2**24.
+        wide = np.float64 if self.dtype in {"int32", "int64"} else np.float32
+        scale, zero_point = self._broadcast(array.shape)
         low, high = INTEGER_RANGE[self.dtype]
         integers = np.rint(array.astype(wide) / scale.astype(wide)) + zero_point
-        stored: npt.NDArray[np.signedinteger] = np.clip(integers, low, high).astype(self.dtype)
+        stored: npt.NDArray[np.signedinteger] = np.clip(integers, low, high).astype(
+            "int8" if self.dtype == "int4" else self.dtype
+        )
         return stored
 
     def dequantize(self, integers: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """The real numbers that `integers` stand for, as float32 of the same shape."""
         array = np.asarray(integers)
-        scale, zero_point = self._broadcast(array.ndim)
+        scale, zero_point = self._broadcast(array.shape)
         return ((array.astype(np.float64) - zero_point) * scale).astype(np.float32)
 
-    def _broadcast(self, ndim: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    def _broadcast(self, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         if self.axis is None:
             return self.scale, self.zero_point
-        shape = [1] * ndim
-        shape[self.axis] = -1
-        return self.scale.reshape(shape), self.zero_point.reshape(shape)
+        if self.block is not None:
+            scale, zero_point = (np.repeat(self.scale, self.block, 1), np.repeat(self.zero_point, self.block, 1))
+            return (scale, zero_point) if self.axis == 0 else (scale.T, zero_point.T)
+        wide = [1] * len(shape)
+        wide[self.axis] = -1
+        return self.scale.reshape(wide), self.zero_point.reshape(wide)

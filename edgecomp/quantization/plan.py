@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from edgecomp.graph.query import is_constant, is_float
 from edgecomp.quantization import scheme
-from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 
 
 @dataclass
@@ -31,9 +31,10 @@ class Group:
 
 
 class Groups:
-    """Disjoint sets of tensor names."""
+    """Disjoint sets of tensor names, of which all are to be stored as `dtype`."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: IntegerType = "int8") -> None:
+        self.dtype = dtype
         self._group: dict[str, Group] = {}
 
     def of(self, name: str) -> Group:
@@ -65,7 +66,7 @@ class Groups:
         return list({id(group): group for group in self._group.values()}.values())
 
 
-def plan(graph: ir.Graph) -> list[Group]:
+def plan(graph: ir.Graph, dtype: IntegerType = "int8") -> list[Group]:
     """Groups the activations of a graph.
 
     Where operators that keep their inputs' parameters (Concat) meet inputs that cannot agree, an Identity is inserted
@@ -73,11 +74,12 @@ def plan(graph: ir.Graph) -> list[Group]:
 
     Args:
         graph: A simplified graph; changed in place.
+        dtype: What activations are to be stored as.
 
     Returns:
         The anchored groups.
     """
-    groups = Groups()
+    groups = Groups(dtype)
     for value in graph.inputs:
         if is_float(value):
             _measure(groups, value)
@@ -102,8 +104,9 @@ def _add(groups: Groups, graph: ir.Graph, node: ir.Node) -> None:
         return
     for name in (*_activations(node), *outputs):
         groups.of(name).anchored = True
-    if rule.output == "fixed":
-        groups.of(outputs[0]).fixed = scheme.fixed_parameters(node)
+    fixed = scheme.fixed_parameters(node, groups.dtype)
+    if fixed is not None:
+        groups.of(outputs[0]).fixed = fixed
     elif activation := scheme.fused_activation(node):
         groups.merge([*outputs, _name(activation.outputs[0])])  # rule 6: only the output of the activation is measured
     else:

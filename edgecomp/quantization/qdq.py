@@ -65,6 +65,21 @@ def is_redundant_clip(node: ir.Node, parameters: QuantizationParameters) -> bool
     return bool(quantized_low == smallest and quantized_high == largest)
 
 
+def with_stored_weights(model: CompressedModel) -> ir.Model:
+    """The float graph with every constant of the quantization table as the number that its integer stands for."""
+    graph = model.graph.clone()
+    for value in graph.graph.initializers.values():
+        parameters = model.quantization.get(value.name or "")
+        if parameters is not None:
+            value.const_value = ir.tensor(stored_numbers(value, parameters), name=value.name)
+    return graph
+
+
+def stored_numbers(value: ir.Value, parameters: QuantizationParameters) -> npt.NDArray[np.float32]:
+    """The numbers that a constant's integers stand for."""
+    return parameters.dequantize(parameters.quantize(required_constant(value)))
+
+
 class _Writer:
     def __init__(self, graph: ir.Graph, table: dict[str, QuantizationParameters], activations: str) -> None:
         self._graph = graph
@@ -93,6 +108,10 @@ class _Writer:
         for value in tuple(self._graph.initializers.values()):
             parameters = self._table.get(value.name or "")
             if parameters is None or not tuple(value.uses()):
+                continue
+            if parameters.dtype == "int64":
+                # A bias that meets int16 activations: DequantizeLinear does not take its type.
+                value.const_value = ir.tensor(stored_numbers(value, parameters), name=value.name)
                 continue
             stored = self._constant(f"{value.name}/quantized", parameters.quantize(required_constant(value)))
             first = min((use.node for use in value.uses()), key=self._position)
@@ -158,7 +177,11 @@ class _Writer:
 
     def _node(self, op_type: str, inputs: list[ir.Value], parameters: QuantizationParameters, name: str) -> ir.Value:
         attributes = {} if parameters.axis is None else {"axis": parameters.axis}
-        node = ir.node(op_type, inputs, attributes, name=name)
+        # The standard operators take int16 since opset 21 only, ONNX Runtime's own ones always have.
+        domain = "com.microsoft" if parameters.dtype == "int16" else ""
+        if domain:
+            self._graph.opset_imports.setdefault(domain, 1)
+        node = ir.node(op_type, inputs, attributes, name=name, domain=domain)
         node.outputs[0].name = name
         return node.outputs[0]
 

@@ -102,6 +102,9 @@ OPERATORS: dict[str, OperatorScheme] = {
     "Identity": _COMPUTES,
 }
 
+#: The operators that rule 4 speaks of whose int16 kernels have a fixed output too: numbers from -1 to 1.
+_FIXED_IN_INT16 = frozenset({"Sigmoid", "Softmax", "Tanh"})
+
 #: The output-channel dimension of the weight (input 1) of each weighted operator, and where its bias is.
 WEIGHTED: frozenset[str] = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
@@ -129,6 +132,31 @@ def has_constant_weight(node: ir.Node) -> bool:
     return node.op_type in WEIGHTED and is_constant(node.inputs[1])
 
 
+def stays_in_float(node: ir.Node) -> bool:
+    """Whether a node is marked to stay in float32, whatever the precision of the rest."""
+    return node.metadata_props.get(PRECISION_KEY) == "float32"
+
+
+def is_weight_of(node: ir.Node, value: ir.Value) -> bool:
+    """Whether a value is the constant weight of a node, and nothing else to it, that may be stored in integers."""
+    return (
+        has_constant_weight(node)
+        and not stays_in_float(node)
+        and [index for index, given in enumerate(node.inputs) if given is value] == [1]
+    )
+
+
+def is_plain_product(node: ir.Node) -> bool:
+    """Whether a node is X @ W, or X @ W.T, plus a bias at most, with a constant matrix W."""
+    data, weight = node.inputs[0], node.inputs[1]
+    if not has_constant_weight(node) or data is None or weight is None or data.shape is None or weight.shape is None:
+        return False
+    if node.op_type not in {"Gemm", "MatMul"} or len(data.shape) < 2 or len(weight.shape) != 2:
+        return False
+    factors = [node.attributes.get_float(name, 1.0) for name in ("alpha", "beta")]
+    return factors == [1.0, 1.0] and not node.attributes.get_int("transA", 0)
+
+
 def data_inputs(node: ir.Node) -> list[ir.Value]:
     """The float inputs of a node that its scheme speaks of: activations, weights and bias, without shapes or bounds."""
     count = OPERATORS[node.op_type].data
@@ -139,7 +167,7 @@ def is_quantizable(node: ir.Node) -> bool:
     """Whether the scheme has rules for a node."""
     return (
         node.op_type in OPERATORS
-        and node.metadata_props.get(PRECISION_KEY) != "float32"
+        and not stays_in_float(node)
         and all(is_float(value) for value in node.outputs)
         and bool(data_inputs(node))
         and (node.op_type not in {"Conv", "ConvTranspose", "Gemm"} or has_constant_weight(node))
@@ -207,9 +235,12 @@ def _positive(scale: np.float32) -> np.float32:
     return scale if scale > 1e-12 else np.float32(1e-6)
 
 
-def fixed_parameters(node: ir.Node) -> QuantizationParameters | None:
+def fixed_parameters(node: ir.Node, dtype: IntegerType = "int8") -> QuantizationParameters | None:
     """The parameters that rule 4 gives the output of a node, or None."""
-    fixed = OPERATORS[node.op_type].fixed
+    if dtype == "int16":
+        fixed = (2.0**-15, 0) if node.op_type in _FIXED_IN_INT16 else None
+    else:
+        fixed = OPERATORS[node.op_type].fixed
     if fixed is None:
         return None
-    return QuantizationParameters(np.array(fixed[0], np.float32), np.array(fixed[1], np.int32))
+    return QuantizationParameters(np.array(fixed[0], np.float32), np.array(fixed[1], np.int32), dtype)

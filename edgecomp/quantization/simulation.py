@@ -1,4 +1,8 @@
-"""The one simulation that predicts every artifact: the quantized graph in float, rounded where integers are."""
+"""The one simulation that predicts every artifact: the quantized graph in float, rounded where the numbers stored are.
+
+Where runtimes round activations in ways of their own (fp16, dynamic-int8, weight-int4) it does not, and an artifact
+agrees with it up to that rounding (see `precision.PrecisionFacts`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ import onnxruntime
 from edgecomp.graph.query import constant, required_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.parameters import QuantizationParameters
-from edgecomp.quantization.qdq import to_qdq
+from edgecomp.quantization.qdq import to_qdq, with_stored_weights
 
 Array = npt.NDArray[Any]
 
@@ -26,7 +30,7 @@ class Simulation:
     """
 
     def __init__(self, model: CompressedModel, *, threads: int = 0) -> None:
-        graph = to_qdq(model)
+        graph = with_stored_weights(model) if model.weights_only else to_qdq(model)
         _dequantize_constants(graph.graph)
         options = onnxruntime.SessionOptions()
         # Convolutions may take a faster layout, but no integer kernel may take the place of what the graph says.

@@ -1,10 +1,10 @@
-"""Static int8: parameters for every activation, weight and bias from calibration data."""
+"""Static int8 and int16x8: parameters for every activation, weight and bias from calibration data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +12,12 @@ import onnx_ir as ir
 
 from edgecomp.graph.query import input_of, is_constant, required_constant
 from edgecomp.model import CompressedModel, Step
+from edgecomp.precision import Precision
 from edgecomp.quantization import scheme
 from edgecomp.quantization.bias_correction import correct_biases, correctable_inputs
 from edgecomp.quantization.calibration import Collected, collect
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
-from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.plan import plan
 
 #: Kernels multiply with input scale x weight scale / output scale as a 31-bit integer and a shift; below this ratio
@@ -24,7 +25,10 @@ from edgecomp.quantization.plan import plan
 _SMALLEST_MULTIPLIER = 2.0**-28
 
 #: A bias beyond this many steps leaves the accumulator no room.
-_LARGEST_BIAS = 2.0**29
+_LARGEST_BIAS: dict[IntegerType, float] = {"int32": 2.0**29, "int64": 2.0**37}
+
+#: What biases are stored as, by the type of the activations.
+_BIAS: dict[IntegerType, IntegerType] = {"int8": "int32", "int16": "int64"}
 
 
 @dataclass(frozen=True)
@@ -38,10 +42,20 @@ class StaticQuantization:
         correct_bias: Whether biases make up for what rounding the weights does on average (see `bias_correction`).
     """
 
+    precision: ClassVar[Precision] = "int8"
+    activations: ClassVar[IntegerType] = "int8"
     estimator: EstimatorName = "mse"
     per_channel: bool = True
     samples: int = 2048
     correct_bias: bool = True
+
+
+@dataclass(frozen=True)
+class StaticQuantization16(StaticQuantization):
+    """Settings of static int16x8: int8 weights and int16 activations, symmetric as TFLite's kernels demand."""
+
+    precision: ClassVar[Precision] = "int16x8"
+    activations: ClassVar[IntegerType] = "int16"
 
 
 def quantize_static(
@@ -68,7 +82,7 @@ def quantize_static(
     """
     settings = settings or StaticQuantization()
     graph = model.graph.clone()
-    groups = plan(graph.graph)
+    groups = plan(graph.graph, settings.activations)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
     seen = Collected({}, {})
@@ -80,13 +94,14 @@ def quantize_static(
         parameters = group.fixed
         if parameters is None:
             ranges = [ESTIMATORS[settings.estimator](seen.statistics[name]) for name in dict.fromkeys(group.measured)]
-            parameters = scheme.activation_parameters(min(low for low, _ in ranges), max(high for _, high in ranges))
+            low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+            parameters = scheme.activation_parameters(low, high, settings.activations)
         table |= dict.fromkeys(group.members, parameters)
     quantize_constants(graph.graph, table, per_channel=settings.per_channel)
     corrected = correct_biases(graph.graph, table, seen.channel_means)
     facts = {"tensors": len(table), "biases_corrected": corrected}
-    step = Step("quantize", {"method": "static-int8", **asdict(settings)}, facts)
-    return model.after(step, graph=graph, quantization=table)
+    step = Step("quantize", {"method": f"static-{settings.precision}", **asdict(settings)}, facts)
+    return model.after(step, graph=graph, quantization=table, precision=settings.precision)
 
 
 def quantize_constants(graph: ir.Graph, table: dict[str, QuantizationParameters], *, per_channel: bool) -> None:
@@ -115,7 +130,8 @@ def _quantize_operand(graph: ir.Graph, node: ir.Node, index: int, table: dict[st
         table[operand.name or ""] = table[node.outputs[0].name or ""]  # rule 5
         return
     array = required_constant(operand)
-    table[operand.name or ""] = scheme.activation_parameters(float(array.min()), float(array.max()))
+    dtype = table[node.outputs[0].name or ""].dtype
+    table[operand.name or ""] = scheme.activation_parameters(float(array.min()), float(array.max()), dtype)
 
 
 def _quantize_weighted(
@@ -132,14 +148,15 @@ def _quantize_weighted(
     if bias is not None:
         bias_size = np.abs(required_constant(bias)).astype(np.float64)
         bias_size = bias_size if axis is not None and bias_size.shape == scale.shape else bias_size.max()
-        scale = np.maximum(scale, bias_size / (float(source.scale) * _LARGEST_BIAS))
+        scale = np.maximum(scale, bias_size / (float(source.scale) * _LARGEST_BIAS[_BIAS[source.dtype]]))
     scale = scale.astype(np.float32)
     table[weight.name or ""] = QuantizationParameters(scale, np.zeros_like(scale, np.int32), "int8", axis)
     if bias is not None:
         own = _own(graph, node, 2, table)
         bias_axis = None if axis is None or scale.ndim == 0 else 0
         product = np.asarray(source.scale * scale)
-        table[own.name or ""] = QuantizationParameters(product, np.zeros_like(product, np.int32), "int32", bias_axis)
+        zeros, dtype = np.zeros_like(product, np.int32), _BIAS[source.dtype]
+        table[own.name or ""] = QuantizationParameters(product, zeros, dtype, bias_axis)
 
 
 def _parameters(value: ir.Value | None, table: Mapping[str, QuantizationParameters]) -> QuantizationParameters:

@@ -6,7 +6,7 @@ import onnx.version_converter
 import onnx_ir as ir
 import pytest
 from hypothesis import HealthCheck, given, settings
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from random_graphs import Builder, models
 from simplifying import assert_same, model_of, operators, simplified
 
@@ -293,3 +293,15 @@ def test_shapes_that_hang_on_folded_arithmetic_become_known():
     graph = simplified(onnx.shape_inference.infer_shapes(model)).graph.graph
     assert [node.op_type for node in graph] == ["Conv", "Relu"]
     assert graph[0].outputs[0].shape == ir.Shape([1, 4, 7, 7])
+
+
+def test_an_epsilon_is_not_taken_for_zero():
+    builder = helper.make_graph(
+        [helper.make_node("Add", ["x", "epsilon"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])],
+        [numpy_helper.from_array(np.array(1e-12, np.float32), "epsilon")],
+    )
+    model = helper.make_model(builder, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+    assert operators(simplified(model)) == ["Add"]

@@ -15,7 +15,7 @@ from edgecomp.converters.tflite.ops.elementwise import last
 from edgecomp.converters.tflite.ops.windows import emit_image, image, padded, window_of
 from edgecomp.converters.tflite.outlook import is_pointwise
 from edgecomp.graph.query import shape_of
-from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 
 
 def conv(operation: Operation) -> None:
@@ -121,7 +121,7 @@ def _transposed_begins(operation: Operation, full: list[int], target: list[int])
 
 
 def weight_constant(operation: Operation, weight: npt.NDArray[np.float32], axis: int) -> Tensor:
-    """The weight of a node, quantized when the node is.
+    """The weight of a node, quantized when the node is, or when the weight alone is.
 
     Args:
         operation: The node; its weight is input 1.
@@ -131,10 +131,13 @@ def weight_constant(operation: Operation, weight: npt.NDArray[np.float32], axis:
     value = operation.value(1)
     parameters = operation.parameters(value)
     name = value.name or "weight"
+    alone = parameters is None
+    parameters = operation.weight_parameters() if parameters is None else parameters
     if parameters is None:
         return operation.builder.constant(name, weight)
     stored = replace(parameters, axis=None if parameters.axis is None else axis)
-    return operation.builder.constant(name, stored.quantize(weight), stored)
+    tensor = operation.builder.constant(name, stored.quantize(weight), stored)
+    return operation.lowering.unpacked(tensor) if alone and not operation.is_hybrid else tensor
 
 
 def bias_constant(operation: Operation, channels: int) -> Tensor:
@@ -150,8 +153,9 @@ def bias_constant(operation: Operation, channels: int) -> Tensor:
     if source is None or weight is None:
         return operation.builder.constant(name, np.zeros(channels, np.float32))
     axis = None if weight.axis is None else 0
-    parameters = QuantizationParameters(source.scale * weight.scale, np.array(0, np.int32), "int32", axis)
-    return operation.builder.constant(name, np.zeros(channels, np.int32), parameters)
+    dtype: IntegerType = "int64" if source.dtype == "int16" else "int32"
+    parameters = QuantizationParameters(source.scale * weight.scale, np.array(0, np.int32), dtype, axis)
+    return operation.builder.constant(name, np.zeros(channels, dtype), parameters)
 
 
 LOWERINGS: dict[str, LoweringFunction] = {"Conv": conv, "ConvTranspose": conv_transpose}

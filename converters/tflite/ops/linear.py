@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import identity
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.convolution import bias_constant, weight_constant
@@ -38,9 +39,12 @@ def matmul(operation: Operation) -> None:
     flipped = identity(ranks[1])
     flipped = (*flipped[:-2], flipped[-1], flipped[-2])
     options.adjY = operation.layout(1) == flipped and right.const_value is None
+    options.asymmetricQuantizeInputs = operation.is_hybrid
+    layout = flipped if options.adjY else identity(ranks[1])
+    stack = operation.weight_parameters() is not None
     tensors = [
         operation.input(0, identity(ranks[0])),
-        operation.input(1, flipped if options.adjY else identity(ranks[1])),
+        weight_constant(operation, operation.constant(1), axis=0) if stack else operation.input(1, layout),
     ]
     operation.emit("BATCH_MATMUL", tensors, [operation.output(identity(max(ranks)))], options)
 
@@ -48,16 +52,32 @@ def matmul(operation: Operation) -> None:
 def _fully_connected(operation: Operation, weight: npt.NDArray[Any]) -> None:
     """X @ weight.T + bias; `weight` has the shape (out, in)."""
     rank = len(operation.shape(0))
+    layout = last(operation, rank - 1)
+    source = operation.input(0, layout)
     order = operation.lowering.order(operation.value(0))
-    if order is not None:
+    parameters = operation.weight_parameters()
+    if order is not None and parameters is not None and parameters.block is not None:
+        source = _in_order(operation, source, order)  # the weights of a block stay neighbours
+    elif order is not None:
         weight = weight[:, order]
     options = schema.FullyConnectedOptionsT()
     options.keepNumDims = rank > 2
+    # XNNPACK does it in any case, so that both kernels give the same numbers.
+    options.asymmetricQuantizeInputs = operation.is_hybrid
     options.fusedActivationFunction = operation.fuse_activation()
     filters = weight_constant(operation, np.ascontiguousarray(weight), axis=0)
-    layout = last(operation, rank - 1)
-    tensors = [operation.input(0, layout), filters, bias_constant(operation, len(weight))]
+    tensors = [source, filters, bias_constant(operation, len(weight))]
     operation.emit("FULLY_CONNECTED", tensors, [operation.output(layout)], options)
+
+
+def _in_order(operation: Operation, source: Tensor, order: npt.NDArray[np.intp]) -> Tensor:
+    """A tensor whose last dimension lies in another order, in the source's."""
+    options = schema.GatherOptionsT()
+    options.axis = len(source.shape) - 1
+    result = operation.temporary(source, suffix="in_order")
+    indices = operation.lowering.integers(np.argsort(order).tolist(), "order")
+    operation.emit("GATHER", [source, indices], [result], options)
+    return result
 
 
 LOWERINGS: dict[str, LoweringFunction] = {"Gemm": gemm, "MatMul": matmul}
