@@ -18,7 +18,13 @@ SCHEMA = 1
 def module_in_name(name: str) -> str:
     """The module that a name tells: "a.b" of "a.b/Conv_output", and of "/a/b/Conv" as torch.onnx calls it; else ""."""
     if name.startswith("/"):
-        return ".".join(name.split("/")[1:-1])
+        path: list[str] = []
+        for scope in name.split("/")[1:-1]:
+            # A member of a container carries the container's name too: "/layers/layers.0/Conv".
+            if path and scope.startswith(f"{path[-1]}."):
+                path.pop()
+            path.append(scope)
+        return ".".join(path)
     return name.partition("/")[0] if "/" in name else ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from edgecomp.inspection import Contents, Inspection, Node, Quantization, Tensor
 from edgecomp.interface import METADATA_KEY, Interface
 from edgecomp.isolation import run_isolated
 
+_MARKS = re.compile(r"^.*___tr\d*(?=.)|__matmul_converted.*$|_matmul_.*$")
 _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "Deconvolution", "DeconvolutionDepthwise"})
 #: Fields of Convolution2DCommon.
 _KERNEL_X, _KERNEL_Y, _GROUP, _OUTPUTS, _INPUTS = 2, 3, 9, 10, 11
@@ -93,7 +95,7 @@ def _contents(net: Net, interface: Interface, shapes: Shapes) -> Contents:
                 precision="int32" if is_plumbing(op) else op_precision(net, op),
                 inputs=(*op.inputs, *places),
                 outputs=op.outputs,
-                module=interface.module_of(op.name),
+                module=interface.module_of(_source_name(op.name)),
             )
         )
     places_of = {name: index for index, name in enumerate(net.tensors)}
@@ -103,6 +105,11 @@ def _contents(net: Net, interface: Interface, shapes: Shapes) -> Contents:
         tuple(index for op in net.inputs for index in op.outputs),
         tuple(places_of[name] for name in net.outputs if name in places_of),
     )
+
+
+def _source_name(name: str) -> str:
+    """What the source calls the tensor that an op was made for: MNN writes its own marks around that name."""
+    return _MARKS.sub("", name)
 
 
 def _blob(name: str, op: Op) -> Tensor:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 
 from edgecomp.graph.query import MODULE_KEY
+from edgecomp.interface import module_in_name
 
 #: What the exporters call the wrapper around the user's module (see `torch_export`).
 _WRAPPER = "module"
@@ -32,6 +33,29 @@ _ANONYMOUS = re.compile(r"onnx::.*|val_\d+")
 def unwrap(path: str) -> str:
     """A module's path without the wrapper that stood around the user's module."""
     return "" if path == _WRAPPER else path.removeprefix(f"{_WRAPPER}.")
+
+
+def mark_modules(graph: ir.Graph) -> None:
+    """Marks the nodes of an ONNX file that PyTorch exported with their modules, in place: as the torch.export exporter
+    recorded them, or as the TorchScript one's names tell. Nodes that are marked already, and others, stay as they are.
+    """
+    for node in graph:
+        scopes = node.metadata_props.get("pkg.torch.onnx.name_scopes")
+        if MODULE_KEY in node.metadata_props:
+            continue
+        if scopes:
+            # The last scope is the torch operator's own name.
+            node.metadata_props[MODULE_KEY] = next((scope for scope in reversed(_scopes(scopes)[:-1]) if scope), "")
+        elif str(node.name or "").startswith("/"):
+            node.metadata_props[MODULE_KEY] = module_in_name(str(node.name))
+
+
+def _scopes(recorded: str) -> list[str]:
+    """What the torch.export exporter wrote; nothing when it is damaged."""
+    try:
+        return [str(scope) for scope in ast.literal_eval(recorded)]
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return []
 
 
 def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) -> None:
@@ -90,7 +114,7 @@ def name_by_module(model: ir.Model, modules: Iterable[str], *, wrapped: bool) ->
 
 def _recorded_module(node: ir.Node, known: frozenset[str]) -> str:
     if "pkg.torch.onnx.name_scopes" in node.metadata_props:
-        scopes = [str(scope) for scope in ast.literal_eval(node.metadata_props["pkg.torch.onnx.name_scopes"])]
+        scopes = _scopes(node.metadata_props["pkg.torch.onnx.name_scopes"])
     else:
         scopes = str(node.name or "").split("/")
     return next((scope for scope in reversed(scopes) if scope and scope in known), "")

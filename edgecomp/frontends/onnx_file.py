@@ -27,6 +27,7 @@ from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
 from edgecomp.frontends.dynamic_shapes import fix_shapes, resolve_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
+from edgecomp.frontends.naming import mark_modules
 from edgecomp.frontends.opsets import lower_opset
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
@@ -71,6 +72,7 @@ def load_onnx(
         proto = onnx.inliner.inline_local_functions(proto)
     model = ir.from_proto(proto)
     graph = model.graph
+    mark_modules(graph)
     # Before IR version 4 every weight was an input too, and some exporters still write that.
     for index in reversed(range(len(graph.inputs))):
         if graph.inputs[index].name in graph.initializers:

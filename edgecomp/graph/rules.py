@@ -71,6 +71,9 @@ def apply_rules(model: ir.Model) -> bool:
                     for key, value in old.metadata_props.items():
                         new.metadata_props.setdefault(key, value)
             removed = found.match.nodes if rule.remove_nodes else []
+            names = {old.op_type: old.name for old in removed}
+            for new in found.new_nodes:
+                new.name = new.name or names.pop(new.op_type, None)
             ir.convenience.replace_nodes_and_values(
                 graph, node, removed, found.new_nodes, found.match.outputs, found.new_outputs
             )
