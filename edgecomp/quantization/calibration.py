@@ -197,19 +197,17 @@ def _instrument(
     values = {value.name: value for value in graph.inputs}
     values |= {value.name: value for node in graph for value in node.outputs}
     added = _Adder(graph)
-    one = added.constant("edgecomp_one", [1])
     minima, maxima, sampled, sizes = [], [], [], []
-    for index, name in enumerate(tensors):
+    for name in tensors:
         value = values[name]
         size = math.prod(shape_of(value))
         stride = _stride(size, samples)
         sizes.append(len(range(0, size, stride)))
-        flat = added.node("Reshape", [value, added.constant(f"edgecomp_flat_{index}", [-1])])
-        minima.append(added.node("Reshape", [added.node("ReduceMin", [flat]), one]))
-        maxima.append(added.node("Reshape", [added.node("ReduceMax", [flat]), one]))
-        bounds = [added.constant(f"edgecomp_{part}_{index}", [at]) for part, at in (("start", 0), ("end", size))]
-        axis, step = (added.constant(f"edgecomp_{part}_{index}", [at]) for part, at in (("axis", 0), ("step", stride)))
-        sampled.append(added.node("Slice", [flat, *bounds, axis, step]) if stride > 1 else flat)
+        flat = added.node("Reshape", [value, added.integers(-1)])
+        minima.append(added.node("Reshape", [added.node("ReduceMin", [flat]), added.integers(1)]))
+        maxima.append(added.node("Reshape", [added.node("ReduceMax", [flat]), added.integers(1)]))
+        bounds = [added.integers(number) for number in (0, size, 0, stride)]  # start, end, axis, step
+        sampled.append(added.node("Slice", [flat, *bounds]) if stride > 1 else flat)
     means = [_add_channel_mean(added, values[name]) for name in channel_means]
     graph.outputs.clear()
     for name, parts in ((_MINIMA, minima), (_MAXIMA, maxima), (_SAMPLES, sampled), (_MEANS, means)):
@@ -224,9 +222,9 @@ def _instrument(
 def _add_channel_mean(added: _Adder, value: ir.Value) -> ir.Value:
     """The mean over all dimensions but 1: first within each sample's channel, which is contiguous."""
     batch, channels, *_ = shape_of(value)
-    rows = added.node("Reshape", [value, added.constant(f"{value.name}/edgecomp_rows", [batch, channels, -1])])
-    within = added.node("ReduceMean", [rows, added.constant(f"{value.name}/edgecomp_last", [2])], keepdims=0)
-    return added.node("ReduceMean", [within, added.constant(f"{value.name}/edgecomp_first", [0])], keepdims=0)
+    rows = added.node("Reshape", [value, added.integers(batch, channels, -1)])
+    within = added.node("ReduceMean", [rows, added.integers(2)], keepdims=0)
+    return added.node("ReduceMean", [within, added.integers(0)], keepdims=0)
 
 
 def _stride(size: int, samples: int) -> int:
@@ -237,7 +235,7 @@ def _stride(size: int, samples: int) -> int:
 
 
 class _Adder:
-    """Appends nodes and constants to a graph."""
+    """Appends nodes to a graph, and integer constants, each once."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
@@ -247,7 +245,9 @@ class _Adder:
         self._graph.append(node)
         return node.outputs[0]
 
-    def constant(self, name: str, numbers: list[int]) -> ir.Value:
-        value = ir.Value(name=name, const_value=ir.tensor(np.array(numbers, np.int64), name=name))
-        self._graph.register_initializer(value)
-        return value
+    def integers(self, *numbers: int) -> ir.Value:
+        name = "/".join(("edgecomp", *map(str, numbers)))
+        if name not in self._graph.initializers:
+            tensor = ir.Tensor(np.array(numbers, np.int64), name=name)
+            self._graph.register_initializer(ir.Value(name=name, const_value=tensor))
+        return self._graph.initializers[name]
