@@ -366,12 +366,15 @@ class _Job:
         able = [name for name in self._recipe.formats if not problems[name]]
         others = set(available_formats()) - set(problems)
         able = able or sorted(name for name in others if not load_converter(name).check(model, options))
-        cures = dict.fromkeys(problem.cure for found in problems.values() for problem in found)
+        cures = list(dict.fromkeys(problem.cure for found in problems.values() for problem in found))
+        if able:
+            left_out = f"write only what can take the model: --formats {','.join(able)}"
+            cures = [left_out, *(cure for cure in cures if "--formats" not in cure)]
         raise UnsupportedOperatorError(
             self._source.name,
             expected=f"operators that {', '.join(self._recipe.formats)} can all express",
             actual="; ".join(f"{name}: {_listing(found, model)}" for name, found in problems.items() if found),
-            cure=f"write only what can take the model: --formats {','.join(able)}" if able else "; ".join(cures),
+            cure="; or ".join(cures),
         )
 
     def _convert(self, model: CompressedModel, folder: Path) -> dict[str, Conversion]:

@@ -26,7 +26,7 @@ def run(
     source: Annotated[
         str, typer.Argument(metavar="MODEL", help="model.onnx, program.pt2, task.py or module:function.")
     ],
-    to: Annotated[str, typer.Option(help="Comma-separated formats.")] = "tflite,onnxruntime,mnn",
+    to: Annotated[str, typer.Option("--to", "--formats", help="Comma-separated formats.")] = "tflite,onnxruntime,mnn",
     precision: Precision = "fp32",
     output: Output = None,
     target: Annotated[str, typer.Option(help="The device that artifacts are written for.")] = "generic-arm64",

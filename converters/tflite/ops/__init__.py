@@ -12,4 +12,6 @@ from edgecomp.converters.tflite.lowering import LoweringFunction
 
 LOWERINGS: dict[str, LoweringFunction] = {}
 for _module in pkgutil.iter_modules(__path__):
-    LOWERINGS |= getattr(importlib.import_module(f"{__name__}.{_module.name}"), "LOWERINGS", {})
+    _table = getattr(importlib.import_module(f"{__name__}.{_module.name}"), "LOWERINGS", {})
+    assert not LOWERINGS.keys() & _table.keys(), f"{_module.name}: an operator has two entries"
+    LOWERINGS |= _table

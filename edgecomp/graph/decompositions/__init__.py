@@ -12,4 +12,6 @@ from edgecomp.graph.decompositions.pieces import Decomposition
 
 DECOMPOSITIONS: dict[str, Decomposition] = {}
 for _module in pkgutil.iter_modules(__path__):
-    DECOMPOSITIONS |= getattr(importlib.import_module(f"{__name__}.{_module.name}"), "DECOMPOSITIONS", {})
+    _table = getattr(importlib.import_module(f"{__name__}.{_module.name}"), "DECOMPOSITIONS", {})
+    assert not DECOMPOSITIONS.keys() & _table.keys(), f"{_module.name}: an operator has two entries"
+    DECOMPOSITIONS |= _table

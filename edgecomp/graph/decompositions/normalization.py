@@ -48,17 +48,6 @@ def batch_norm(pieces: Pieces) -> Sequence[ir.Value | None]:
     return [pieces("Add", result, bias)]
 
 
-def lp_norm(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """LpNormalization: x / |x|, where a vector of zeros stays one."""
-    source = pieces.input(0)
-    axes = [pieces.integer("axis", -1) % len(pieces.shape(source))]
-    if pieces.integer("p", 2) == 1:
-        size = pieces.reduce("ReduceSum", pieces("Abs", source), axes)
-    else:
-        size = pieces("Sqrt", pieces.reduce("ReduceSum", pieces("Mul", source, source), axes))
-    return [pieces("Div", source, pieces("Max", size, float(np.finfo(np.float32).tiny)))]
-
-
 def local_response_norm(pieces: Pieces) -> Sequence[ir.Value | None]:
     """LRN (Krizhevsky et al., 2012): the sum of squares over neighbouring channels, as a sum of slices."""
     source = pieces.input(0)
@@ -114,7 +103,6 @@ DECOMPOSITIONS: dict[str, Decomposition] = {
     "BatchNormalization": batch_norm,
     "InstanceNormalization": instance_norm,
     "LRN": local_response_norm,
-    "LpNormalization": lp_norm,
     "RMSNormalization": root_mean_square_norm,
     "SimplifiedLayerNormalization": root_mean_square_norm,
     "SkipLayerNormalization": skip_layer_norm,
