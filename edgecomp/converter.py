@@ -71,10 +71,12 @@ class Conversion:
     Attributes:
         path: The artifact.
         islands: The nodes of a quantized model that it computes in float.
+        notes: Choices that were made for the user, as whole sentences.
     """
 
     path: Path
     islands: tuple[FloatIsland, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Predictor(Protocol):

@@ -56,6 +56,7 @@ def build(
             "metric": verification.metric,
             "tolerance": asdict(verification.tolerance),
             "verdicts": [asdict(verdict) for verdict in verification.verdicts],
+            "sizes": [asdict(entry) for entry in verification.sizes],
             "between": [
                 {"artifacts": list(pair), "comparisons": [asdict(entry) for entry in entries]}
                 for pair, entries in verification.between.items()

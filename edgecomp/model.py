@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from edgecomp.precision import Precision
 from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.shapes import InputShapes
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,15 @@ class CompressedModel:
             the weight is listed computes in float with the numbers that the integers stand for.
         provenance: Every step so far.
         precision: What was asked of the artifacts; what is in `graph` and `quantization` has been prepared for it.
+        dynamic: Which dimensions of the inputs and outputs are dynamic; None when none is. The graph holds for any
+            size of these, and its shapes are those at the example sizes.
     """
 
     graph: ir.Model
     quantization: Mapping[str, QuantizationParameters] = field(default_factory=dict)
     provenance: tuple[Step, ...] = ()
     precision: Precision = "fp32"
+    dynamic: InputShapes | None = None
 
     @property
     def weights_only(self) -> bool:

@@ -28,7 +28,7 @@ class Original:
 
     def __init__(self, source: Source, model: CompressedModel, *, checked: int = 8, threads: int = 1) -> None:
         self._source = source
-        self._graph = Simulation(CompressedModel(model.graph), threads=threads)
+        self._graph = Simulation(CompressedModel(model.graph, dynamic=model.dynamic), threads=threads)
         self._names = [value.name or "" for value in model.graph.graph.outputs]
         self._left = checked
 

@@ -27,6 +27,7 @@ from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
 from edgecomp.graph.absorb import absorb_quantization
+from edgecomp.graph.dynamic import simplify_dynamic
 from edgecomp.graph.query import describe
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
@@ -38,9 +39,11 @@ from edgecomp.quantization.static import StaticQuantization, quantize_static
 from edgecomp.quantization.weights import quantize_weights
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Samples, Unlabelled
+from edgecomp.shapes import Shapes
+from edgecomp.size_verification import verify_sizes
 from edgecomp.target import TargetProfile, load_target
 from edgecomp.threads import one_torch_thread
-from edgecomp.verification import Tolerance, Verification, verify
+from edgecomp.verification import Metric, Tolerance, Verification, verify
 
 if TYPE_CHECKING:
     import torch
@@ -79,7 +82,7 @@ def compress(
     *,
     recipe: Recipe | None = None,
     example_inputs: Any = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes | None = None,
     calibration: Data | None = None,
     evaluation: Data | None = None,
     preprocess: str | None = None,
@@ -125,7 +128,7 @@ def forecast(
     *,
     recipe: Recipe | None = None,
     example_inputs: Any = None,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes | None = None,
     calibration: Data | None = None,
     preprocess: str | None = None,
     progress: Progress = lambda stage, done, total: None,
@@ -152,7 +155,7 @@ def _plan(target: str | Path | TargetProfile, recipe: Recipe | None) -> tuple[Ta
 def _load(
     source: str | Path | torch.nn.Module | Source,
     recipe: Recipe,
-    shapes: Mapping[str, tuple[int, ...]] | None,
+    shapes: Shapes | None,
     example_inputs: Any,
     calibration: Data | None,
     evaluation: Data | None,
@@ -275,8 +278,10 @@ class _Job:
 
     def _simplified(self) -> CompressedModel:
         self._progress("simplify", 0, 1)
-        raw = CompressedModel(self._source.graph, provenance=(self._source.step,))
-        model = simplify(absorb_quantization(raw))
+        raw = CompressedModel(self._source.graph, provenance=(self._source.step,), dynamic=self._source.dynamic)
+        absorbed = absorb_quantization(raw)
+        model = simplify(absorbed) if raw.dynamic is None else simplify_dynamic(absorbed, self._source.inputs)
+        self._notes.extend(model.provenance[-1].facts.get("notes", ()))
         self._progress("simplify", 1, 1)
         return model
 
@@ -385,26 +390,39 @@ class _Job:
             converter = load_converter(name)
             conversions[name] = converter.convert(model, folder / f"model{converter.suffixes[0]}", options)
         self._progress("convert", len(conversions), len(conversions))
+        self._notes.extend(note for conversion in conversions.values() for note in conversion.notes)
         return conversions
 
     def _verify(
         self, float_model: CompressedModel, model: CompressedModel, artifacts: Sequence[Path], samples: Samples
     ) -> Verification:
         self._progress("verify", 0, 1)
-        with one_torch_thread():
+        graph = model.graph.graph
+        names = [[value.name or "" for value in values] for values in (graph.inputs, graph.outputs)]
+        # A source that is quantized itself is its own reference: its float graph computes something else.
+        original = self._source.reference if float_model.quantization else Original(self._source, float_model).run
+        simulation = Simulation(model, threads=1).run if model.precision != "fp32" else None
+
+        def run(paths: Sequence[Path], batches: Samples, metric: Metric | None = None) -> Verification:
             return verify(
-                artifacts,
-                # A source that is quantized itself is its own reference: its float graph computes something else.
-                self._source.reference if float_model.quantization else Original(self._source, float_model).run,
-                Simulation(model, threads=1).run if model.precision != "fp32" else None,
-                samples,
-                inputs=[value.name or "" for value in model.graph.graph.inputs],
-                outputs=[value.name or "" for value in model.graph.graph.outputs],
+                paths,
+                original,
+                simulation,
+                batches,
+                inputs=names[0],
+                outputs=names[1],
                 steps=output_steps(model),
-                metric=self._source.metric,
+                metric=metric,
                 tolerance=self._tolerance.promised(model.precision),
                 progress=lambda done, total: self._progress("verify", done, total),
             )
+
+        with one_torch_thread():
+            found = run(artifacts, samples, self._source.metric)
+            if model.dynamic is None:
+                return found
+            example = found.example["inputs"]
+            return replace(found, sizes=verify_sizes(run, artifacts, found.interfaces, model.dynamic, example))
 
     def _rejection(self, verification: Verification, kept: Path) -> VerificationError:
         first, *others = verification.violations

@@ -62,6 +62,20 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class SizeVerdict:
+    """What was measured at another size of the dynamic dimensions than the example's."""
+
+    sizes: Mapping[str, int]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """Everything that is out of tolerance."""
+        place = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return tuple(f"{each.name} at {place}: {text}" for each in self.verdicts for text in each.violations)
+
+
+@dataclass(frozen=True)
 class Verification:
     """The agreement matrix, and what it rests on.
 
@@ -72,6 +86,7 @@ class Verification:
         between: Comparisons of each pair of artifacts, by their file names.
         tolerance: What the artifacts were held to.
         interfaces: File name -> how the artifact stores its inputs and outputs.
+        sizes: What was measured at other sizes; empty for a model without dynamic dimensions.
         example: The first batch: "inputs", "original" and each file name -> arrays by name, as the source has them.
     """
 
@@ -82,11 +97,13 @@ class Verification:
     tolerance: Tolerance = field(default_factory=Tolerance)
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     example: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
+    sizes: tuple[SizeVerdict, ...] = ()
 
     @property
     def violations(self) -> tuple[str, ...]:
         """Everything that is out of tolerance."""
-        return tuple(f"{verdict.name}: {text}" for verdict in self.verdicts for text in verdict.violations)
+        own = (f"{verdict.name}: {text}" for verdict in self.verdicts for text in verdict.violations)
+        return (*own, *(text for each in self.sizes for text in each.violations))
 
 
 def verify(

@@ -38,8 +38,10 @@ class MnnConverter:
         """The nodes that MNN cannot express; empty when `convert` will succeed."""
         from edgecomp.converters.mnn.lowering import lower
         from edgecomp.converters.mnn.operators import unsupported_nodes
+        from edgecomp.graph.dynamic import bind
 
-        return unsupported_nodes(model, options, lower(model))
+        static = bind(model)
+        return unsupported_nodes(static, options, lower(static))
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes `model` to `path` (see `convert.convert`)."""

@@ -12,18 +12,21 @@ from typing import Any
 import onnx_ir as ir
 
 from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
-from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.operators import unsupported_nodes
+from edgecomp.converters.mnn.overlay import lower_any
 from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization, weight_parameters
 from edgecomp.converters.mnn.precision import is_plumbing, runs_in_int8
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
+from edgecomp.graph.border import border_shape
 from edgecomp.graph.modules import modules_beyond_names
+from edgecomp.graph.query import shape_of
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import fused_activation, runs_in_integers
+from edgecomp.shapes import InputShapes
 
 _TIMEOUT = 600.0
 _ACTIVATIONS = frozenset({"ReLU", "ReLU6"})
@@ -36,7 +39,7 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
         UnsupportedOperatorError: MNN cannot express a node.
         ConversionError: MNN's converter failed, or left in float what it can compute in integers.
     """
-    lowered = lower(model)
+    lowered, shapes, notes = lower_any(model)
     for problem in unsupported_nodes(model, options, lowered):
         raise UnsupportedOperatorError(
             f"{problem.op_type} {problem.node!r} for MNN",
@@ -44,17 +47,18 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
             actual=problem.reason,
             cure=problem.cure,
         )
-    interface = _interface(model)
+    interface = _interface(model, shapes)
     with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as name:
         folder = Path(name)
         net, layers = _convert_in(folder, model, lowered, str(path))
         artifact = rewrite(net, code=interface.to_json(), quantization=net.quantization)
         finished = folder / "finished.mnn"
         finished.write_bytes(artifact)
-        integer = _check(finished, interface, layers, str(path))
+        examples = {value.name or "": list(shape_of(value)) for value in model.graph.graph.inputs}
+        integer = _check(finished, examples, layers, str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(artifact)
-    return Conversion(path, islands=_islands(model, lowered, net, integer))
+    return Conversion(path, _islands(model, lowered, net, integer), notes)
 
 
 def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> tuple[Net, frozenset[str]]:
@@ -108,22 +112,25 @@ def _mnnconvert(
     return read_net(target)
 
 
-def _check(path: Path, interface: Interface, layers: frozenset[str], subject: str) -> frozenset[str] | None:
+def _check(path: Path, shapes: dict[str, list[int]], layers: frozenset[str], subject: str) -> frozenset[str]:
     """Runs the file in a process of its own: MNN ignores what it cannot match, and crashes on what it cannot run.
 
+    Args:
+        path: The file.
+        shapes: Of the inputs, dynamic ones at their example size.
+        layers: The names of the ops that are to run in int8.
+        subject: The artifact, for messages.
+
     Returns:
-        The names of the ops that ran in int8; None where the inputs have no fixed shapes, and nothing ran.
+        The names of the ops that ran in int8.
     """
-    shapes = {item.name: list(item.shape) for item in interface.inputs}
-    if any(None in shape for shape in shapes.values()):
-        shapes = {}
     integer = run_isolated(
         "edgecomp.converters.mnn.toolchain:trace", subject=subject, timeout=_TIMEOUT, path=str(path), shapes=shapes
     )
-    missing = sorted(layers - set(integer)) if shapes else []
+    missing = sorted(layers - set(integer))
     if missing:
         raise _left_in_float(subject, ", ".join(missing))
-    return frozenset(integer) if shapes else None
+    return frozenset(integer)
 
 
 def _left_in_float(subject: str, what: str) -> ConversionError:
@@ -159,20 +166,23 @@ def _islands(
     )
 
 
-def _interface(model: CompressedModel) -> Interface:
+def _interface(model: CompressedModel, shapes: InputShapes | None) -> Interface:
     graph = model.graph.graph
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+
+    def describe(value: ir.Value) -> TensorInterface:
+        return _tensor_interface(value, border_shape(value, shapes))
+
     return Interface(
-        tuple(map(_tensor_interface, inputs)),
-        tuple(map(_tensor_interface, graph.outputs)),
+        tuple(map(describe, inputs)),
+        tuple(map(describe, graph.outputs)),
         modules_beyond_names(graph),
         model.precision,
     )
 
 
-def _tensor_interface(value: ir.Value) -> TensorInterface:
+def _tensor_interface(value: ir.Value, shape: tuple[int | None, ...]) -> TensorInterface:
     dtype = "float32" if value.dtype is None else str(value.dtype.numpy())
     # MNN has one float and one integer type at its border.
     stored = "int32" if (value.dtype is not None and value.dtype.is_integer()) or dtype == "bool" else "float32"
-    shape = () if value.shape is None else tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorInterface(value.name or "", stored, shape, source_dtype=dtype)

@@ -7,8 +7,9 @@ import onnx_ir as ir
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.onnxruntime.half import to_half
 from edgecomp.converters.onnxruntime.weights import multiplies_integers, with_integer_weights
+from edgecomp.graph.border import border_shape
 from edgecomp.graph.modules import modules_beyond_names
-from edgecomp.graph.query import is_float, shape_of
+from edgecomp.graph.query import is_float
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
@@ -76,7 +77,7 @@ def interface(model: CompressedModel, graph: ir.Model) -> Interface:
         return TensorInterface(
             source.name,
             stored.dtype.numpy().name,
-            shape_of(source),
+            border_shape(source, model.dynamic),
             scale=None if parameters is None else float(parameters.scale),
             zero_point=None if parameters is None else int(parameters.zero_point) + (128 if unsigned else 0),
             source_dtype=source.dtype.numpy().name,

@@ -31,16 +31,17 @@ class TfliteConverter:
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
         """The nodes that have no lowering."""
         from edgecomp.converters.tflite.convert import check
+        from edgecomp.graph.dynamic import bind
 
-        return check(model)
+        return check(bind(model))
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes a `.tflite` file."""
-        from edgecomp.converters.tflite.convert import convert
+        from edgecomp.converters.tflite.file import write
 
-        content, islands = convert(model, options)
+        content, islands, notes = write(model, options)
         path.write_bytes(content)
-        return Conversion(path, islands)
+        return Conversion(path, islands, notes)
 
     def open(self, path: Path, threads: int = 1) -> LiteRtPredictor:
         """Loads a model for running with XNNPACK."""

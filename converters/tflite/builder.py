@@ -46,6 +46,7 @@ class Tensor:
         dtype: numpy dtype name, or "int4", whose data are int8 until they are written.
         quantization: Parameters of an integer tensor that stands for real numbers; `axis` counts stored dimensions.
         data: The array of a constant, None for an activation.
+        signature: The shape with -1 for dynamic dimensions, where there are any.
     """
 
     name: str
@@ -53,7 +54,11 @@ class Tensor:
     dtype: str
     quantization: QuantizationParameters | None = None
     data: npt.NDArray[Any] | None = None
+    signature: tuple[int, ...] | None = None
 
+
+#: The key of the signature that an interpreter runs when it is not asked for another.
+SIGNATURE = "serving_default"
 
 #: A name and the tensor that goes by it.
 Border = tuple[str, Tensor]
@@ -71,7 +76,7 @@ class Operator:
 
 
 @dataclass(frozen=True)
-class _Subgraph:
+class Subgraph:
     """One function of the file being written: what runs, and what goes in and out."""
 
     name: str
@@ -88,7 +93,7 @@ class Builder:
         self._makers: dict[Tensor, Operator] = {}
         self._names: dict[str, int] = {} if parent is None else parent._names
         self._constants: dict[tuple[Any, ...], Tensor] = {} if parent is None else parent._constants
-        self._subgraphs: list[_Subgraph] = [] if parent is None else parent._subgraphs
+        self.subgraphs: list[Subgraph] = [] if parent is None else parent.subgraphs
 
     def tensor(
         self, name: str, shape: Sequence[int], dtype: str, quantization: QuantizationParameters | None = None
@@ -134,16 +139,17 @@ class Builder:
             outputs: The model's outputs likewise; one tensor may be given out more than once.
             metadata: Named buffers.
         """
-        return _Writer([self._finished("main", inputs, outputs), *self._subgraphs], metadata).write()
+        return write_file({SIGNATURE: self.finished("main", inputs, outputs)}, self.subgraphs, metadata)
 
     def finish_subgraph(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
         """Adds what this builder has collected to the file as a subgraph; returns its index there."""
         borders = ([(tensor.name, tensor) for tensor in tensors] for tensors in (inputs, outputs))
-        self._subgraphs.append(self._finished(self._unique(name), *borders))
-        return len(self._subgraphs)
+        self.subgraphs.append(self.finished(self._unique(name), *borders))
+        return len(self.subgraphs)
 
-    def _finished(self, name: str, inputs: Sequence[Border], outputs: Sequence[Border]) -> _Subgraph:
-        return _Subgraph(name, self._alive([tensor for _, tensor in outputs]), inputs, outputs)
+    def finished(self, name: str, inputs: Sequence[Border], outputs: Sequence[Border]) -> Subgraph:
+        """What this builder has collected, without the operators that nothing reads."""
+        return Subgraph(name, self._alive([tensor for _, tensor in outputs]), inputs, outputs)
 
     def _alive(self, outputs: Any) -> list[Operator]:
         """The operators that something reads."""
@@ -161,11 +167,25 @@ class Builder:
         return self._unique(f"{name}_{count}") if count else name
 
 
-class _Writer:
-    """Packs subgraphs, the main one first; constants that several of them read share a buffer."""
+def write_file(mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metadata: Mapping[str, bytes]) -> bytes:
+    """The bytes of a file.
 
-    def __init__(self, subgraphs: Sequence[_Subgraph], metadata: Mapping[str, bytes]) -> None:
-        self._subgraphs, self._metadata = subgraphs, metadata
+    Args:
+        mains: Signature -> what it runs; an interpreter that is not asked for one runs the first.
+        others: What the mains' operators call, by the index that `finish_subgraph` gave.
+        metadata: Named buffers.
+    """
+    return _Writer(mains, others, metadata).write()
+
+
+class _Writer:
+    """Packs subgraphs, the first main one first; constants that several of them read share a buffer."""
+
+    def __init__(
+        self, mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metadata: Mapping[str, bytes]
+    ) -> None:
+        first, *more = mains.values()
+        self._mains, self._subgraphs, self._metadata = mains, [first, *others, *more], metadata
         # Buffer 0 is the empty buffer of every activation.
         self._buffers: list[Any] = [schema.BufferT()]
         self._filled: dict[Tensor, int] = {}
@@ -182,10 +202,12 @@ class _Writer:
         model.version = 3
         model.description = b"edgecomp"
         model.operatorCodes = [self._code(*code) for code in codes]
-        main, *others = self._subgraphs
-        model.subgraphs = [self._subgraph(main)]
-        model.signatureDefs = [self._signature(main)]
-        model.subgraphs.extend(self._subgraph(other) for other in others)
+        model.subgraphs, model.signatureDefs = [], []
+        keys = {id(main): key for key, main in self._mains.items()}
+        for index, subgraph in enumerate(self._subgraphs):
+            model.subgraphs.append(self._packed_subgraph(subgraph))
+            if id(subgraph) in keys:
+                model.signatureDefs.append(self._signature(keys[id(subgraph)], index, subgraph))
         model.metadata = [self._metadata_entry(*item) for item in self._metadata.items()]
         model.buffers = self._buffers
         size = sum(tensor.data.nbytes for tensor in self._filled if tensor.data is not None)
@@ -193,7 +215,7 @@ class _Writer:
         packer.Finish(model.Pack(packer), file_identifier=b"TFL3")
         return bytes(packer.Output())
 
-    def _subgraph(self, subgraph: _Subgraph) -> Any:
+    def _packed_subgraph(self, subgraph: Subgraph) -> Any:
         self._tensors, self._packed = {}, []
         graph = schema.SubGraphT()
         graph.name = subgraph.name.encode()
@@ -216,6 +238,7 @@ class _Writer:
         packed = schema.TensorT()
         packed.name = tensor.name.encode()
         packed.shape = list(tensor.shape)
+        packed.shapeSignature = None if tensor.signature is None else list(tensor.signature)
         packed.type = TENSOR_TYPES[tensor.dtype]
         packed.hasRank = True
         packed.buffer = self._buffer_of(tensor)
@@ -273,10 +296,10 @@ class _Writer:
         packed.version = version
         return packed
 
-    def _signature(self, main: _Subgraph) -> Any:
+    def _signature(self, key: str, index: int, main: Subgraph) -> Any:
         signature = schema.SignatureDefT()
-        signature.signatureKey = b"serving_default"
-        signature.subgraphIndex = 0
+        signature.signatureKey = key.encode()
+        signature.subgraphIndex = index
         for tensors, field in ((main.inputs, "inputs"), (main.outputs, "outputs")):
             maps = []
             for name, tensor in dict(tensors).items():

@@ -1,44 +1,65 @@
-"""Graph and quantization table -> the bytes of a `.tflite` file."""
+"""Graph and quantization table -> the operators of a `.tflite` file, for a graph with static shapes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
-from edgecomp.converters.tflite.builder import TENSOR_TYPES, Tensor
+from edgecomp.converters.tflite.builder import TENSOR_TYPES, Border, Builder, Subgraph, Tensor
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
 from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited, type_of
 from edgecomp.converters.tflite.ops import LOWERINGS
-from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.graph.decompose import decomposable, decompose
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import WHOLE_KEY, describe, is_constant, is_float, origin, shape_of
-from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+from edgecomp.interface import Interface, TensorInterface
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import stays_in_float
 
 #: What is written with simpler operators first.
 DECOMPOSED = (decomposable() - LOWERINGS.keys()) | {"Loop"}
 
 
-#: Tells XNNPACK that it may compute in float16 where the processor can.
-HALF_IS_ENOUGH = {"reduced_precision_support": b"fp16accfp16"}
+@dataclass(frozen=True)
+class Lowered:
+    """A graph in TFLite's operators.
+
+    Attributes:
+        builder: What made them.
+        inputs: The inputs' tensors, by name.
+        outputs: The outputs' tensors, by name.
+        interface: How these stand for the graph's inputs and outputs.
+        islands: The nodes of a quantized model that are computed in float.
+    """
+
+    builder: Builder
+    inputs: tuple[Border, ...]
+    outputs: tuple[Border, ...]
+    interface: Interface
+    islands: tuple[FloatIsland, ...]
+
+    def subgraph(self) -> Subgraph:
+        """What there is to write."""
+        return self.builder.finished("main", self.inputs, self.outputs)
 
 
-def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tuple[FloatIsland, ...]]:
+def lower_graph(model: CompressedModel, options: ConversionOptions, parent: Builder | None = None) -> Lowered:
     """Lowers every node in turn.
 
-    Returns:
-        The file's bytes, and the nodes of a quantized model that are computed in float.
+    Args:
+        model: With static shapes.
+        options: Of the conversion.
+        parent: The builder of another graph of the same file.
 
     Raises:
         UnsupportedOperatorError: A node has no lowering.
     """
     model = decompose(model, DECOMPOSED)
     lowering = Lowering(model, _lower)
+    lowering.builder = Builder(parent)
     graph = model.graph.graph
     inputs = [_add_input(lowering, value, options) for value in graph.inputs]
     islands: dict[tuple[str, str], str] = {}
@@ -55,15 +76,13 @@ def convert(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, 
         modules_beyond_names(graph),
         model.precision,
     )
-    metadata = {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()}
-    if model.precision == "fp16" and not any(map(stays_in_float, graph)):
-        metadata |= HALF_IS_ENOUGH
-    content = lowering.builder.finish(
-        [(value.name or "", tensor) for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)],
-        [(value.name or "", tensor) for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)],
-        metadata,
+    return Lowered(
+        lowering.builder,
+        tuple((value.name or "", tensor) for value, (tensor, _) in zip(graph.inputs, inputs, strict=True)),
+        tuple((value.name or "", tensor) for value, (tensor, _) in zip(graph.outputs, outputs, strict=True)),
+        interface,
+        tuple(FloatIsland(*place, reason) for place, reason in islands.items()),
     )
-    return seal(content), tuple(FloatIsland(*place, reason) for place, reason in islands.items())
 
 
 def _computes_in_float(node: ir.Node) -> bool:

@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter
 
 from edgecomp.converter import Array
 from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
-from edgecomp.errors import ConversionError
+from edgecomp.errors import ConversionError, DataError
 from edgecomp.isolation import run_isolated
 
 #: Seconds that the trial run of a file that is not our own may take.
@@ -32,15 +32,61 @@ class LiteRtPredictor:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise unreadable(path, error) from None
-        self._inputs: list[Any] = self._interpreter.get_input_details()
-        self._outputs: list[Any] = self._interpreter.get_output_details()
+        self._shapes: list[tuple[int, ...]] = []
+        self._look()
+        keys = self._interpreter.get_signature_list() if len(model.subgraphs) > 1 else ()
+        self._signatures = [self._interpreter.get_signature_runner(key) for key in keys]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Invokes the interpreter once."""
+        """Invokes the interpreter once, on inputs of any size that the file allows.
+
+        Raises:
+            DataError: The file has other sizes.
+        """
+        if len(self._signatures) > 1:
+            return self._run_signature(inputs)
+        if [array.shape for array in inputs] != self._shapes:
+            self._resize(inputs)
         for details, array in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(details["index"], np.asarray(array, order="C"))
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(details["index"]) for details in self._outputs]
+
+    def _look(self) -> None:
+        self._inputs: list[Any] = self._interpreter.get_input_details()
+        self._outputs: list[Any] = self._interpreter.get_output_details()
+        self._shapes = [tuple(details["shape"].tolist()) for details in self._inputs]
+
+    def _resize(self, inputs: Sequence[Array]) -> None:
+        for details, array, shape in zip(self._inputs, inputs, self._shapes, strict=True):
+            if array.shape != shape:
+                self._interpreter.resize_tensor_input(details["index"], array.shape)
+        try:
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise _size_error(inputs, str(error)) from None
+        self._look()
+
+    def _run_signature(self, inputs: Sequence[Array]) -> list[Array]:
+        """The signature that has the inputs' shapes."""
+        feeds = {spec.name: np.asarray(array, order="C") for spec, array in zip(self.inputs, inputs, strict=True)}
+        known = []
+        for runner in self._signatures:
+            details = runner.get_input_details()
+            known.append({name: tuple(each["shape"].tolist()) for name, each in details.items()})
+            if all(known[-1][name] == array.shape for name, array in feeds.items()):
+                results = runner(**feeds)
+                return [results[spec.name] for spec in self.outputs]
+        raise _size_error(inputs, f"signatures for {'; '.join(str(list(shapes.values())) for shapes in known)}")
+
+
+def _size_error(inputs: Sequence[Array], actual: str) -> DataError:
+    return DataError(
+        f"inputs of shape {', '.join(str(array.shape) for array in inputs)}",
+        expected="a size that the file was made for",
+        actual=actual,
+        cure="give another size, or convert the model again with --shape for this one",
+    )
 
 
 def _try_elsewhere(path: Path) -> None:

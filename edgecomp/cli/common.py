@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edgecomp.errors import EdgecompError, InputError, PromiseError
+from edgecomp.errors import EdgecompError, PromiseError
 
 Parameters = ParamSpec("Parameters")
 
@@ -159,30 +159,6 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[stage], completed=done, total=total)
 
         yield move
-
-
-def parse_shapes(options: list[str] | None) -> dict[str, tuple[int, ...]] | None:
-    """`NAME=1x3x224x224` options as a mapping.
-
-    Raises:
-        InputError: One is of another form.
-    """
-    shapes = {}
-    for option in options or ():
-        name, _, sizes = option.rpartition("=")
-        try:
-            shape = tuple(int(size) for size in sizes.split("x"))
-        except ValueError:
-            shape = ()
-        if not name or not shape or min(shape) < 1:
-            raise InputError(
-                f"--shape {option}",
-                expected="an input's name and positive sizes, such as image=1x3x224x224",
-                actual=repr(option),
-                cure="correct the option; `edgecomp inspect` lists the inputs of an .onnx file",
-            )
-        shapes[name] = shape
-    return shapes or None
 
 
 def kilobytes(size: int) -> str:

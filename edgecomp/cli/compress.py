@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, parse_shapes, progress_bar, samples
+from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, progress_bar, samples
 from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def run(
     """Compress a model for a device and write verified artifacts."""
     from edgecomp.pipeline import compress
     from edgecomp.recipe import default_recipe, load_recipe
+    from edgecomp.shapes import parse_shapes
     from edgecomp.target import load_target
     from edgecomp.verification import Tolerance
 
@@ -76,7 +77,7 @@ def run(
             profile,
             output or default_folder(source, profile.name),
             recipe=plan,
-            shapes=parse_shapes(shape),
+            shapes=parse_shapes(shape or ()),
             calibration=calibration,
             evaluation=evaluation,
             preprocess=preprocess,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from edgecomp.cli.check import show_forecast
-from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, parse_shapes, progress_bar
+from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, progress_bar
 from edgecomp.cli.compress import (
     Calibration,
     IoDtype,
@@ -44,6 +44,7 @@ def run(
     """Convert a model and check that the artifacts compute the same."""
     from edgecomp.pipeline import compress, forecast
     from edgecomp.recipe import default_recipe
+    from edgecomp.shapes import parse_shapes
     from edgecomp.target import load_target
 
     profile = load_target(target)
@@ -61,7 +62,7 @@ def run(
                 source,
                 profile,
                 recipe=plan,
-                shapes=parse_shapes(shape),
+                shapes=parse_shapes(shape or ()),
                 calibration=calibration,
                 preprocess=preprocess,
                 progress=progress,
@@ -73,7 +74,7 @@ def run(
             profile,
             output or default_folder(source),
             recipe=plan,
-            shapes=parse_shapes(shape),
+            shapes=parse_shapes(shape or ()),
             calibration=calibration,
             preprocess=preprocess,
             progress=progress,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends.source import Source
+from edgecomp.shapes import Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +22,7 @@ _PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".th", 
 def load_source(
     source: str | Path | torch.nn.Module,
     *,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes | None = None,
     example_inputs: Any = None,
 ) -> Source:
     """Loads a model from any of its forms.
@@ -94,7 +94,7 @@ def _check_file(path: Path) -> None:
         )
 
 
-def _load_object(source: object, shapes: Mapping[str, tuple[int, ...]] | None, example_inputs: Any) -> Source:
+def _load_object(source: object, shapes: Shapes | None, example_inputs: Any) -> Source:
     # Nobody can hold a torch module without having imported torch, and edgecomp should not be the one to load it.
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(source, torch.nn.Module):

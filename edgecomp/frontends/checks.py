@@ -8,22 +8,24 @@ import numpy as np
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends.source import Array
+from edgecomp.shapes import Shapes
 
 
-def check_shapes(shapes: Mapping[str, tuple[int, ...]] | None, examples: Mapping[str, Array], subject: str) -> None:
-    """Raises SourceError when `shapes` asks for something other than the example inputs have."""
+def check_shapes(shapes: Shapes | None, examples: Mapping[str, Array], subject: str) -> None:
+    """Raises SourceError when `shapes` asks for one other size than the example inputs have."""
     check_shape_names(shapes, list(examples), subject)
     for name, shape in (shapes or {}).items():
-        if examples[name].shape != tuple(shape):
+        numbers = isinstance(shape, tuple) and all(isinstance(size, int) for size in shape)
+        if numbers and shape != examples[name].shape:
             raise SourceError(
                 f"{subject}: --shape {name}",
                 expected=f"{format_shape(examples[name].shape)}, the shape of the example input",
-                actual=format_shape(shape),
-                cure="change example_inputs(): a torch model is exported with the shapes of its examples",
+                actual="x".join(map(str, shape)),
+                cure="change example_inputs(), or keep a dimension dynamic: --shape takes ? and NAME:SIZE too",
             )
 
 
-def check_shape_names(shapes: Mapping[str, tuple[int, ...]] | None, names: Sequence[str], subject: str) -> None:
+def check_shape_names(shapes: Shapes | None, names: Sequence[str], subject: str) -> None:
     """Raises SourceError when `shapes` names an input that there is not."""
     for name in shapes or {}:
         if name not in names:

@@ -18,7 +18,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ import torch
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends import structure
-from edgecomp.frontends.checks import check_outputs, check_shape_names
-from edgecomp.frontends.dynamic_shapes import fix_shapes
+from edgecomp.frontends.checks import check_outputs
+from edgecomp.frontends.dynamic_shapes import Declared, resolve_declared, write_shapes
 from edgecomp.frontends.quiet import quiet
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.torch_export import Job, export_program
@@ -42,6 +42,7 @@ from edgecomp.frontends.torch_module import (
     name_outputs,
     to_array,
 )
+from edgecomp.shapes import Shapes
 
 #: What an archive may hold, below its root folder.
 _EXPECTED = re.compile(
@@ -57,7 +58,7 @@ _EXPRESSION = re.compile(
 )
 
 
-def load_program(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Source:
+def load_program(path: Path, *, shapes: Shapes | None = None) -> Source:
     """Loads an exported program with the shapes of the example inputs that are saved in it.
 
     Args:
@@ -79,9 +80,11 @@ def load_program(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = N
             actual="none are saved in it",
             cure="save it with torch.export.save(torch.export.export(module, example_inputs), path)",
         )
-    input_names = tuple(program.graph_signature.user_inputs)
-    check_shape_names(shapes, [str(name) for name in input_names], subject)
-    examples = as_tensors(_resize(program.example_inputs[0], input_names, shapes or {}), f"{subject}: example inputs")
+    input_names = tuple(str(name) for name in program.graph_signature.user_inputs)
+    saved = as_tensors(program.example_inputs[0], f"{subject}: example inputs")
+    sizes = {name: tuple(example.shape) for name, example in zip(input_names, saved, strict=True)}
+    resolved, notes = resolve_declared(_declared(program), shapes, subject, sizes)
+    examples = _resize(saved, list(resolved.at().values()))
     check_weights(program.named_parameters(), program.named_buffers(), subject)
     with torch.no_grad():
         named = name_outputs(first_run(module, examples, subject), input_names, subject)
@@ -89,15 +92,15 @@ def load_program(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = N
         subject,
         examples,
         [to_array(tensor, subject) for _, tensor in named],
-        tuple(str(name) for name in input_names),
+        input_names,
         tuple(name for name, _ in named),
     )
     check_outputs(job.output_names, job.expected, subject)
     arrays = tuple(np.array(tensor.numpy()) for tensor in examples)
     export = export_program(program, job)
-    fix_shapes(
+    write_shapes(
         export.model,
-        dict(zip(job.input_names, (array.shape for array in arrays), strict=True)),
+        resolved,
         dict(zip(job.output_names, (array.shape for array in job.expected), strict=True)),
     )
 
@@ -114,17 +117,25 @@ def load_program(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = N
         inputs=arrays,
         reference=reference,
         step=replace(step, facts={**step.facts, "file_sha256": file_hash}),
-        notes=export_notes(export),
+        notes=(*notes, *export_notes(export)),
+        dynamic=resolved if resolved.is_dynamic else None,
     )
 
 
-def _resize(
-    examples: tuple[Any, ...], names: tuple[Any, ...], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[Any, ...]:
+def _declared(program: torch.export.ExportedProgram) -> dict[str, Declared | None]:
+    """The dimensions of every input: a size, or the name that torch gave to a dynamic one."""
+    placeholders = {node.name: node.meta["val"] for node in program.graph.nodes if node.op == "placeholder"}
+    return {
+        str(name): [size if isinstance(size, int) else str(size) for size in placeholders[str(name)].shape]
+        for name in program.graph_signature.user_inputs
+    }
+
+
+def _resize(examples: tuple[torch.Tensor, ...], shapes: Sequence[tuple[int, ...]]) -> tuple[torch.Tensor, ...]:
     """The saved examples, repeated and cut to the shapes that were asked for."""
     return tuple(
-        torch.from_numpy(np.resize(example.numpy(), shapes[name])) if name in shapes else example
-        for example, name in zip(examples, names, strict=True)
+        example if tuple(example.shape) == shape else torch.from_numpy(np.resize(example.numpy(), shape))
+        for example, shape in zip(examples, shapes, strict=True)
     )
 
 

@@ -25,13 +25,14 @@ from google.protobuf.message import DecodeError  # protobuf ships no stubs
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
-from edgecomp.frontends.dynamic_shapes import fix_shapes, resolve_shapes
+from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
 from edgecomp.frontends.naming import mark_modules
 from edgecomp.frontends.opsets import lower_opset
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.model import Step
+from edgecomp.shapes import InputShapes, Shapes
 
 if TYPE_CHECKING:
     import onnxruntime  # it ships no types
@@ -48,16 +49,14 @@ _STANDARD = ("", "ai.onnx")
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN"})
 
 
-def load_onnx(
-    path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None, example_inputs: Sequence[Array] | None = None
-) -> Source:
-    """Loads an ONNX model with static shapes.
+def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Sequence[Array] | None = None) -> Source:
+    """Loads an ONNX model.
 
     Args:
         path: The file; it exists.
-        shapes: Input name -> shape, for dynamic inputs. A dynamic first dimension is 1 without one.
-        example_inputs: One array for each input; their shapes are those that dynamic inputs get. Without them, inputs
-            are generated.
+        shapes: Input name -> shape, for dynamic inputs (see `edgecomp.shapes`).
+        example_inputs: One array for each input; their shapes are the example sizes of dynamic inputs. Without them,
+            inputs are generated.
 
     Raises:
         SourceError: The file is damaged or hostile, or the model cannot be used.
@@ -80,15 +79,14 @@ def load_onnx(
     dtypes = [_dtype("input", value, subject) for value in graph.inputs]
     for value in graph.outputs:
         _dtype("output", value, subject)
+    given = None if example_inputs is None else _shapes_of(example_inputs, graph, subject)
+    resolved, notes = resolve_shapes(graph, shapes, subject, given)
     if example_inputs is not None:
-        shapes = {**_shapes_of(example_inputs, graph, subject), **(shapes or {})}
-    resolved, notes = resolve_shapes(graph, shapes, subject)
-    if example_inputs is not None:
-        examples = _check_examples(graph, dtypes, example_inputs, resolved, subject)
+        examples = _check_examples(graph, dtypes, example_inputs, resolved.at(), subject)
     else:
-        examples = _generate(dtypes, [resolved[str(value.name)] for value in graph.inputs])
+        examples = _generate(dtypes, [resolved.at()[str(value.name)] for value in graph.inputs])
         notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
-    fix_shapes(model, resolved, {})
+    write_shapes(model, resolved)
     session = _open(model, subject)
     facts: dict[str, object] = {"opset": opset, "file_sha256": digest, "versions": {"onnx": onnx.__version__}}
     if isinstance(session, SourceError):
@@ -105,7 +103,7 @@ def load_onnx(
         reference = _Reference(model)
         check_outputs([str(value.name) for value in graph.outputs], expected, subject, _CURE)
         output_shapes = {str(v.name): array.shape for v, array in zip(graph.outputs, expected, strict=True)}
-        fix_shapes(model, resolved, output_shapes)
+        write_shapes(model, resolved, output_shapes)
         model, note = _raise_opset(model, opset, examples, expected, subject)
         notes.extend(note)
     return Source(
@@ -113,8 +111,9 @@ def load_onnx(
         graph=model,
         inputs=examples,
         reference=reference,
-        step=Step("import", settings={"shapes": {name: list(shape) for name, shape in resolved.items()}}, facts=facts),
+        step=Step("import", settings=_settings(resolved), facts=facts),
         notes=tuple(notes),
+        dynamic=resolved if resolved.is_dynamic else None,
     )
 
 
@@ -152,6 +151,11 @@ def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     for data in load_external_data(proto, path):
         digest.update(data)
     return proto, digest.hexdigest()
+
+
+def _settings(shapes: InputShapes) -> dict[str, object]:
+    settings: dict[str, object] = {"shapes": {name: list(shape) for name, shape in shapes.inputs.items()}}
+    return settings | ({"example_sizes": dict(shapes.example)} if shapes.is_dynamic else {})
 
 
 def _check_opset(proto: onnx.ModelProto, subject: str) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from edgecomp.data import InputSpec
 from edgecomp.model import Step
+from edgecomp.shapes import InputShapes
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -27,15 +28,18 @@ class Source:
 
     Attributes:
         name: Short name for files and reports: the task file's stem, the module's class, the model file's stem.
-        graph: The raw ONNX model in memory, static shapes, named inputs and outputs; QuantizeLinear and
+        graph: The raw ONNX model in memory, named inputs and outputs, static shapes but for the dimensions that
+            `dynamic` names; QuantizeLinear and
             DequantizeLinear nodes of a QDQ model are still in it. A node that comes from a torch module carries that
             module's path in `metadata_props["edgecomp.module"]`, "" standing for the outermost module; nodes of plain
             ONNX files carry no such key.
-        inputs: One example per graph input, in graph order, with the graph's shapes and dtypes.
+        inputs: One example per graph input, in graph order, with the graph's dtypes and shapes, dynamic dimensions at
+            their example sizes.
         reference: Runs the original on such arrays and gives one array per graph output: the torch module in eval
             mode under `inference_mode`, or the raw ONNX file in ONNX Runtime.
         step: Provenance: which exporter with which opset, versions, hashes, the difference to the original.
         notes: Choices made for the user that a report should show, as whole sentences.
+        dynamic: Which dimensions of the inputs are dynamic; None when none is.
         module: The torch module, when the source is one; training-time compression works on it.
         calibration_data: Opens the calibration items, each a tuple of arrays; nothing is read before the call.
             Validate and store what it gives with `edgecomp.data.collect_calibration`.
@@ -53,6 +57,7 @@ class Source:
     reference: Callable[[Arrays], list[Array]] = field(repr=False)
     step: Step
     notes: tuple[str, ...] = ()
+    dynamic: InputShapes | None = None
     module: torch.nn.Module | None = None
     calibration_data: Callable[[], Iterable[Any]] | None = None
     train_data: Callable[[], Iterable[Any]] | None = None

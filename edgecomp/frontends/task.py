@@ -1,8 +1,8 @@
 """Loads the functions of a task: a Python file, or a module that can be imported.
 
 Functions: `model()` and `example_inputs()`, and optionally `calibration_data()`, `train_data()`, `evaluation_data()`,
-`loss(outputs, labels)`, `metric(outputs, labels)`, `labels()` and `preprocessing()`. In the form `module:function`,
-the function takes the place of `model`, and the others are looked up in the same module.
+`loss(outputs, labels)`, `metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. In the form
+`module:function`, the function takes the place of `model`, and the others are looked up in the same module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,9 +23,10 @@ from edgecomp.errors import DataError, InputError, SourceError
 from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.frontends.source import Source
 from edgecomp.model import Step
+from edgecomp.shapes import Shapes
 
 
-def load_task(source: str, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Source:
+def load_task(source: str, *, shapes: Shapes | None = None) -> Source:
     """Loads `task.py`, `task.py:function` or `package.module:function`.
 
     The file is run, as `python task.py` would run it: a task is code that the user trusts.
@@ -50,7 +51,8 @@ def load_task(source: str, *, shapes: Mapping[str, tuple[int, ...]] | None = Non
 
     name = Path(place).stem if not colon else factory
     examples = call(module, "example_inputs", source)
-    loaded = load_module(model, examples, name=name, subject=source, shapes=shapes)
+    dynamic = call(module, "dynamic_shapes", source) if optional(module, "dynamic_shapes", source) else None
+    loaded = load_module(model, examples, name=name, subject=source, shapes=shapes, dynamic_shapes=dynamic)
     metric = optional(module, "metric", source)
     return dataclasses.replace(
         loaded,

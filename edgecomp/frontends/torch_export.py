@@ -16,8 +16,8 @@ import ast
 import io
 import os
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy.typing as npt
@@ -91,6 +91,8 @@ class Job:
         expected: What the original gives for them.
         input_names: Names of the graph's inputs.
         output_names: Names of the graph's outputs.
+        axes: Input name -> axis -> the name of its dynamic dimension; empty for a static graph.
+        other: Inputs of another size and what the original gives for them, where something is dynamic.
     """
 
     subject: str
@@ -98,6 +100,8 @@ class Job:
     expected: Sequence[Array]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
+    axes: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    other: tuple[tuple[torch.Tensor, ...], Sequence[Array]] | None = None
 
     def fresh_inputs(self) -> tuple[torch.Tensor, ...]:
         """Copies of the inputs: a forward that works in place would change them for whoever comes next."""
@@ -173,6 +177,7 @@ def _trace(wrapper: _Flat, job: Job) -> ir.Model:
                 dynamo=False,
                 input_names=list(job.input_names),
                 output_names=list(job.output_names),
+                dynamic_axes={name: dict(axes) for name, axes in job.axes.items()},
             )
     finally:
         handle.remove()
@@ -208,9 +213,18 @@ def _capture(wrapper: _Flat, job: Job) -> ir.Model:
             verbose=False,
             input_names=list(job.input_names),
             output_names=list(job.output_names),
+            dynamic_shapes=_dynamic_shapes(job),
         )
     assert program is not None, "the torch.export exporter returns a program when no file is given"
     return program.model
+
+
+def _dynamic_shapes(job: Job) -> Any:
+    """What torch.export takes for the wrapper's one variadic parameter; it finds relations between sizes by itself."""
+    if not job.axes:
+        return None
+    axes = [job.axes.get(name, {}) for name in job.input_names]
+    return {"inputs": tuple(dict.fromkeys(each, torch.export.Dim.AUTO) if each else None for each in axes)}
 
 
 def _check(model: ir.Model, job: Job) -> tuple[ir.Model, float]:
@@ -221,15 +235,18 @@ def _check(model: ir.Model, job: Job) -> tuple[ir.Model, float]:
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto)
     serialized = proto.SerializeToString()
-    actual = runtime.run_session(
-        runtime.open_session(serialized), [tensor.detach().cpu().numpy() for tensor in job.inputs]
-    )
+    session = runtime.open_session(serialized)
     worst = 0.0
-    for name, left, right in zip(job.output_names, job.expected, actual, strict=True):
-        difference = runtime.difference(left, right)
-        if difference > runtime.tolerance(left.dtype):
-            raise _DisagreementError(f"output {name!r} differs from the module's by {difference:.2g} of its range")
-        worst = max(worst, difference)
+    for inputs, expected in ((job.inputs, job.expected), *([job.other] if job.other else ())):
+        actual = runtime.run_session(session, [tensor.detach().cpu().numpy() for tensor in inputs])
+        for name, left, right in zip(job.output_names, expected, actual, strict=True):
+            difference = runtime.difference(left, right)
+            if difference > runtime.tolerance(left.dtype):
+                sizes = "" if inputs is job.inputs else f" on inputs of {', '.join(str(list(t.shape)) for t in inputs)}"
+                raise _DisagreementError(
+                    f"output {name!r} differs from the module's by {difference:.2g} of its range{sizes}"
+                )
+            worst = max(worst, difference)
     return ir.from_proto(onnx.load_model_from_string(serialized)), worst
 
 

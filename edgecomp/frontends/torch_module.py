@@ -17,9 +17,13 @@ from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime, structure
 from edgecomp.frontends.blame import first_line
 from edgecomp.frontends.checks import bad_weight, check_outputs, check_shapes
+from edgecomp.frontends.dynamic_shapes import resolve_declared, write_shapes
 from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.torch_dimensions import declared_dimensions
 from edgecomp.frontends.torch_export import OPSET, Export, Job, export_module
+from edgecomp.graph.sizes import bindings
 from edgecomp.model import Step
+from edgecomp.shapes import InputShapes, Shapes
 
 
 def load_module(
@@ -28,16 +32,19 @@ def load_module(
     *,
     name: str,
     subject: str,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    shapes: Shapes | None = None,
+    dynamic_shapes: Any = None,
 ) -> Source:
-    """Exports `module` with the shapes of `example_inputs`.
+    """Exports `module` with the shapes of `example_inputs`, and the dynamic dimensions that were asked for.
 
     Args:
         module: Any module whose forward takes tensors by position. Its training flags and buffers are left as they are.
         example_inputs: A tuple or list of tensors or arrays, or one of them for a module with one input.
         name: The source's short name.
         subject: The source as the user named it, for error messages.
-        shapes: Expected shapes by input name. A torch module has the shapes of its examples, so they can only confirm.
+        shapes: Shapes by input name (see `edgecomp.shapes`): they make dimensions dynamic. A number can only confirm,
+            since a torch module has the shapes of its examples.
+        dynamic_shapes: Which dimensions are dynamic, as `torch.export.export` takes it.
 
     Raises:
         SourceError: The module, its weights, its examples or its outputs cannot be used.
@@ -46,7 +53,12 @@ def load_module(
     tensors = as_tensors(example_inputs, f"{subject}: example_inputs()")
     input_names = parameter_names(module, len(tensors))
     examples = tuple(tensor.detach().cpu().numpy().copy() for tensor in tensors)
-    check_shapes(shapes, dict(zip(input_names, examples, strict=True)), subject)
+    named_examples = dict(zip(input_names, examples, strict=True))
+    check_shapes(shapes, named_examples, subject)
+    declared = declared_dimensions(named_examples, shapes, dynamic_shapes, subject)
+    resolved, notes = resolve_declared(
+        declared, shapes, subject, {name: array.shape for name, array in named_examples.items()}
+    )
     check_weights(module.named_parameters(), module.named_buffers(), subject)
     with preserving(module), torch.no_grad():
         outputs = first_run(module, tensors, subject)
@@ -57,11 +69,15 @@ def load_module(
             [to_array(tensor, subject) for _, tensor in named],
             input_names,
             tuple(output for output, _ in named),
+            axes=_axes(resolved),
+            other=_other_size(module, named_examples, resolved, subject),
         )
         check_outputs(job.output_names, job.expected, subject)
         again = module(*(tensor.clone() for tensor in tensors))
         check_repeatable(job, [to_array(tensor, subject) for _, tensor in structure.flatten(again, torch.is_tensor)])
         export = export_module(module, job)
+    if resolved.is_dynamic:
+        write_shapes(export.model, resolved, {n: a.shape for n, a in zip(job.output_names, job.expected, strict=True)})
 
     def reference(inputs: Arrays) -> list[Array]:
         with evaluating(module), torch.no_grad():
@@ -75,9 +91,46 @@ def load_module(
         inputs=examples,
         reference=reference,
         step=export_step(export, module.state_dict()),
-        notes=export_notes(export),
+        notes=(*notes, *export_notes(export)),
+        dynamic=resolved if resolved.is_dynamic else None,
         module=module,
     )
+
+
+def _axes(shapes: InputShapes) -> dict[str, dict[int, str]]:
+    return {
+        name: axes
+        for name, shape in shapes.inputs.items()
+        if (axes := {axis: size for axis, size in enumerate(shape) if isinstance(size, str)})
+    }
+
+
+def _other_size(
+    module: torch.nn.Module, examples: Mapping[str, Array], shapes: InputShapes, subject: str
+) -> tuple[tuple[torch.Tensor, ...], list[Array]] | None:
+    """Inputs of another size, made of the examples, and what the module gives for them.
+
+    Raises:
+        SourceError: The module runs at no other size.
+    """
+    failure: SourceError | None = None
+    for binding in [sizes for direction in (1, -1) for sizes in bindings(shapes.example, direction)[:1]]:
+        wanted = shapes.at(binding)
+        tensors = tuple(torch.from_numpy(np.resize(array, wanted[name])) for name, array in examples.items())
+        try:
+            result = first_run(module, tensors, subject)
+        except SourceError as error:
+            failure = error
+            continue
+        return tensors, [to_array(tensor, subject) for _, tensor in structure.flatten(result, torch.is_tensor)]
+    if failure is not None and shapes.is_dynamic:
+        raise SourceError(
+            f"{subject}: the dynamic dimensions {', '.join(shapes.example)}",
+            expected="a module that runs at other sizes than its example's",
+            actual=failure.actual,
+            cure="leave a dimension that has to have one size out of dynamic_shapes() and --shape",
+        )
+    return None
 
 
 def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Callable[[Sequence[Array], Array], float]:

@@ -28,6 +28,9 @@ from edgecomp.model import CompressedModel, Step
 _LARGEST_GROWTH = 1 << 20
 _NO_LIMIT = 1 << 62
 
+#: The metadata key of nodes whose result follows from dynamic sizes, and must stay computed (see `dynamic`).
+SIZED_KEY = "edgecomp.sized"
+
 #: One round, in this order: patterns are found before their parts are taken into the weights around them.
 _REWRITES: tuple[Callable[[ir.Model], bool], ...] = (
     put_constants_last,
@@ -148,6 +151,8 @@ def _infer_missing_shapes(graph: ir.Model) -> None:
 
 def _is_worth_folding(node: ir.Node) -> bool:
     """What is constant is folded, unless the result is large, and larger than what it is made of."""
+    if SIZED_KEY in node.metadata_props:
+        return False
     size = sum(_bytes(value) for value in node.outputs)
     return size <= max(_LARGEST_GROWTH, sum(_bytes(value) for value in node.inputs if value is not None))
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.graph.border import loosen
 from edgecomp.graph.query import clip_bounds, is_constant, required_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
@@ -48,6 +49,7 @@ def to_qdq(
         writer.drop_redundant_clips()
         writer.quantize_constants()
         writer.quantize_activations(integer_io=integer_io)
+    loosen(graph, model.dynamic)
     return graph
 
 

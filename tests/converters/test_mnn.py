@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable
@@ -23,10 +24,12 @@ from edgecomp.converter import Conversion, ConversionOptions, load_converter
 from edgecomp.converters.mnn.net import read_net
 from edgecomp.converters.mnn.precision import op_precision
 from edgecomp.errors import ConversionError, DataError, SourceError, UnsupportedOperatorError
+from edgecomp.graph.dynamic import simplify_dynamic
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.static import quantize_static
+from edgecomp.shapes import InputShapes
 
 MNN = load_converter("mnn")
 OPTIONS = ConversionOptions()
@@ -342,7 +345,9 @@ def test_names_order_and_dtypes_are_the_sources(tmp_path: Path) -> None:
 def test_a_dynamic_batch_can_be_run_at_any_size(tmp_path: Path) -> None:
     builder = Builder()
     model = builder.finish([relu(builder)], ("batch", 3, 16, 16))
-    predictor = MNN.open(MNN.convert(model, tmp_path / "net.mnn", OPTIONS).path)
+    shapes = InputShapes({"x": ("batch", *IMAGE[1:])}, {"batch": 1})
+    dynamic = simplify_dynamic(dataclasses.replace(model, dynamic=shapes), data(1))
+    predictor = MNN.open(MNN.convert(dynamic, tmp_path / "net.mnn", OPTIONS).path)
     assert predictor.inputs[0].shape == (None, 3, 16, 16)
     for size in (3, 1, 2):
         images = np.concatenate(data(size))

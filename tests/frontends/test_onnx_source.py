@@ -55,11 +55,12 @@ def test_static_model(path):
     assert "seeded random numbers" in source.notes[0]
 
 
-def test_dynamic_batch_is_one(path):
+def test_a_dynamic_batch_stays_dynamic(path):
     source = load_source(save(path, inputs=[floats("x", "batch", 3)], outputs=[floats("y", "batch", 4)]))
     assert source.input_specs[0].shape == (1, 3)
-    assert tuple(source.graph.graph.outputs[0].shape) == (1, 4)
-    assert source.notes[0] == "The dynamic batch dimension of input 'x' was set to 1."
+    assert source.dynamic.inputs == {"x": ("batch", 3)}
+    assert source.dynamic.example == {"batch": 1}
+    assert source.notes[0] == "The dynamic dimension 'batch' has the example size 1."
 
 
 def test_a_symbol_has_one_value_everywhere(path):
@@ -84,7 +85,7 @@ def test_other_dynamic_dimensions_need_a_shape(path):
     error = refused(save(path, inputs=[floats("x", "batch", "width")]))
     assert error.subject.endswith("input 'x'")
     assert error.actual == "shape batchxwidth"
-    assert error.cure == "give --shape x=1xSIZE with numbers for SIZE"
+    assert error.cure == ("give --shape x=1xSIZE with numbers for SIZE, or --shape x=1x?:SIZE to keep them dynamic")
     assert load_source(path, shapes={"x": (1, 3)}).input_specs[0].shape == (1, 3)
     error = refused(save(path, inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, None)]))
     assert error.actual == "no shape"
@@ -156,7 +157,7 @@ def test_example_inputs(path):
     [
         ((), "1 arrays, for x", "0"),
         ((np.zeros((2, 3)),), "float32 of shape 2x3", "float64 of shape 2x3"),
-        ((np.zeros((2, 4), np.float32),), "a shape that fits 2x3", "2x4"),
+        ((np.zeros((2, 4), np.float32),), "float32 of shape 2x3", "float32 of shape 2x4"),
     ],
 )
 def test_example_inputs_that_do_not_fit(path, examples, expected, actual):

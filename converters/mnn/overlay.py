@@ -1,0 +1,47 @@
+"""Rewrites a graph with dynamic dimensions for MNN: at several sizes, the results laid over each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import onnx_ir.passes.common as common
+
+from edgecomp.converters.mnn.lowering import lower
+from edgecomp.converters.mnn.rewriting import Rewriting
+from edgecomp.graph.border import loosen, write_static_shapes
+from edgecomp.graph.dynamic import NotGeneralError, bind, choose, merge
+from edgecomp.model import CompressedModel
+from edgecomp.shapes import InputShapes
+
+
+def lower_any(model: CompressedModel) -> tuple[Rewriting, InputShapes | None, tuple[str, ...]]:
+    """`lower` for any model.
+
+    Returns:
+        The rewritten graph, the dimensions that are dynamic in it, and notes for the user.
+    """
+    shapes = model.dynamic
+    if shapes is None:
+        return lower(model), None, ()
+    found, reasons = choose(lambda each: _lower_dynamic(model, each), shapes)
+    notes = tuple(
+        f"The .mnn file fixes the dimension {name!r} at {shapes.example[name]}: {reason}."
+        for name, reason in reasons.items()
+    )
+    if found is None:
+        return lower(bind(model)), None, notes
+    return found, shapes.with_fixed(reasons), notes
+
+
+def _lower_dynamic(model: CompressedModel, shapes: InputShapes) -> Rewriting:
+    model = replace(model, dynamic=shapes)
+    variants = [lower(bind(model, sizes, general=True)) for sizes in shapes.bindings]
+    if any(variant.problems for variant in variants):
+        raise NotGeneralError("MNN lacks an operator that it takes at every size")
+    first = variants[0]
+    for variant in variants:
+        common.ShapeInferencePass()(variant.model)
+    merge([variant.model.graph for variant in variants])
+    write_static_shapes(first.model, shapes.at())
+    loosen(first.model, shapes)
+    return first

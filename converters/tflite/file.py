@@ -1,0 +1,98 @@
+"""A model -> the bytes of a `.tflite` file: static, dynamic, or with a signature for each of several sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from edgecomp.converter import ConversionOptions, FloatIsland
+from edgecomp.converters.tflite.builder import SIGNATURE, Builder, write_file
+from edgecomp.converters.tflite.convert import Lowered, lower_graph
+from edgecomp.converters.tflite.overlay import overlay
+from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
+from edgecomp.errors import UnsupportedOperatorError
+from edgecomp.graph.dynamic import NotGeneralError, bind, choose
+from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.scheme import stays_in_float
+from edgecomp.shapes import InputShapes
+
+#: Tells XNNPACK that it may compute in float16 where the processor can.
+HALF_IS_ENOUGH = {"reduced_precision_support": b"fp16accfp16"}
+
+
+def write(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tuple[FloatIsland, ...], tuple[str, ...]]:
+    """Lowers a model.
+
+    Returns:
+        The file's bytes, the nodes of a quantized model that are computed in float, and notes for the user.
+
+    Raises:
+        UnsupportedOperatorError: A node has no lowering.
+    """
+    shapes, notes = model.dynamic, tuple[str, ...]()
+    if shapes is not None and shapes.signatures:
+        return _signatures(model, shapes, options)
+    if shapes is None:
+        lowered = lower_graph(model, options)
+    else:
+        found, reasons = choose(lambda each: _lower_dynamic(model, each, options), shapes)
+        lowered = found or lower_graph(bind(model), options)
+        notes = tuple(
+            f"The .tflite file fixes the dimension {name!r} at {shapes.example[name]}, give --shape once for each size "
+            f"that it is to have: {reason}."
+            for name, reason in reasons.items()
+        )
+    return _file(model, {SIGNATURE: lowered}, lowered.interface), lowered.islands, notes
+
+
+def _file(model: CompressedModel, signatures: Mapping[str, Lowered], interface: Interface) -> bytes:
+    metadata = {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()}
+    if model.precision == "fp16" and not any(map(stays_in_float, model.graph.graph)):
+        metadata |= HALF_IS_ENOUGH
+    others = next(iter(signatures.values())).builder.subgraphs
+    return seal(write_file({key: each.subgraph() for key, each in signatures.items()}, others, metadata))
+
+
+def _lower_dynamic(model: CompressedModel, shapes: InputShapes, options: ConversionOptions) -> Lowered:
+    """One graph for every size of the dynamic dimensions in `shapes`.
+
+    Raises:
+        NotGeneralError: There is none.
+    """
+    model = replace(model, dynamic=shapes)
+    try:
+        variants = [lower_graph(bind(model, sizes, general=True), options) for sizes in shapes.bindings]
+    except UnsupportedOperatorError as error:
+        raise NotGeneralError(f"{error.subject}: {error.actual}") from None
+    return overlay(variants, model)
+
+
+def _signatures(
+    model: CompressedModel, shapes: InputShapes, options: ConversionOptions
+) -> tuple[bytes, tuple[FloatIsland, ...], tuple[str, ...]]:
+    """A static graph for each size, with common weights."""
+    file = Builder()
+    lowered = [lower_graph(bind(model, sizes), options, file) for sizes in shapes.signatures]
+    names = [SIGNATURE, *("x".join(map(str, sizes.values())) for sizes in shapes.signatures[1:])]
+    islands = {(island.node, island.op_type): island for each in lowered for island in each.islands}
+    return _file(model, dict(zip(names, lowered, strict=True)), _common(lowered)), tuple(islands.values()), ()
+
+
+def _common(lowered: list[Lowered]) -> Interface:
+    """What the interfaces of several sizes have in common: sizes that differ are None."""
+
+    def side(name: str) -> tuple[TensorInterface, ...]:
+        columns = zip(*(getattr(each.interface, name) for each in lowered), strict=True)
+        return tuple(
+            replace(
+                column[0],
+                shape=tuple(
+                    sizes[0] if len(set(sizes)) == 1 else None
+                    for sizes in zip(*(each.shape for each in column), strict=True)
+                ),
+            )
+            for column in columns
+        )
+
+    return replace(lowered[0].interface, inputs=side("inputs"), outputs=side("outputs"))

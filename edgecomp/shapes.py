@@ -1,0 +1,142 @@
+"""The shapes of a model's inputs: what a user may ask for, and which dimensions stay dynamic.
+
+A dimension is a number, which fixes it, or dynamic: then it has a name, which ties dimensions of one size together, and
+an example size, at which data are drawn, layouts chosen and figures quoted. On the command line:
+
+    --shape image=1x3x224x224               fixed
+    --shape ids=batch:1xseq:32              dynamic, with example sizes
+    --shape ids=?x?:32                      dynamic under the model's own names; a batch is 1 without an example size
+    --shape x=1x3x224x224 --shape x=1x3x320x320    these two sizes, as two signatures of one `.tflite` file
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from edgecomp.errors import InputError
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A dimension that stays dynamic, as a user asks for it.
+
+    Attributes:
+        name: Dimensions of one name have one size; None takes the model's own name.
+        size: The example size; None leaves it to edgecomp.
+    """
+
+    name: str | None = None
+    size: int | None = None
+
+    def __str__(self) -> str:
+        return (self.name or "?") + ("" if self.size is None else f":{self.size}")
+
+
+Dimension = int | Symbol
+Shape = tuple[Dimension, ...]
+#: Input name -> its shape, or several shapes that it is to have by turns.
+Shapes = Mapping[str, Shape | Sequence[Shape]]
+
+_DIMENSION = re.compile(r"(?P<size>\d+)|(?P<name>\?|[^\W\d][\w.]*):(?P<example>\d+)|\?")
+
+
+def parse_shapes(options: Iterable[str]) -> Shapes | None:
+    """`--shape` options as a mapping; an input that is named more than once has several shapes.
+
+    Raises:
+        InputError: One is of another form.
+    """
+    shapes: dict[str, list[Shape]] = {}
+    for option in options:
+        name, _, text = option.rpartition("=")
+        # A separator stands behind a number or a ?, never inside a name.
+        found = [_DIMENSION.fullmatch(part) for part in re.split(r"(?<=[0-9?])x", text)]
+        shape = tuple(_dimension(match) for match in found if match is not None)
+        if not name or len(shape) != len(found) or any(size == 0 for size in map(example_of, shape)):
+            raise InputError(
+                f"--shape {option}",
+                expected="an input's name and its dimensions, such as image=1x3x224x224 or ids=batch:1xseq:32",
+                actual=repr(option),
+                cure="write numbers for fixed dimensions, NAME:SIZE or ? for dynamic ones; "
+                "`edgecomp inspect` lists the inputs of an .onnx file",
+            )
+        shapes.setdefault(name, []).append(shape)
+    return {name: each[0] if len(each) == 1 else each for name, each in shapes.items()} or None
+
+
+def _dimension(match: re.Match[str]) -> Dimension:
+    if match["size"]:
+        return int(match["size"])
+    name, size = match["name"], match["example"]
+    return Symbol(None if name == "?" else name, None if size is None else int(size))
+
+
+def example_of(dimension: Dimension) -> int | None:
+    """The size of a dimension, or its example size; None when it has none."""
+    return dimension.size if isinstance(dimension, Symbol) else dimension
+
+
+def alternatives(shapes: Shapes | None, subject: str) -> list[dict[str, Shape]]:
+    """One mapping for each shape that inputs are to have by turns; at least one.
+
+    Raises:
+        InputError: Two inputs have several shapes, and not equally many.
+    """
+    listed = {name: [each] if isinstance(each, tuple) else list(each) for name, each in (shapes or {}).items()}
+    counts = {len(each) for each in listed.values()} - {1}
+    if len(counts) > 1:
+        raise InputError(
+            f"{subject}: --shape",
+            expected="equally many shapes for every input that has more than one",
+            actual=", ".join(f"{len(each)} for {name}" for name, each in listed.items()),
+            cure="repeat --shape for each input and each size",
+        )
+    count = counts.pop() if counts else 1
+    return [{name: each[index % len(each)] for name, each in listed.items()} for index in range(count)]
+
+
+@dataclass(frozen=True)
+class InputShapes:
+    """The shapes of a model's inputs and outputs, some of them with dynamic dimensions.
+
+    Attributes:
+        inputs: Input name -> its dimensions: a size, or the name of a dynamic dimension.
+        example: Name of each dynamic dimension -> its example size.
+        outputs: Output name -> its dimensions: a size, the name of the dynamic dimension that it follows, or None for
+            another one that changes.
+        bindings: Sizes of the dynamic dimensions that the model is known to run at, other than the example's.
+        signatures: The sizes of the dynamic dimensions in each size that was asked for by itself; empty for any size.
+    """
+
+    inputs: Mapping[str, tuple[int | str, ...]]
+    example: Mapping[str, int] = field(default_factory=dict)
+    outputs: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
+    bindings: tuple[Mapping[str, int], ...] = ()
+    signatures: tuple[Mapping[str, int], ...] = ()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """Whether any dimension is dynamic."""
+        return bool(self.example)
+
+    def at(self, sizes: Mapping[str, int] | None = None) -> dict[str, tuple[int, ...]]:
+        """The inputs' shapes where the dynamic dimensions have `sizes`; those left out have their example size."""
+        known = {**self.example, **(sizes or {})}
+        return {
+            name: tuple(known[size] if isinstance(size, str) else size for size in shape)
+            for name, shape in self.inputs.items()
+        }
+
+    def with_fixed(self, names: Iterable[str]) -> InputShapes:
+        """The same with some dynamic dimensions fixed at their example size."""
+        fixed = {name: self.example[name] for name in names}
+        return replace(
+            self,
+            inputs={
+                name: tuple(fixed.get(size, size) if isinstance(size, str) else size for size in shape)
+                for name, shape in self.inputs.items()
+            },
+            example={name: size for name, size in self.example.items() if name not in fixed},
+        )

@@ -1,0 +1,59 @@
+"""Verifies artifacts with dynamic dimensions at a second size: what holds at one size only is no dynamic model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from edgecomp.converter import Array
+from edgecomp.graph.sizes import unseen
+from edgecomp.interface import Interface
+from edgecomp.recording import Samples, Unlabelled
+from edgecomp.shapes import InputShapes
+from edgecomp.verification import SizeVerdict, Verification
+
+
+def verify_sizes(
+    run: Callable[[Sequence[Path], Samples], Verification],
+    artifacts: Sequence[Path],
+    interfaces: Mapping[str, Interface],
+    shapes: InputShapes,
+    example: Mapping[str, Array],
+) -> tuple[SizeVerdict, ...]:
+    """Runs each artifact at another size of the dimensions that are dynamic in it.
+
+    Args:
+        run: Verifies some artifacts on samples.
+        artifacts: Their files.
+        interfaces: File name -> how the artifact stores its inputs.
+        shapes: Of the model's inputs.
+        example: Inputs by name, at the example sizes; repeated and cut they are those of another size.
+
+    Returns:
+        One entry for each size that something ran at.
+    """
+    groups: dict[tuple[tuple[str, int], ...], list[Path]] = {}
+    for path in artifacts:
+        free = _dynamic_in(interfaces[path.name], shapes)
+        for sizes in shapes.signatures[1:] or [unseen(shapes.example, shapes.bindings)]:
+            chosen = tuple((name, size) for name, size in sizes.items() if name in free)
+            if chosen:
+                groups.setdefault(chosen, []).append(path)
+    verdicts = []
+    for chosen, paths in groups.items():
+        wanted = shapes.at(dict(chosen))
+        batch = tuple(np.resize(array, wanted[name]) for name, array in example.items())
+        verdicts.append(SizeVerdict(dict(chosen), run(paths, Unlabelled([batch])).verdicts))
+    return tuple(verdicts)
+
+
+def _dynamic_in(interface: Interface, shapes: InputShapes) -> set[str]:
+    """The dynamic dimensions that an artifact has not fixed."""
+    return {
+        name
+        for spec in interface.inputs
+        for name, size in zip(shapes.inputs[spec.name], spec.source_shape, strict=True)
+        if isinstance(name, str) and size is None
+    }

@@ -1,0 +1,214 @@
+"""Models with dynamic dimensions: every format computes what the source does, at sizes that nothing was prepared at."""
+
+import numpy as np
+import onnx
+import pytest
+
+import edgecomp
+from edgecomp.converter import ConversionOptions, load_converter
+from edgecomp.frontends import load_source
+from edgecomp.graph.dynamic import bind, simplify_dynamic
+from edgecomp.graph.sizes import unseen
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.simulation import Simulation
+from edgecomp.quantization.static import quantize_static
+from edgecomp.recipe import Recipe
+from edgecomp.shapes import parse_shapes
+
+FORMATS = ("tflite", "onnxruntime", "ort", "mnn")
+_random = np.random.default_rng(0)
+
+
+def weights(**shapes):
+    return [
+        onnx.numpy_helper.from_array(_random.normal(0, 0.3, shape).astype(np.float32), name)
+        for name, shape in shapes.items()
+    ]
+
+
+def integers(**values):
+    return [onnx.numpy_helper.from_array(np.array(value, np.int64), name) for name, value in values.items()]
+
+
+def classifier():
+    """Convolutions, a pool, and a flattened image."""
+    text = """
+        net (float[n, 3, 16, 16] x) => (float[n, 5] y) {
+            a = Conv<pads=[1, 1, 1, 1], strides=[2, 2]>(x, w1, b1)
+            b = Relu(a)
+            c = MaxPool<kernel_shape=[2, 2], strides=[2, 2]>(b)
+            s = Shape(c)
+            k = Gather<axis=0>(s, zero)
+            u = Unsqueeze(k, axes)
+            v = Concat<axis=0>(u, rest)
+            d = Reshape(c, v)
+            y = Gemm<transB=1>(d, w2, b2)
+        }
+    """
+    return text, [*weights(w1=(8, 3, 3, 3), b1=(8,), w2=(5, 128), b2=(5,)), *integers(zero=0, axes=[0], rest=[-1])]
+
+
+def pyramid():
+    """A network on images of any size: downwards, upwards to the size of another tensor, and a skip connection."""
+    text = """
+        net (float[n, 3, h, w] x) => (float[n, 4, hh, ww] y) {
+            a = Conv<pads=[1, 1, 1, 1]>(x, w1, b1)
+            b = Conv<pads=[1, 1, 1, 1], strides=[2, 2]>(a, w2, b1)
+            s = Shape<start=2, end=4>(a)
+            t = Shape<start=0, end=2>(b)
+            z = Concat<axis=0>(t, s)
+            c = Resize<mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor">(b, , , z)
+            y = Add(a, c)
+        }
+    """
+    return text, weights(w1=(4, 3, 3, 3), b1=(4,), w2=(4, 4, 3, 3))
+
+
+def attention():
+    """Self-attention over a sequence, with positions from a table, as exporters write it."""
+    text = """
+        net (float[n, t, 12] x) => (float[n, t, 12] y) {
+            s = Shape(x)
+            n0 = Gather<axis=0>(s, zero)
+            t0 = Gather<axis=0>(s, one)
+            nu = Unsqueeze(n0, axes)
+            tu = Unsqueeze(t0, axes)
+            p = Slice(table, begin, tu, axes)
+            e = Add(x, p)
+            heads = Concat<axis=0>(nu, tu, split)
+            whole = Concat<axis=0>(nu, tu, joined)
+            q0 = MatMul(e, wq)
+            q1 = Reshape(q0, heads)
+            q = Transpose<perm=[0, 2, 1, 3]>(q1)
+            k0 = MatMul(e, wk)
+            k1 = Reshape(k0, heads)
+            k = Transpose<perm=[0, 2, 3, 1]>(k1)
+            a = MatMul(q, k)
+            r = Range(zero, t0, one)
+            f = Cast<to=1>(r)
+            m = Add(a, f)
+            g = Softmax<axis=-1>(m)
+            o = MatMul(g, q)
+            o1 = Transpose<perm=[0, 2, 1, 3]>(o)
+            o2 = Reshape(o1, whole)
+            y = Add(o2, e)
+        }
+    """
+    numbers = integers(zero=0, one=1, axes=[0], begin=[0], split=[3, 4], joined=[12])
+    return text, [*weights(table=(128, 12), wq=(12, 12), wk=(12, 12)), *numbers]
+
+
+MODELS = {
+    "classifier": (classifier, ()),
+    "pyramid": (pyramid, ("x=?x3x?:32x?:48",)),
+    "attention": (attention, ("x=?x?:16x12",)),
+}
+
+
+def prepared(name, folder):
+    make, shapes = MODELS[name]
+    text, initializers = make()
+    model = onnx.ModelProto()
+    model.ir_version = 8
+    model.opset_import.add(domain="", version=18)
+    model.graph.CopyFrom(onnx.parser.parse_graph(text))
+    model.graph.initializer.extend(initializers)
+    onnx.save(model, folder / f"{name}.onnx")
+    source = load_source(folder / f"{name}.onnx", shapes=parse_shapes(shapes))
+    return source, simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
+
+
+def inputs_at(source, model, sizes):
+    wanted = model.dynamic.at(sizes)
+    return [_random.random(wanted[spec.name]).astype(np.float32) for spec in source.input_specs]
+
+
+def convert(model, format_, folder):
+    converter = load_converter(format_)
+    conversion = converter.convert(model, folder / f"model{converter.suffixes[0]}", ConversionOptions())
+    assert conversion.notes == ()
+    return edgecomp.load(conversion.path)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("name", MODELS)
+def test_any_size(name, format_, tmp_path):
+    source, model = prepared(name, tmp_path)
+    assert set(model.dynamic.example) == set(source.dynamic.example)
+    artifact = convert(model, format_, tmp_path)
+    other = unseen(model.dynamic.example, model.dynamic.bindings)
+    for sizes in ({}, other, model.dynamic.bindings[0], {}):
+        inputs = inputs_at(source, model, sizes)
+        given = artifact.predict(inputs)
+        for expected, actual in zip(source.reference(tuple(inputs)), given.values(), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("name", ["classifier", "pyramid"])
+def test_any_size_in_int8(name, format_, tmp_path):
+    source, model = prepared(name, tmp_path)
+    quantized = quantize_static(model, [inputs_at(source, model, {}) for _ in range(4)])
+    artifact, simulation = convert(quantized, format_, tmp_path), Simulation(quantized, threads=1)
+    other = unseen(model.dynamic.example, model.dynamic.bindings)
+    for sizes in ({}, other):
+        inputs = inputs_at(source, model, sizes)
+        step = float(quantized.quantization[source.graph.graph.outputs[0].name].scale)
+        (actual,), (expected,) = artifact.predict(inputs).values(), simulation.run(inputs)
+        assert np.abs(actual - expected).max() <= 2.01 * step
+
+
+def test_the_file_says_what_is_dynamic(tmp_path):
+    _, model = prepared("attention", tmp_path)
+    for format_ in FORMATS:
+        artifact = convert(model, format_, tmp_path)
+        assert [spec.source_shape for spec in artifact.inputs] == [(None, None, 12)], format_
+        assert [spec.source_shape for spec in artifact.outputs] == [(None, None, 12)], format_
+
+
+def test_the_static_shape_of_a_tflite_file_is_the_examples(tmp_path):
+    _, model = prepared("pyramid", tmp_path)
+    convert(model, "tflite", tmp_path)
+    from ai_edge_litert.interpreter import Interpreter
+
+    (details,) = Interpreter(model_path=str(tmp_path / "model.tflite")).get_input_details()
+    assert (details["shape"].tolist(), details["shape_signature"].tolist()) == ([1, 32, 48, 3], [-1, -1, -1, 3])
+
+
+def test_a_dynamic_batch_costs_no_operator(tmp_path):
+    _, model = prepared("classifier", tmp_path)
+    converter = load_converter("tflite")
+    counts = []
+    for each in (model, bind(model)):
+        converter.convert(each, tmp_path / "model.tflite", ConversionOptions())
+        counts.append({item.op_type: item.count for item in converter.inspect(tmp_path / "model.tflite").operators})
+    assert counts[0] == counts[1]
+
+
+def test_several_signatures_share_weights(tmp_path):
+    text, initializers = classifier()
+    model = onnx.ModelProto()
+    model.ir_version = 8
+    model.opset_import.add(domain="", version=18)
+    model.graph.CopyFrom(onnx.parser.parse_graph(text))
+    model.graph.initializer.extend(initializers)
+    onnx.save(model, tmp_path / "net.onnx")
+    folders = {}
+    for name, sizes in (("one", (1,)), ("two", (1, 4))):
+        shapes = parse_shapes([f"x={size}x3x16x16" for size in sizes])
+        folders[name] = edgecomp.compress(
+            tmp_path / "net.onnx", "generic-arm64", tmp_path / name, shapes=shapes, recipe=float_recipe()
+        )
+    sizes = {name: result.artifacts["tflite"].stat().st_size for name, result in folders.items()}
+    assert sizes["two"] - sizes["one"] < 4000  # the weights have 3 kB
+    artifact = edgecomp.load(folders["two"].artifacts["tflite"])
+    for size in (1, 4):
+        (result,) = artifact.predict(np.ones((size, 3, 16, 16), np.float32)).values()
+        assert result.shape == (size, 5)
+    with pytest.raises(edgecomp.EdgecompError, match="a size that the file was made for"):
+        artifact.predict(np.ones((2, 3, 16, 16), np.float32))
+    assert [entry["sizes"] for entry in folders["two"].manifest["verification"]["sizes"]] == [{"n": 4}]
+
+
+def float_recipe():
+    return Recipe(target="generic-arm64", precision="fp32", formats=("tflite",), steps=())
