@@ -34,7 +34,8 @@ class LiteRtPredictor:
             raise unreadable(path, error) from None
         self._shapes: list[tuple[int, ...]] = []
         self._look()
-        keys = self._interpreter.get_signature_list() if len(model.subgraphs) > 1 else ()
+        # A runner keeps the interpreter from being used by itself.
+        keys = self._interpreter.get_signature_list() if len(model.signatureDefs or ()) > 1 else ()
         self._signatures = [self._interpreter.get_signature_runner(key) for key in keys]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -43,7 +44,7 @@ class LiteRtPredictor:
         Raises:
             DataError: The file has other sizes.
         """
-        if len(self._signatures) > 1:
+        if self._signatures:
             return self._run_signature(inputs)
         if [array.shape for array in inputs] != self._shapes:
             self._resize(inputs)

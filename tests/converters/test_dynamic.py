@@ -3,17 +3,19 @@
 import numpy as np
 import onnx
 import pytest
+import torch
 
 import edgecomp
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.frontends import load_source
+from edgecomp.frontends.torch_module import load_module
 from edgecomp.graph.dynamic import bind, simplify_dynamic
 from edgecomp.graph.sizes import unseen
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
 from edgecomp.recipe import Recipe
-from edgecomp.shapes import parse_shapes
+from edgecomp.shapes import Symbol, parse_shapes
 
 FORMATS = ("tflite", "onnxruntime", "ort", "mnn")
 _random = np.random.default_rng(0)
@@ -156,6 +158,45 @@ def test_any_size_in_int8(name, format_, tmp_path):
         step = float(quantized.quantization[source.graph.graph.outputs[0].name].scale)
         (actual,), (expected,) = artifact.predict(inputs).values(), simulation.run(inputs)
         assert np.abs(actual - expected).max() <= 2.01 * step
+
+
+class Recurrent(torch.nn.Module):
+    """An LSTM, and a linear layer on its last state."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = torch.nn.LSTM(6, 8, batch_first=True), torch.nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.lstm(x)[0][:, -1])
+
+
+@pytest.mark.parametrize("format_", ["tflite", "onnxruntime"])
+def test_a_torch_module_with_a_dynamic_batch(format_, tmp_path):
+    torch.manual_seed(0)
+    source = load_module(
+        Recurrent(),
+        torch.rand(1, 9, 6),
+        name="net",
+        subject="net",
+        dynamic_shapes={"x": {0: torch.export.Dim("batch")}},
+    )
+    model = simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
+    assert model.dynamic.example == {"batch": 1}
+    artifact = convert(model, format_, tmp_path)
+    for size in (1, 2, 7):
+        inputs = inputs_at(source, model, {"batch": size})
+        (actual,) = artifact.predict(inputs).values()
+        np.testing.assert_allclose(actual, source.reference(tuple(inputs))[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_torch_module_that_has_one_size_only_is_refused():
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return x.reshape(1, 12)
+
+    with pytest.raises(edgecomp.EdgecompError, match="the dynamic dimensions batch"):
+        load_module(Fixed(), torch.rand(1, 3, 4), name="net", subject="net", shapes={"x": (Symbol("batch"), 3, 4)})
 
 
 def test_the_file_says_what_is_dynamic(tmp_path):
