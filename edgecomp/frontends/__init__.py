@@ -18,6 +18,8 @@ __all__ = ["Source", "load_source"]
 #: Files that hold a pickle, and would run any code in it when they are read.
 _PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".th", ".tar", ".joblib"})
 
+_KERAS = frozenset({".keras", ".h5", ".hdf5"})
+
 
 def load_source(
     source: str | Path | torch.nn.Module,
@@ -28,9 +30,9 @@ def load_source(
     """Loads a model from any of its forms.
 
     Args:
-        source: `task.py`, `task.py:function`, `package.module:function`, a `.pt2` exported program, an `.onnx` file, or
-            a torch module.
-        shapes: Input name -> shape. Fixes the dynamic inputs of an `.onnx` or `.pt2` file.
+        source: `task.py`, `task.py:function`, `package.module:function`, a `.pt2` exported program, an `.onnx` file, a
+            `.keras` or `.h5` file or the folder of a SavedModel (with the extra `tensorflow`), or a torch module.
+        shapes: Input name -> shape. Fixes the dynamic inputs of a model file.
         example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward. For an `.onnx`
             file, where they may be left out: a tuple of arrays, one for each input.
 
@@ -49,12 +51,16 @@ def load_source(
             actual="example_inputs given with a file",
             cure="leave example_inputs out: a file brings its own",
         )
-    if suffix in (".onnx", ".pt2") or (suffix in _PICKLES and ":" not in text):
+    if suffix in {".onnx", ".pt2", *_KERAS} or (suffix in _PICKLES and ":" not in text):
         _check_file(Path(text))
     if suffix == ".onnx":
         from edgecomp.frontends.onnx_file import load_onnx
 
         return load_onnx(Path(text), shapes=shapes, example_inputs=example_inputs)
+    if suffix in _KERAS or (Path(text) / "saved_model.pb").is_file():
+        from edgecomp.frontends.keras_model import load_keras
+
+        return load_keras(Path(text), shapes=shapes)
     if suffix == ".pt2":
         from edgecomp.frontends.exported_program import load_program
 
@@ -78,7 +84,7 @@ def load_source(
         actual = "no such file"
     raise SourceError(
         text,
-        expected="task.py, module:function, a .pt2 exported program or an .onnx file",
+        expected="task.py, module:function, a .pt2 exported program, an .onnx, .keras or .h5 file or a SavedModel",
         actual=actual,
         cure="write a task.py with functions model() and example_inputs()",
     )

@@ -50,6 +50,17 @@ def mark_modules(graph: ir.Graph) -> None:
             node.metadata_props[MODULE_KEY] = module_in_name(str(node.name))
 
 
+def carry_modules(source: ir.Graph, target: ir.Graph) -> None:
+    """Marks the nodes of `target` as those of the same name in `source` are marked, in place.
+
+    ONNX's own converter between opsets keeps names and drops what nodes carry.
+    """
+    modules = {node.name: node.metadata_props[MODULE_KEY] for node in source if MODULE_KEY in node.metadata_props}
+    for node in target:
+        if node.name in modules:
+            node.metadata_props.setdefault(MODULE_KEY, modules[node.name])
+
+
 def _scopes(recorded: str) -> list[str]:
     """What the torch.export exporter wrote; nothing when it is damaged."""
     try:

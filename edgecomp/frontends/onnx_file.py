@@ -27,7 +27,7 @@ from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
 from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
-from edgecomp.frontends.naming import mark_modules
+from edgecomp.frontends.naming import carry_modules, mark_modules
 from edgecomp.frontends.opsets import lower_opset
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
@@ -104,7 +104,9 @@ def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Seque
         check_outputs([str(value.name) for value in graph.outputs], expected, subject, _CURE)
         output_shapes = {str(v.name): array.shape for v, array in zip(graph.outputs, expected, strict=True)}
         write_shapes(model, resolved, output_shapes)
-        model, note = _raise_opset(model, opset, examples, expected, subject)
+        raised, note = _raise_opset(model, opset, examples, expected, subject)
+        carry_modules(model.graph, raised.graph)
+        model = raised
         notes.extend(note)
     return Source(
         name=path.stem,

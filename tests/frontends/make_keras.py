@@ -1,0 +1,64 @@
+"""Makes Keras models, and what TensorFlow itself says that they compute; test_keras runs it in a process of its own.
+
+Usage: make_keras.py FOLDER. Writes NAME.keras, NAME.h5, NAME/ (a SavedModel), NAME.tflite (by TensorFlow's own
+converter) and NAME.npz with an input and the output for it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+
+def mobilenet() -> keras.Model:
+    image = keras.Input((32, 32, 3), name="image")
+    x = layers.Conv2D(8, 3, 2, "same", use_bias=False, name="stem")(image)
+    x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    for index, (channels, stride) in enumerate([(16, 2), (16, 1)]):
+        y = layers.DepthwiseConv2D(3, stride, "same", use_bias=False, name=f"depthwise{index}")(x)
+        y = layers.ReLU(6.0)(layers.BatchNormalization()(y))
+        y = layers.Conv2D(channels, 1, name=f"pointwise{index}")(y)
+        x = layers.Add()([x, y]) if x.shape == y.shape else y
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(5, activation="softmax", name="head")(x))
+
+
+def recurrent() -> keras.Model:
+    steps = keras.Input((12, 6), name="steps")
+    x = layers.Bidirectional(layers.LSTM(8, return_sequences=True), name="both")(steps)
+    x = layers.GRU(7, return_sequences=True, name="reset_after")(x)
+    x = layers.GRU(7, reset_after=False, name="reset_before")(x)
+    return keras.Model(steps, layers.Dense(3, name="head")(x))
+
+
+def main(folder: Path) -> None:
+    keras.utils.set_random_seed(1)
+    for name, make in (("mobilenet", mobilenet), ("recurrent", recurrent)):
+        model = make()
+        for variable in model.variables:  # what training would have left
+            if "moving" in variable.path or "bias" in variable.path or "beta" in variable.path:
+                variable.assign(np.random.default_rng(3).random(variable.shape) + 0.5)
+        model.save(folder / f"{name}.keras")
+        model.save(folder / f"{name}.h5")
+        model.export(folder / name, verbose=False)
+        example = np.random.default_rng(2).random((1, *model.input_shape[1:]), np.float32)
+        np.savez(folder / f"{name}.npz", input=example, output=np.asarray(model(example, training=False)))
+        if name == "mobilenet":
+            converter = tf.lite.TFLiteConverter.from_keras_model(model)
+            (folder / f"{name}.tflite").write_bytes(converter.convert())
+    inputs = keras.Input((4,))
+    keras.Model(inputs, layers.Lambda(lambda x: x + 1)(inputs)).save(folder / "code.keras")
+    free = keras.Input((None, 6), name="steps")
+    keras.Model(free, layers.Dense(2, name="head")(free)).save(folder / "free.keras")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
