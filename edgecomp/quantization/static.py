@@ -14,6 +14,7 @@ from edgecomp.graph.query import input_of, is_constant, required_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.precision import Precision
 from edgecomp.quantization import scheme
+from edgecomp.quantization.attention import keep_attention_in_float
 from edgecomp.quantization.bias_correction import correct_biases, correctable_inputs
 from edgecomp.quantization.calibration import Collected, collect
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
@@ -82,6 +83,7 @@ def quantize_static(
     """
     settings = settings or StaticQuantization()
     graph = model.graph.clone()
+    kept = keep_attention_in_float(graph.graph)
     groups = plan(graph.graph, settings.activations)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
@@ -99,7 +101,7 @@ def quantize_static(
         table |= dict.fromkeys(group.members, parameters)
     quantize_constants(graph.graph, table, per_channel=settings.per_channel)
     corrected = correct_biases(graph.graph, table, seen.channel_means)
-    facts = {"tensors": len(table), "biases_corrected": corrected}
+    facts = {"tensors": len(table), "biases_corrected": corrected, "kept_in_float": kept}
     step = Step("quantize", {"method": f"static-{settings.precision}", **asdict(settings)}, facts)
     return model.after(step, graph=graph, quantization=table, precision=settings.precision)
 
