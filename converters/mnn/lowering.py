@@ -1,6 +1,7 @@
 """Rewrites a graph into one that MNN computes rightly, and a quantized one as the portable scheme says.
 
-0. What MNN computes wrongly even in float becomes something else (`_FIRST` and `_REPAIRS`).
+0. What MNN cannot compute even in float becomes something else: the general decompositions where they have one
+   (`operators.is_wanting`), else MNN's own (`_FIRST` and `_REPAIRS`).
 1. Weights and biases are put on their integer grids, so that rounding them again gives exactly the same integers.
 2. Operators that MNN has no int8 kernel for, or an inexact one, become others that it computes exactly (`_RULES`).
 3. An activation behind anything but a convolution is dropped where saturation in int8 does the same: MNN's fused
@@ -14,19 +15,34 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_pool, lower_in_place, lower_mean
+from edgecomp.converters.mnn.indexing import repair_elements, repair_slices
+from edgecomp.converters.mnn.operators import is_wanting, note_problems
 from edgecomp.converters.mnn.padding import repair_pad, write_pads
 from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
 from edgecomp.converters.mnn.products import lower_convolution, lower_matrix_product
-from edgecomp.converters.mnn.repairs import repair_convolution, repair_gelu, repair_groups, repair_reduction, repair_sum
+from edgecomp.converters.mnn.repairs import (
+    repair_axes,
+    repair_cast,
+    repair_convolution,
+    repair_gelu,
+    repair_groups,
+    repair_less,
+    repair_many,
+    repair_power,
+    repair_reduction,
+)
 from edgecomp.converters.mnn.rewriting import Rewriting
-from edgecomp.graph.query import constant
+from edgecomp.converters.mnn.types import unify_types
+from edgecomp.graph.decompose import decompose
+from edgecomp.graph.query import ORIGIN_KEY, constant, origin
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import WEIGHTED, fused_activation, runs_in_integers
+from edgecomp.quantization.scheme import PRECISION_KEY, WEIGHTED, fused_activation, runs_in_integers
 
 _Rule = Callable[[Rewriting, ir.Node], None]
 
@@ -36,21 +52,29 @@ _FIRST: Mapping[str, Sequence[_Rule]] = {
     "ConvTranspose": (write_pads, repair_groups),
     "MaxPool": (write_pads,),
     "Pad": (repair_pad,),
+    **dict.fromkeys(("ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum"), (repair_axes,)),
 }
 
 _REPAIRS: Mapping[str, _Rule] = {
     "AveragePool": repair_pool,
+    "Cast": repair_cast,
     "Conv": repair_convolution,
     "ConvTranspose": repair_convolution,
+    "GatherElements": repair_elements,
+    "GatherND": repair_slices,
     "Gelu": repair_gelu,
+    "Less": repair_less,
     "MaxPool": repair_pool,
-    "Mean": repair_sum,
+    "Max": repair_many,
+    "Mean": repair_many,
+    "Min": repair_many,
+    "Pow": repair_power,
     "ReduceL1": repair_reduction,
     "ReduceL2": repair_reduction,
     "ReduceLogSum": repair_reduction,
     "ReduceLogSumExp": repair_reduction,
     "ReduceSumSquare": repair_reduction,
-    "Sum": repair_sum,
+    "Sum": repair_many,
 }
 
 _RULES: Mapping[str, _Rule] = {
@@ -93,8 +117,16 @@ def lower(model: CompressedModel) -> Rewriting:
     Args:
         model: Float or quantized; it is not changed.
     """
+    model = _decomposed(model)
     rewriting = Rewriting(model.graph.clone(), dict(model.quantization))
     graph = rewriting.model.graph
+    rewriting.origins.update(
+        (value.name or "", origin(node)[0])
+        for node in graph
+        if ORIGIN_KEY in node.metadata_props
+        for value in node.outputs
+    )
+    note_problems(rewriting)
     for node in list(graph):
         for rule in _FIRST.get(node.op_type, ()):
             rule(rewriting, node)
@@ -120,7 +152,19 @@ def lower(model: CompressedModel) -> Rewriting:
         if node.op_type in _REPAIRS:
             _REPAIRS[node.op_type](rewriting, node)
     _tell_weights_apart(rewriting)
+    unify_types(rewriting)
     return rewriting
+
+
+def _decomposed(model: CompressedModel) -> CompressedModel:
+    """The model without what MNN cannot compute, where there is something simpler: in float, as it has no say there."""
+    if not any(map(is_wanting, model.graph.graph)):
+        return model
+    marked = model.graph.clone()
+    for node in marked.graph:
+        if is_wanting(node):
+            node.metadata_props[PRECISION_KEY] = "float32"
+    return decompose(replace(model, graph=marked), is_wanting)
 
 
 def _separate_outputs(rewriting: Rewriting) -> None:

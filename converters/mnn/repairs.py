@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
-from edgecomp.graph.query import constant, input_of, normalized_axes
+from edgecomp.graph.query import constant, input_of, is_float, normalized_axes
 
 
 def repair_reduction(rewriting: Rewriting, node: ir.Node) -> None:
@@ -39,17 +39,22 @@ def repair_reduction(rewriting: Rewriting, node: ir.Node) -> None:
     rewriting.replace(node, result)
 
 
-def repair_sum(rewriting: Rewriting, node: ir.Node) -> None:
-    """Sum and Mean: MNN reads their first input only."""
-    output = node.outputs[0]
-    name, total = output.name or "", node.inputs[0]
-    for index, value in enumerate(node.inputs[1:]):
-        total = rewriting.node("Add", [total, value], f"{name}/{index}", None)
+def repair_many(rewriting: Rewriting, node: ir.Node) -> None:
+    """Sum, Mean, Max and Min: MNN has them for two operands, and reads others wrongly or not at all."""
+    output, operands = node.outputs[0], list(node.inputs)
+    if len(operands) == 2 and node.op_type in {"Max", "Min"}:
+        return
+    name, total = output.name or "", operands[0]
+    op_type = {"Sum": "Add", "Mean": "Add"}.get(node.op_type, node.op_type)
+    for index, value in enumerate(operands[1:]):
+        total = rewriting.node(op_type, [total, value], f"{name}/{index}", None)
     if node.op_type == "Mean":
-        share = rewriting.constant(f"{name}/share", np.array(1 / len(node.inputs), np.float32))
+        share = rewriting.constant(f"{name}/share", np.array(1 / len(operands), np.float32))
         total = rewriting.node("Mul", [total, share], f"{name}/mean", None)
-    if total is not None and len(node.inputs) > 1:
-        rewriting.replace(node, total)
+    elif len(operands) == 1:
+        total = rewriting.node("Identity", operands, f"{name}/same", None)
+    assert total is not None
+    rewriting.replace(node, total)
 
 
 def repair_gelu(rewriting: Rewriting, node: ir.Node) -> None:
@@ -127,3 +132,58 @@ def repair_groups(rewriting: Rewriting, node: ir.Node) -> None:
             part.shape = ir.Shape([result[0], deep, *result[2:]])
         parts.append(part)
     rewriting.replace(node, rewriting.node("Concat", parts, f"{name}/result", rewriting.quantization.get(name), axis=1))
+
+
+def repair_less(rewriting: Rewriting, node: ir.Node) -> None:
+    """Less: MNN compares in another order now and then, which it does not with Greater."""
+    name = f"{node.outputs[0].name}/greater"
+    rewriting.replace(node, rewriting.node("Greater", [node.inputs[1], node.inputs[0]], name, None))
+
+
+def repair_power(rewriting: Rewriting, node: ir.Node) -> None:
+    """Pow: MNN has one type for both operands."""
+    name = node.outputs[0].name or ""
+    base = node.inputs[0]
+    for index, value in enumerate(node.inputs):
+        if value is None or is_float(value):
+            continue
+        array = constant(value)
+        real = (
+            rewriting.constant(f"{name}/operand{index}", array.astype(np.float32))
+            if array is not None
+            else rewriting.node("Cast", [value], f"{name}/operand{index}", None, to=int(ir.DataType.FLOAT))
+        )
+        rewriting.insert(node, real)
+        node.replace_input_with(index, real)
+    if base is not None and base.dtype is not None and base.dtype.is_integer():
+        power = rewriting.node("Pow", list(node.inputs), f"{name}/power", None)
+        half = rewriting.constant(f"{name}/half", np.array(0.5, np.float32))
+        raised = rewriting.node("Add", [power, half], f"{name}/raised", None)
+        nearest = rewriting.node("Floor", [raised], f"{name}/nearest", None)
+        rewriting.replace(node, rewriting.node("Cast", [nearest], f"{name}/result", None, to=int(base.dtype)))
+
+
+def repair_axes(rewriting: Rewriting, node: ir.Node) -> None:
+    """Reductions: MNN takes an empty list of axes for none, where ONNX takes it for all."""
+    given = constant(input_of(node, 1))
+    sizes = sizes_of(node.inputs[0])
+    if given is None or given.size or sizes is None:
+        return
+    name = node.outputs[0].name
+    if node.attributes.get_int("noop_with_empty_axes", 0):
+        rewriting.replace(node, rewriting.float_copy(node.inputs[0], f"{name}/same"))
+    else:
+        node.replace_input_with(1, rewriting.constant(f"{name}/axes", np.arange(len(sizes))))
+
+
+def repair_cast(rewriting: Rewriting, node: ir.Node) -> None:
+    """Cast to truth values: MNN keeps the number, of which any but 0 is true."""
+    source = node.inputs[0]
+    if node.attributes["to"].as_int() != ir.DataType.BOOL or source is None or source.dtype in {None, ir.DataType.BOOL}:
+        return
+    assert source.dtype is not None
+    name = node.outputs[0].name or ""
+    zero = rewriting.constant(f"{name}/zero", np.zeros((), source.dtype.numpy()))
+    equal = rewriting.node("Equal", [source, zero], f"{name}/equal", None)
+    equal.type = ir.TensorType(ir.DataType.BOOL)
+    rewriting.replace(node, rewriting.node("Not", [equal], f"{name}/result", None))

@@ -6,7 +6,7 @@ import contextlib
 import ctypes
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ def _try_out(path: Path, net: Net) -> None:
         shapes = {}
     try:
         run_isolated(
-            "edgecomp.converters.mnn.toolchain:trace", subject=str(path), timeout=60, path=str(path), shapes=shapes
+            "edgecomp.converters.mnn.toolchain:load", subject=str(path), timeout=60, path=str(path), shapes=shapes
         )
     except ConversionError as error:
         raise not_a_model(path, f"MNN cannot run it: {error.actual}") from None
@@ -132,6 +132,20 @@ class MnnPredictor:
         """What `run` gives."""
         return self._interface.outputs
 
+    def trace(self, inputs: Sequence[Array]) -> tuple[list[Array], list[str]]:
+        """The outputs, and the names of the ops that MNN computed in int8."""
+        found: list[str] = []
+
+        def after(tensors: object, info: Any) -> bool:
+            if "DT_INT8" in info.getType():
+                found.append(info.getName())
+            return True
+
+        def execute() -> None:
+            self._interpreter.runSessionWithCallBackInfo(self._session, lambda tensors, info: True, after)
+
+        return self._run(inputs, execute), found
+
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs the model.
 
@@ -144,6 +158,9 @@ class MnnPredictor:
         Raises:
             DataError: The arrays do not fit the inputs.
         """
+        return self._run(inputs, lambda: self._interpreter.runSession(self._session))
+
+    def _run(self, inputs: Sequence[Array], execute: Callable[[], None]) -> list[Array]:
         if len(inputs) != len(self.inputs):
             raise DataError(
                 "the inputs", expected=f"{len(self.inputs)} arrays", actual=str(len(inputs)), cure="give one per input"
@@ -161,7 +178,7 @@ class MnnPredictor:
             # A run overwrites the input tensors, so all are copied before each one.
             for source, array in fed:
                 source.copyFrom(self._host_tensor(array))
-            self._interpreter.runSession(self._session)
+            execute()
             # An output that is an input is not in the file.
             return [given[item.name].copy() if item.name in given else self._read(item) for item in self.outputs]
 

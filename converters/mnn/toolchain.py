@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,27 +35,42 @@ def run_mnnconvert(
     _tools.mnnconvert(arguments)
 
 
-def trace(path: str, shapes: dict[str, list[int]]) -> list[str]:
-    """Runs a `.mnn` file once on zeros.
+def trace(path: str, folder: str, batches: int) -> list[str]:
+    """Runs a `.mnn` file that edgecomp wrote.
 
     Args:
-        path: The file.
-        shapes: Shape of each input by name; empty to load the file only, where a shape is not known.
+        path: The file, which is loaded in any case.
+        folder: Holds `inputs0.npz`, `inputs1.npz`, ..., and gets `outputs0.npz`, `outputs1.npz`, ...
+        batches: How many there are.
 
     Returns:
         The names of the ops that MNN computed in int8.
     """
-    found: list[str] = []
+    import numpy as np
 
-    def after(tensors: object, info: MNN.OpInfo) -> bool:
-        if "DT_INT8" in info.getType():
-            found.append(info.getName())
-        return True
+    from edgecomp.converters.mnn.runtime import MnnPredictor
 
+    predictor = MnnPredictor(Path(path))
+    integer: dict[str, None] = {}
+    for index in range(batches):
+        with np.load(Path(folder, f"inputs{index}.npz")) as file:
+            inputs = [file[f"arr_{position}"] for position in range(len(predictor.inputs))]
+        outputs, names = predictor.trace(inputs)
+        integer.update(dict.fromkeys(names))
+        np.savez(Path(folder, f"outputs{index}.npz"), *outputs)
+    return list(integer)
+
+
+def load(path: str, shapes: dict[str, list[int]]) -> None:
+    """Runs a `.mnn` file from anywhere on zeros.
+
+    Args:
+        path: The file.
+        shapes: Shape of each input by name; empty to load the file only, where a shape is not known.
+    """
     interpreter, session = _load(path, shapes)
     if shapes:
-        interpreter.runSessionWithCallBackInfo(session, lambda tensors, info: True, after)
-    return found
+        interpreter.runSession(session)
 
 
 def observe(path: str, shapes: dict[str, list[int]]) -> dict[str, list[int]]:

@@ -8,14 +8,15 @@ Rules, cited by number where they are applied:
 3. Division by a constant is multiplication by its reciprocal, which differs in the last bit at most.
 4. Subtraction of a constant is addition of its negative, which differs in nothing.
 5. Einsum is transposes, reshapes and matrix products, which are quantized and have kernels of their own.
-5. The bounds of a Clip are constants. Computed ones become a Max and a Min.
-6. A Compress with a constant condition is a Gather, whose shape everybody can tell.
+6. The bounds of a Clip are constants. Computed ones become a Max and a Min.
+7. A Compress with a constant condition is a Gather, whose shape everybody can tell.
+8. No Concat reads a part without elements, and no Split gives out one that nobody reads.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class _Site:
         assert value is not None  # these inputs are mandatory in ONNX
         return value
 
-    def add(self, op_type: str, *inputs: ir.Value, shape: tuple[int, ...], **attributes: Any) -> ir.Value:
+    def add(self, op_type: str, *inputs: ir.Value, shape: Sequence[int] | ir.Shape, **attributes: Any) -> ir.Value:
         """A new node's output, with the type of the original one's."""
         node = ir.node(op_type, list(inputs), attributes, name=self._name(op_type.lower()))
         node.metadata_props.update(self.node.metadata_props)
@@ -89,8 +90,11 @@ class _Site:
         self.graph.remove(self.node, safe=True)
 
     def _name(self, suffix: str) -> str:
-        self._added += 1
-        return f"{self.node.name or self.node.outputs[0].name}/{suffix}_{self._added}"
+        while True:
+            self._added += 1
+            name = f"{self.node.name or self.node.outputs[0].name}/{suffix}_{self._added}"
+            if name not in self.graph.initializers:
+                return name
 
 
 def _gemm(site: _Site) -> None:
@@ -196,7 +200,7 @@ def _replace_operand(site: _Site, op_type: str, operand: Array) -> None:
 
 
 def _clip(site: _Site) -> None:
-    """Rule 5."""
+    """Rule 6."""
     bounds = [input_of(site.node, index) for index in (1, 2)]
     if all(bound is None or constant(bound) is not None for bound in bounds):
         return
@@ -208,7 +212,7 @@ def _clip(site: _Site) -> None:
 
 
 def _compress(site: _Site) -> None:
-    """Rule 6."""
+    """Rule 7."""
     condition = constant(site.value(1))
     if condition is None:
         return
@@ -223,11 +227,59 @@ def _compress(site: _Site) -> None:
     site.replace_by(site.add("Gather", source, site.constant(chosen), shape=tuple(shape), axis=axis))
 
 
+def _concat(site: _Site) -> None:
+    """Rule 8."""
+    parts = [value for value in site.node.inputs if value is not None]
+    kept = [value for value in parts if not _is_empty(value)]
+    if not kept or len(kept) == len(parts):
+        return
+    shape = site.node.outputs[0].shape
+    assert shape is not None
+    if len(kept) == 1:
+        site.replace_by(site.add("Identity", kept[0], shape=shape))
+    else:
+        axis = site.node.attributes["axis"].as_int()
+        site.replace_by(site.add("Concat", *kept, shape=shape, axis=axis))
+
+
+def _split(site: _Site) -> None:
+    """Rule 8."""
+    data, outputs = site.value(0), site.node.outputs
+    left_out = {value for value in outputs if _is_empty(value) and not _is_used(value)}
+    if not left_out or any(value.shape is None for value in outputs):
+        return
+    axis = (site.node.attributes.get_int("axis", 0) or 0) % len(shape_of(data))
+    start = 0
+    for value in list(outputs):
+        shape = shape_of(value)
+        end = start + shape[axis]
+        if value not in left_out:
+            numbers = (site.constant(np.array([number], np.int64)) for number in (start, end, axis))
+            part = site.add("Slice", data, *numbers, shape=shape)
+            part.type, name = value.type, value.name
+            value.name = f"{name}/replaced"
+            value.replace_all_uses_with(part, replace_graph_outputs=True)
+            part.name = name
+        start = end
+    site.graph.remove(site.node, safe=True)
+
+
+def _is_used(value: ir.Value) -> bool:
+    """Whether a node reads a value, or the graph gives it out."""
+    return bool(tuple(value.uses())) or value.is_graph_output()
+
+
+def _is_empty(value: ir.Value) -> bool:
+    return value.shape is not None and any(size == 0 for size in value.shape)
+
+
 _REWRITES: dict[str, Callable[[_Site], None]] = {
     "Clip": _clip,
     "Compress": _compress,
+    "Concat": _concat,
     "Div": _div,
     "Gemm": _gemm,
     "MatMul": _matmul,
+    "Split": _split,
     "Sub": _sub,
 }

@@ -6,7 +6,7 @@ Each converter says, as data, what it wants to have replaced. A decomposition th
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -33,15 +33,19 @@ def decomposable() -> frozenset[str]:
     return operators_with_bodies().union(DECOMPOSITIONS) - _OPEN_ENDED
 
 
-def decompose(model: CompressedModel, op_types: Container[str]) -> CompressedModel:
-    """Replaces every node of the given operators, in subgraphs too.
+#: What to replace: all nodes of some operators, or those that a function chooses.
+Wanted = Container[str] | Callable[[ir.Node], bool]
+
+
+def decompose(model: CompressedModel, wanted: Wanted) -> CompressedModel:
+    """Replaces every node that is wanted, in subgraphs too.
 
     The pieces of a node of a quantized model stay in float, as the node itself would: what it reads and gives is what
     the simulation predicts, and nothing is rounded in between. A node that runs in integers is left alone.
 
     Args:
         model: Simplified.
-        op_types: What to replace. Where a node cannot be, it stays, and its metadata `WHOLE_KEY` says why.
+        wanted: What to replace. Where a node cannot be, it stays, and its metadata `WHOLE_KEY` says why.
 
     Returns:
         The model, simplified again, or `model` itself when there was nothing to do. Pieces carry the metadata of their
@@ -49,10 +53,10 @@ def decompose(model: CompressedModel, op_types: Container[str]) -> CompressedMod
     """
     done = model
     for _ in range(_MOST_ROUNDS):
-        if not any(True for _ in _wanted(done, op_types)):
+        if not any(True for _ in _wanted(done, wanted)):
             break
         graph = done.graph.clone()
-        for index, node in enumerate(list(_wanted(replace(done, graph=graph), op_types))):
+        for index, node in enumerate(list(_wanted(replace(done, graph=graph), wanted))):
             _mark(node, quantized=bool(model.quantization))
             _decompose(graph, node, index)
         common.InlinePass(lambda function: function.domain == _DOMAIN)(graph)
@@ -62,9 +66,9 @@ def decompose(model: CompressedModel, op_types: Container[str]) -> CompressedMod
     return done
 
 
-def _wanted(model: CompressedModel, op_types: Container[str]) -> Iterator[ir.Node]:
+def _wanted(model: CompressedModel, wanted: Wanted) -> Iterator[ir.Node]:
     for node in model.graph.graph.all_nodes():
-        if node.op_type not in op_types or WHOLE_KEY in node.metadata_props:
+        if not (wanted(node) if callable(wanted) else node.op_type in wanted) or WHOLE_KEY in node.metadata_props:
             continue
         if not model.quantization or not scheme.runs_in_integers(node, model.quantization):
             yield node

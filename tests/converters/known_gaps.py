@@ -6,13 +6,20 @@ from case import Gap
 
 GAPS: dict[str, dict[str, Gap]] = {
     "mnn": {
-        "resize-cubic": Gap("cubic interpolation gives other numbers"),
-        "resize-linear-symmetric": Gap("does not know these coordinates"),
-        **{
-            f"resize-nearest-{mode}-{size}": Gap("ignores nearest_mode=")
-            for mode in ("pytorch_half_pixel-round_prefer_ceil", "align_corners-round_prefer_ceil", "asymmetric-ceil")
-            for size in ("up", "down", "odd")
-        },
+        **dict.fromkeys(("bitwiseand", "bitwiseor", "bitwisexor", "bitwisenot"), Gap("does not know this operator")),
+        # Indices of windows, what is scattered to one place or to computed ones, and the largest integers.
+        **dict.fromkeys(
+            (
+                *(f"maxpool-indices{kind}" for kind in ("", "-pads", "-columns")),
+                *(f"scatternd-{kind}" for kind in ("computed", "add", "mul", "max", "min")),
+                *(f"scatterelements-{kind}" for kind in ("add", "max", "repeated")),
+                "maxunpool",
+                "topk-integers",
+                "bitshift-left",
+            ),
+            Gap("computes it wrongly"),
+        ),
+        "maxpool-dilated-pads": Gap("ignores the dilations of a pool"),
     },
 }
 
@@ -20,6 +27,7 @@ _TRANSPOSED = (
     "stride2", "pads", "output-padding", "asymmetric", "same-upper", "same-lower", "no-bias", "groups", "depthwise",
     "1d", "dilated", "output-shape", "relu", "gap",
 )  # fmt: skip
+_OTHER_ROUNDINGS = ("pytorch_half_pixel-round_prefer_ceil", "align_corners-round_prefer_ceil", "asymmetric-ceil")
 _REDUCED = ("2-3-keep0", "2-3-keep1", "1-keep0", "1-keep1", "-1-keep0", "0-2-keep0", "0-1-2-3-keep0")
 
 #: Nodes of the int8 model that a format computes in float, by case; every other node is in integers.
@@ -67,6 +75,14 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("conv-clip-odd", "conv-clip-positive", "clip-positive", "clip-unit"), ("Clip",)),
         **dict.fromkeys(("leakyrelu", "leakyrelu-steep"), ("LeakyRelu",)),
         **dict.fromkeys(("prelu-per-channel", "prelu-scalar"), ("PRelu",)),
+        # Coordinates and roundings that MNN does not know.
+        **{
+            f"resize-{kind}": ("Resize",)
+            for kind in (
+                "linear-symmetric",
+                *(f"nearest-{mode}-{size}" for mode in _OTHER_ROUNDINGS for size in ("up", "down", "odd")),
+            )
+        },
         "hardswish": ("HardSwish",),
         **dict.fromkeys(("hardsigmoid", "hardsigmoid-odd"), ("HardSigmoid",)),
         "tanh": ("Tanh",),
@@ -78,6 +94,12 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("maxpool-dilated", "flatten-two-linear"), ("MaxPool",)),
         "maxpool-negative": ("MaxPool", "Sigmoid"),
         "globalmaxpool": ("GlobalMaxPool",),
+        **dict.fromkeys(("tan", "asin", "acos", "atanh", "acosh"), ("Tanh",)),
+        **dict.fromkeys(("pow-activations", "reducelogsum"), ("Sigmoid",)),
+        **dict.fromkeys(("reducesum-all", "reducesum-noop"), ("ReduceSum",)),
+        **{f"maxpool-dilated-{kind}": ("MaxPool",) for kind in ("strided", "1d")},
+        **{f"gather-{kind}": ("Gather",) for kind in ("computed", "computed-matrix", "computed-scalar", "scalar")},
+        "clip-computed": ("ReduceMean",),
         # A loop over the indices.
         **{f"gather-{kind}": ("Gather",) for kind in ("constant", "one", "matrix")},
         **dict.fromkeys(("embedding-int64", "embedding-int32"), ("Gather",)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from case import Build, Case, Gap
+from case import Build, Case
 from net import Net
 
 
@@ -59,4 +59,3 @@ _OPERATORS = {
     "skiplayernorm": "SkipLayerNormalization",
 }
 ISLANDS = {"tflite": {case: (operator,) for case, operator in _OPERATORS.items()}}
-GAPS = {"mnn": dict.fromkeys(("groupnorm", "skiplayernorm"), Gap("does not know this operator"))}

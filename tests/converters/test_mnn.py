@@ -23,9 +23,9 @@ from onnx import helper, numpy_helper
 from edgecomp.converter import Conversion, ConversionOptions, load_converter
 from edgecomp.converters.mnn.net import read_net
 from edgecomp.converters.mnn.precision import op_precision
+from edgecomp.converters.mnn.runtime import MnnPredictor
 from edgecomp.errors import ConversionError, DataError, SourceError, UnsupportedOperatorError
 from edgecomp.graph.dynamic import simplify_dynamic
-from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.static import quantize_static
@@ -251,9 +251,7 @@ def test_int8_net_gives_the_integers_of_the_simulation(name: str, tmp_path: Path
 def test_what_inspect_says_is_what_mnn_does(name: str, tmp_path: Path) -> None:
     model = quantize_static(model_of(INT8_NETS[name][0]), [(image,) for image in data(4)])
     path = MNN.convert(model, tmp_path / "net.mnn", OPTIONS).path
-    executed = run_isolated(
-        "edgecomp.converters.mnn.toolchain:trace", subject="net", path=str(path), shapes={"x": list(IMAGE)}
-    )
+    _, executed = MnnPredictor(path).trace([data(1)[0]])
     net = read_net(path)
     kinds = {"Convolution", "ConvolutionDepthwise", "BinaryOp", "UnaryOp", "Interp"}
     computing = [op for op in net.ops if op.type in kinds]
@@ -366,16 +364,34 @@ def test_the_same_model_gives_the_same_bytes(quantized: bool, tmp_path: Path) ->
 
 
 def test_an_unknown_operator_is_reported_and_refused(tmp_path: Path) -> None:
-    model = model_of(lambda b: [b("Mish", "x")])
-    assert [(item.op_type, item.node) for item in MNN.check(model, OPTIONS)] == [("Mish", "node_mish0_0")]
+    model = model_of(lambda b: [b("StringNormalizer", "x")])
+    assert [(item.op_type, item.node) for item in MNN.check(model, OPTIONS)] == [
+        ("StringNormalizer", "node_stringnormalizer0_0")
+    ]
     with pytest.raises(UnsupportedOperatorError, match="does not know this operator"):
         MNN.convert(model, tmp_path / "net.mnn", OPTIONS)
 
 
-@pytest.mark.parametrize("attributes", [{"mode": "cubic"}, {"mode": "nearest", "nearest_mode": "ceil"}])
-def test_what_mnn_would_miscompute_is_refused(attributes: dict[str, str]) -> None:
-    model = model_of(lambda b: [b("Resize", "x", "", b.constant([1, 1, 2, 2]), **attributes)])
-    assert [item.op_type for item in MNN.check(model, OPTIONS)] == ["Resize"]
+def test_what_mnn_would_miscompute_and_nothing_can_replace_is_refused() -> None:
+    def body(b: Builder) -> list[str]:
+        number = b("Cast", "x", to=onnx.TensorProto.INT32)
+        largest, _ = b("TopK", number, b.integers(2), count=2)
+        return [b("Cast", largest, to=onnx.TensorProto.FLOAT)]
+
+    problems = MNN.check(model_of(body), OPTIONS)
+    assert [(item.op_type, item.reason.partition(";")[0]) for item in problems] == [("TopK", "MNN computes it wrongly")]
+
+
+def test_wrong_numbers_are_an_error_that_names_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgecomp.converters.mnn.operators._MISCOMPUTED", {})
+
+    def body(b: Builder) -> list[str]:
+        larger = b("Resize", b("Relu", "x"), "", b.constant([1, 1, 2, 2]), mode="cubic")
+        return [b("Sigmoid", larger)]
+
+    with pytest.raises(ConversionError, match="Resize 'node_resize1_0'"):
+        MNN.convert(model_of(body), tmp_path / "net.mnn", OPTIONS)
+    assert not (tmp_path / "net.mnn").exists()
 
 
 def test_integers_at_the_border_are_refused() -> None:
@@ -399,9 +415,9 @@ def test_a_crash_of_mnn_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_layers_that_came_out_in_float_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgecomp.converters.mnn import convert
+    from edgecomp.converters.mnn import attempt
 
-    monkeypatch.setattr(convert, "tensor_quantization", lambda *arguments: {})
+    monkeypatch.setattr(attempt, "tensor_quantization", lambda *arguments: {})
     model = quantize_static(model_of(residual), [(image,) for image in data(4)])
     with pytest.raises(ConversionError, match="all layers in float"):
         MNN.convert(model, tmp_path / "net.mnn", OPTIONS)

@@ -1,0 +1,157 @@
+"""One run of MNN's converter, and of what it wrote."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx_ir as ir
+
+from edgecomp.converter import Array
+from edgecomp.converters.mnn.net import Net, read_net, rewrite
+from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization, weight_parameters
+from edgecomp.converters.mnn.rewriting import Rewriting
+from edgecomp.converters.mnn.trial import Trial, prepare, run_trial
+from edgecomp.errors import ConversionError
+from edgecomp.graph.border import border_shape
+from edgecomp.graph.modules import modules_beyond_names
+from edgecomp.interface import Interface, TensorInterface
+from edgecomp.isolation import run_isolated
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.scheme import runs_in_integers
+from edgecomp.shapes import InputShapes
+
+_TIMEOUT = 600.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """A file that MNN can run.
+
+    Attributes:
+        artifact: Its bytes.
+        net: What they were made of.
+        interface: Its inputs and outputs.
+        trial: What it ran on.
+        outputs: What it made of each batch.
+        integer: The names of the ops that ran in int8; None where nothing ran.
+    """
+
+    artifact: bytes
+    net: Net
+    interface: Interface
+    trial: Trial
+    outputs: list[list[Array]]
+    integer: frozenset[str] | None
+
+
+def attempt(
+    folder: Path, model: CompressedModel, lowered: Rewriting, shapes: InputShapes | None, subject: str
+) -> Attempt:
+    """Converts a model and runs the result: MNN ignores what it cannot match, and crashes on what it cannot run.
+
+    Args:
+        folder: For the files in between.
+        model: To convert.
+        lowered: What `lowering.lower` made of it.
+        shapes: The dimensions that are dynamic in it.
+        subject: For the error message.
+
+    Raises:
+        ConversionError: MNN's converter or the runtime failed, or left in float what MNN can compute in integers.
+    """
+    interface = _interface(model, shapes)
+    net, layers = _convert_in(folder, model, lowered, subject)
+    artifact = rewrite(net, code=interface.to_json(), quantization=net.quantization)
+    finished = folder / "finished.mnn"
+    finished.write_bytes(artifact)
+    trial = prepare(model)
+    outputs, integer = run_trial(finished, interface, trial, subject)
+    if trial.batches and (missing := sorted(layers - integer)):
+        raise _left_in_float(subject, ", ".join(missing))
+    return Attempt(artifact, net, interface, trial, outputs, integer if trial.batches else None)
+
+
+def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> tuple[Net, frozenset[str]]:
+    """The converted net, with the parameters of all its tensors, and the names of the ops that are to run in int8."""
+    source, float_path = folder / "model.onnx", folder / "float.mnn"
+    ir.save(lowered.model, source)
+    float_net = _mnnconvert("ONNX", source, float_path, subject)
+    if model.precision == "fp16":
+        return _mnnconvert("MNN", float_path, folder / "half.mnn", subject, half=True), frozenset()
+    if not model.quantization:
+        return float_net, frozenset()
+    if model.weights_only:
+        parameters = weight_parameters(float_net, lowered.model.graph, lowered.quantization)
+        return _compressed(folder, float_path, parameters, subject), frozenset()
+    tensors = tensor_quantization(float_net, lowered.quantization)
+    parameters = compression_parameters(float_net, tensors, lowered.model.graph, lowered.quantization)
+    net = _compressed(folder, float_path, parameters, subject)
+    layers = frozenset(layer["opName"] for layer in parameters["algo"][0]["quantParams"]["layer"])
+    wanted = [node for node in model.graph.graph if node.op_type in {"Conv", "Gemm"}]
+    if not layers and any(runs_in_integers(node, model.quantization) for node in wanted):
+        raise _left_in_float(subject, "all layers")
+    return dataclasses.replace(net, quantization=tensors), layers
+
+
+def _compressed(folder: Path, source: Path, parameters: Mapping[str, Any], subject: str) -> Net:
+    compression = folder / "compression.json"
+    compression.write_text(json.dumps(parameters))
+    return _mnnconvert("MNN", source, folder / "compressed.mnn", subject, compression)
+
+
+def _mnnconvert(
+    framework: str, source: Path, target: Path, subject: str, compression: Path | None = None, *, half: bool = False
+) -> Net:
+    run_isolated(
+        "edgecomp.converters.mnn.toolchain:run_mnnconvert",
+        subject=subject,
+        timeout=_TIMEOUT,
+        framework=framework,
+        source=str(source),
+        target=str(target),
+        compression=None if compression is None else str(compression),
+        half=half,
+    )
+    if not target.exists():
+        raise ConversionError(
+            subject,
+            expected="a file from MNN's converter",
+            actual="it ended without an error and wrote none",
+            cure="report this with the model, or leave this format out with --formats",
+        )
+    return read_net(target)
+
+
+def _left_in_float(subject: str, what: str) -> ConversionError:
+    return ConversionError(
+        subject,
+        expected="convolutions and matrix products in int8",
+        actual=f"MNN computes {what} in float",
+        cure="report this with the model, or leave this format out with --formats",
+    )
+
+
+def _interface(model: CompressedModel, shapes: InputShapes | None) -> Interface:
+    graph = model.graph.graph
+    inputs = [value for value in graph.inputs if value.name not in graph.initializers]
+
+    def describe(value: ir.Value) -> TensorInterface:
+        return _tensor_interface(value, border_shape(value, shapes))
+
+    return Interface(
+        tuple(map(describe, inputs)),
+        tuple(map(describe, graph.outputs)),
+        modules_beyond_names(graph),
+        model.precision,
+    )
+
+
+def _tensor_interface(value: ir.Value, shape: tuple[int | None, ...]) -> TensorInterface:
+    dtype = "float32" if value.dtype is None else str(value.dtype.numpy())
+    # MNN has one float and one integer type at its border.
+    stored = "int32" if (value.dtype is not None and value.dtype.is_integer()) or dtype == "bool" else "float32"
+    return TensorInterface(value.name or "", stored, shape, source_dtype=dtype)

@@ -1,0 +1,132 @@
+"""Arithmetic on numbers and bounds that some runtimes have only in part: rounding, remainders, integer products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
+from edgecomp.graph.query import constant, is_float
+
+Results = Sequence[ir.Value]
+
+
+def rounded(pieces: Pieces) -> Results:
+    """floor(x + 1/2), less 1 where that rounds a half to an odd number."""
+    x = pieces.input(0)
+    shifted = pieces("Add", x, 0.5)
+    up = pieces("Floor", shifted)
+    half = pieces("Floor", pieces("Mul", up, 0.5))
+    odd = pieces("Greater", pieces("Sub", up, pieces("Mul", half, 2.0)), 0.5)
+    is_tie = pieces("Equal", shifted, up)
+    return [pieces("Where", pieces("And", is_tie, odd), pieces("Sub", up, 1.0), up)]
+
+
+def remainder(pieces: Pieces) -> Results:
+    """With fmod: x - y * trunc(x / y), which has the sign of x. A quotient of integers is truncated anyway."""
+    x, y = pieces.input(0), pieces.input(1)
+    if not pieces.integer("fmod", 0):
+        raise Undecomposable("it has the sign of the divisor")
+    quotient = pieces("Div", x, y)
+    if not is_float(x):
+        return [pieces("Sub", x, pieces("Mul", y, quotient))]
+    whole = pieces("Mul", pieces("Sign", quotient), pieces("Floor", pieces("Abs", quotient)))
+    return [pieces("Sub", x, pieces("Mul", y, whole))]
+
+
+def is_nan(pieces: Pieces) -> Results:
+    """What is not even above minus infinity: runtimes fold the comparison of a number with itself."""
+    if not is_float(pieces.input(0)):
+        raise Undecomposable("it is not of type float32")
+    return [pieces("Not", pieces("GreaterOrEqual", pieces.input(0), float("-inf")))]
+
+
+def is_infinite(pieces: Pieces) -> Results:
+    """What lies beyond the largest finite number, on the sides that are asked for."""
+    x, largest = pieces.input(0), float(np.finfo(np.float32).max)
+    if not is_float(x):
+        raise Undecomposable("it is not of type float32")
+    positive, negative = (bool(pieces.integer(f"detect_{side}", 1)) for side in ("positive", "negative"))
+    if positive and negative:
+        return [pieces("Greater", pieces("Abs", x), largest)]
+    if positive:
+        return [pieces("Greater", x, largest)]
+    if negative:
+        return [pieces("Greater", -largest, x)]
+    return [pieces("And", pieces("Greater", x, x), pieces("Greater", x, x))]
+
+
+def last_extreme(pieces: Pieces) -> Results:
+    """ArgMax or ArgMin with `select_last_index`: the first one, counted from the other end."""
+    x = pieces.input(0)
+    shape = pieces.shape(x)
+    axis = pieces.integer("axis", 0) % len(shape)
+    if not pieces.integer("select_last_index", 0):
+        raise Undecomposable("it selects the first index")
+    backwards = pieces("Gather", x, np.arange(shape[axis])[::-1].copy(), axis=axis)
+    first = pieces(pieces.node.op_type, backwards, axis=axis, keepdims=pieces.integer("keepdims", 1))
+    return [pieces("Sub", shape[axis] - 1, first)]
+
+
+def one_hot(pieces: Pieces) -> Results:
+    """Compares each index with each place; a negative one counts from the end."""
+    depth = int(pieces.constant_input(1).reshape(-1)[0])
+    off, on = pieces.constant_input(2)
+    index = pieces.cast(pieces.input(0), ir.DataType.INT64)
+    rank = len(pieces.shape(index)) + 1
+    axis = pieces.integer("axis", -1) % rank
+    counted = pieces("Where", pieces("Greater", 0, index), pieces("Add", index, depth), index)
+    places = np.arange(depth).reshape(-1, *(1,) * (rank - 1 - axis))
+    same = pieces("Equal", pieces("Unsqueeze", counted, np.array([axis])), places)
+    return [pieces("Where", same, np.array(on), np.array(off))]
+
+
+def integer_product(pieces: Pieces) -> Results:
+    """ConvInteger or MatMulInteger: the product of real numbers, which are exact up to 2**24."""
+    operands = [_shifted(pieces, place, pieces.optional(place + 2)) for place in (0, 1)]
+    op_type = pieces.node.op_type.removesuffix("Integer")
+    attributes = {name: attribute.value for name, attribute in pieces.node.attributes.items()}
+    return [pieces("Cast", pieces(op_type, *operands, **attributes), to=int(ir.DataType.INT32))]
+
+
+def _shifted(pieces: Pieces, place: int, zero_point: ir.Value | None) -> ir.Value:
+    """An operand as float, less its zero point."""
+    value, zero = pieces.input(place), constant(zero_point)
+    array = constant(value)
+    if zero_point is not None and zero is None:
+        if array is not None:
+            value = _real(pieces, array)
+        return pieces("Sub", pieces.cast(value, ir.DataType.FLOAT), pieces.cast(zero_point, ir.DataType.FLOAT))
+    if zero is None:
+        zero = np.zeros((), np.float32)
+    elif zero.size > 1:
+        # One for each row of the left matrix, or each column of the right one; one for each kernel.
+        wide = (-1, *(1,) * (len(pieces.shape(value)) - 1))
+        zero = zero.reshape(wide) if pieces.node.op_type == "ConvInteger" or place == 0 else zero
+    else:
+        zero = zero.reshape(())
+    if array is not None:
+        return _real(pieces, array.astype(np.float32) - zero.astype(np.float32))
+    real = pieces.cast(value, ir.DataType.FLOAT)
+    return pieces("Sub", real, zero.astype(np.float32)) if zero.any() else real
+
+
+def _real(pieces: Pieces, array: np.ndarray) -> ir.Value:
+    value = pieces.value(array.astype(np.float32))
+    assert value is not None
+    return value
+
+
+DECOMPOSITIONS: dict[str, Decomposition] = {
+    "ArgMax": last_extreme,
+    "ArgMin": last_extreme,
+    "ConvInteger": integer_product,
+    "IsInf": is_infinite,
+    "IsNaN": is_nan,
+    "MatMulInteger": integer_product,
+    "Mod": remainder,
+    "OneHot": one_hot,
+    "Round": rounded,
+}

@@ -1,0 +1,155 @@
+"""Resize of any axes in any mode by the ONNX specification: a selection, or a product with a matrix per axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
+from edgecomp.graph.query import constant
+
+Positions = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float64]
+
+
+def resize(pieces: Pieces) -> Sequence[ir.Value]:
+    """One axis after the other."""
+    value = pieces.input(0)
+    before, after = pieces.shape(0), pieces.shape(pieces.node.outputs[0])
+    mode = pieces.text("mode", "nearest")
+    scales, starts, ends = _regions(pieces, before, after)
+    inside = []
+    for axis, scale in enumerate(scales):
+        size = (before[axis], after[axis])
+        positions = _positions(pieces, size, scale, (starts[axis], ends[axis]))
+        inside.append(_is_inside(pieces, positions, size[0]))
+        if size[0] == size[1] and np.array_equal(positions, np.arange(size[0])):
+            continue
+        if mode == "nearest":
+            index = np.clip(_rounded(positions, pieces.text("nearest_mode", "round_prefer_floor")), 0, size[0] - 1)
+            value = pieces("Gather", value, index, axis=axis)
+        else:
+            value = _multiplied(pieces, value, axis, _matrix(pieces, positions, size[0], scale))
+    if all(mask.all() for mask in inside):
+        return [value]
+    mask = np.ones((), bool)
+    for part in inside:
+        mask = mask[..., None] & part
+    outside = np.array(pieces.number("extrapolation_value", 0.0), np.float32)
+    return [pieces("Where", mask, value, outside)]
+
+
+def _regions(
+    pieces: Pieces, before: Sequence[int], after: Sequence[int]
+) -> tuple[list[float], list[float], list[float]]:
+    """The scale of each axis, and the part of it that is read, as shares of its length."""
+    rank = len(before)
+    axes = [axis % rank for axis in pieces.node.attributes.get_ints("axes", None) or range(rank)]
+    scales = [new / old for new, old in zip(after, before, strict=True)]
+    given = constant(pieces.optional(2))
+    policy = pieces.text("keep_aspect_ratio_policy", "stretch")
+    if given is not None and given.size:
+        for axis, scale in zip(axes, given, strict=True):
+            scales[axis] = float(scale)
+    elif policy != "stretch":
+        sizes = pieces.constant_input(3)
+        ratios = [int(size) / before[axis] for axis, size in zip(axes, sizes, strict=True)]
+        for axis in axes:
+            scales[axis] = min(ratios) if policy == "not_larger" else max(ratios)
+    starts, ends = [0.0] * rank, [1.0] * rank
+    if pieces.text("coordinate_transformation_mode", "half_pixel") == "tf_crop_and_resize":
+        region = pieces.constant_input(1)
+        for place, axis in enumerate(axes):
+            starts[axis], ends[axis] = float(region[place]), float(region[place + len(axes)])
+    return scales, starts, ends
+
+
+def _positions(pieces: Pieces, size: tuple[int, int], scale: float, region: tuple[float, float]) -> Positions:
+    """Where in the source each element of an axis lies."""
+    before, after = size
+    position = np.arange(after, dtype=np.float64)
+    match pieces.text("coordinate_transformation_mode", "half_pixel"):
+        case "asymmetric":
+            return position / scale
+        case "align_corners":
+            return position * (before - 1) / max(after - 1, 1)
+        case "pytorch_half_pixel" if after == 1:
+            return position
+        case "half_pixel" | "pytorch_half_pixel":
+            return (position + 0.5) / scale - 0.5
+        case "half_pixel_symmetric":
+            return before / 2 * (1 - after / (scale * before)) + (position + 0.5) / scale - 0.5
+        case "tf_half_pixel_for_nn":
+            return (position + 0.5) / scale
+        case "tf_crop_and_resize" if after == 1:
+            return np.full(1, sum(region) / 2 * (before - 1))
+        case "tf_crop_and_resize":
+            return (region[0] + position * (region[1] - region[0]) / (after - 1)) * (before - 1)
+        case other:
+            raise Undecomposable(f"its coordinates are of the unknown kind {other!r}")
+
+
+def _is_inside(pieces: Pieces, positions: Positions, size: int) -> npt.NDArray[np.bool_]:
+    """Whether a position has a number of the source, and not `extrapolation_value`."""
+    if pieces.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
+        return np.ones(len(positions), bool)
+    return (positions >= 0) & (positions <= size - 1)
+
+
+def _rounded(positions: Positions, mode: str) -> npt.NDArray[np.int64]:
+    match mode:
+        case "floor":
+            index = np.floor(positions)
+        case "ceil":
+            index = np.ceil(positions)
+        case "round_prefer_ceil":
+            index = np.floor(positions + 0.5)
+        case _:
+            index = np.ceil(positions - 0.5)
+    return index.astype(np.int64)
+
+
+def _matrix(pieces: Pieces, positions: Positions, size: int, scale: float) -> Matrix:
+    """The weight of each element of the source in each element of the result, which are the rows."""
+    antialias = bool(pieces.integer("antialias", 0))
+    narrowing = min(scale, 1.0) if antialias else 1.0
+    reach = int(np.ceil(2 / narrowing)) + 1
+    index = np.floor(positions)[:, None].astype(np.int64) + np.arange(-reach, reach + 1)
+    distance = np.abs(index - positions[:, None]) * narrowing
+    if pieces.text("mode", "nearest") == "cubic":
+        weights = _cubic(distance, pieces.number("cubic_coeff_a", -0.75))
+    else:
+        weights = np.maximum(0, 1 - distance)
+    if pieces.integer("exclude_outside", 0):
+        weights = np.where((index >= 0) & (index < size), weights, 0)
+    weights /= weights.sum(axis=1, keepdims=True)
+    matrix = np.zeros((len(positions), size))
+    rows = np.broadcast_to(np.arange(len(positions))[:, None], index.shape)
+    np.add.at(matrix, (rows, np.clip(index, 0, size - 1)), weights)
+    return matrix
+
+
+def _cubic(distance: Matrix, a: float) -> Matrix:
+    """Keys' cubic convolution (1981)."""
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
+
+
+def _multiplied(pieces: Pieces, value: ir.Value, axis: int, matrix: Matrix) -> ir.Value:
+    """The product of a constant matrix with an axis."""
+    if value.dtype != ir.DataType.FLOAT:
+        raise Undecomposable("it interpolates between integers")
+    rank = len(pieces.shape(value))
+    factor = matrix.astype(np.float32)
+    if axis == rank - 2:
+        return pieces("MatMul", factor, value)
+    order = [place for place in range(rank) if place != axis] + [axis]
+    product = pieces("MatMul", pieces.transpose(value, order), factor.T.copy())
+    return pieces.transpose(product, [order.index(place) for place in range(rank)])
+
+
+DECOMPOSITIONS: dict[str, Decomposition] = {"Resize": resize}
