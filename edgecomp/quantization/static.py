@@ -20,6 +20,7 @@ from edgecomp.quantization.calibration import Collected, collect
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.plan import plan
+from edgecomp.quantization.relative import keep_ratios
 
 #: Kernels multiply with input scale x weight scale / output scale as a 31-bit integer and a shift; below this ratio
 #: they refuse (XNNPACK at 2**-32).
@@ -83,7 +84,7 @@ def quantize_static(
     """
     settings = settings or StaticQuantization()
     graph = model.graph.clone()
-    kept = keep_attention_in_float(graph.graph)
+    kept = keep_attention_in_float(graph.graph) + keep_ratios(graph.graph)
     groups = plan(graph.graph, settings.activations)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []

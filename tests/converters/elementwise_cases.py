@@ -246,7 +246,7 @@ ISLANDS = {
         "clip-computed": ("Max", "Min"),
         "max-ranks": ("Max",),
         "mod-float": ("Mod",),
-        "reciprocal": ("Abs", "Reciprocal"),
+        "reciprocal": ("Abs", "Add", "Reciprocal"),
         "shrink-bias": ("Shrink",),
     },
 }

@@ -33,7 +33,7 @@ _REDUCED = ("2-3-keep0", "2-3-keep1", "1-keep0", "1-keep1", "-1-keep0", "0-2-kee
 #: Nodes of the int8 model that a format computes in float, by case; every other node is in integers.
 ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
     "tflite": {
-        **dict.fromkeys(("div-activations", "div-broadcast"), ("Div",)),
+        **dict.fromkeys(("div-activations", "div-broadcast"), ("Add", "Div")),
         **dict.fromkeys(("elu", "elu-alpha"), ("Elu",)),
         **dict.fromkeys(("layernorm-last", "layernorm-image"), ("LayerNormalization",)),
         # Dividing by the number of elements that are not padding would round twice.

