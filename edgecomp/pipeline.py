@@ -26,7 +26,7 @@ from edgecomp.errors import DataError, InputError, UnsupportedOperatorError, Ver
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
-from edgecomp.graph.absorb import absorb_quantization
+from edgecomp.graph.absorb import RUN_TIME_RANGES, absorb_quantization
 from edgecomp.graph.dynamic import simplify_dynamic
 from edgecomp.graph.query import describe
 from edgecomp.graph.simplify import simplify
@@ -322,6 +322,8 @@ class _Job:
         if model.quantization:
             self._check_own_integers()
             return model
+        if self._recipe.steps:
+            self._check_float(model)
         for settings in self._recipe.steps:
             if isinstance(settings, StaticQuantization):
                 model = quantize_static(model, self._counted(self._needed(calibration)), settings)
@@ -338,6 +340,17 @@ class _Job:
                 f"{self._source.name}: precision {self._recipe.precision}",
                 expected="a float model, whose weights can be rounded in another way",
                 actual="a model that is quantized to int8 itself, and keeps its integers",
+                cure="give the float model that it was made from, or leave out --precision",
+            )
+
+    def _check_float(self, model: CompressedModel) -> None:
+        """Integers with ranges of each input's own are not rounded again."""
+        node = next((each for each in model.graph.graph.all_nodes() if each.op_type in RUN_TIME_RANGES), None)
+        if node is not None:
+            raise InputError(
+                f"{self._source.name}: precision {self._recipe.precision}",
+                expected="a float model, whose numbers can be rounded in another way",
+                actual=f"a model that quantizes itself at run time: {describe(node)}",
                 cure="give the float model that it was made from, or leave out --precision",
             )
 

@@ -35,7 +35,10 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.completion import complete, passes_integers_through
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 
-_DYNAMIC = frozenset({"DynamicQuantizeLinear", "DynamicQuantizeMatMul", "MatMulInteger", "ConvInteger"})
+#: ONNX's operators on ranges that follow from each input: to a float graph, operators like any other.
+RUN_TIME_RANGES = frozenset({"ConvInteger", "DynamicQuantizeLinear", "MatMulInteger"})
+#: ONNX Runtime's own ones.
+_DYNAMIC = frozenset({"DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "MatMulIntegerToFloat"})
 _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", *QLINEAR})
 
 #: Rule 4: the stored type of a source's type, and what to subtract from its integers.
@@ -58,7 +61,8 @@ def absorb_quantization(model: CompressedModel) -> CompressedModel:
         the scheme holds differently or not at all.
 
     Raises:
-        SourceError: The model is quantized dynamically, or inside a subgraph, or its scales are broken.
+        SourceError: The model is quantized inside a subgraph, or by ONNX Runtime's own operators on ranges that follow
+            from each input, or its scales are broken or computed.
     """
     nodes = itertools.chain(
         model.graph.graph.all_nodes(), *(each.all_nodes() for each in model.graph.functions.values())

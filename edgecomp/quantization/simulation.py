@@ -35,6 +35,8 @@ class Simulation:
         options = onnxruntime.SessionOptions()
         # Convolutions may take a faster layout, but no integer kernel may take the place of what the graph says.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
+        # Without VNNI, x86 kernels of ConvInteger and MatMulInteger add pairs of products in saturating 16-bit.
+        options.add_session_config_entry("session.x64quantprecision", "1")
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         content = ir.to_proto(graph).SerializeToString()

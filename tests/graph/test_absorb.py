@@ -379,9 +379,9 @@ def test_a_quantized_constant_that_is_subtracted_keeps_its_integers():
     assert difference(source, model, feeds()) < 1e-6
 
 
-def test_dynamic_quantization_is_refused():
+def test_parameters_that_the_graph_computes_are_refused():
     nodes = [node("DynamicQuantizeLinear", "x", "q s z"), node("DequantizeLinear", "q s z", "y")]
-    with pytest.raises(SourceError, match="quantization at run time"):
+    with pytest.raises(SourceError, match="parameters that the graph computes"):
         absorbed(model_of(nodes))
 
 

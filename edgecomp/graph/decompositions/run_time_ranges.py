@@ -1,0 +1,98 @@
+"""Quantization whose parameters follow from each input, in float arithmetic on integers.
+
+Sums of products of 8-bit integers are exact in float32 below 2**24; above, they are rounded as the Cast to float32 that
+follows would round them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.graph.decompositions.pieces import Array, Decomposition, Pieces
+from edgecomp.graph.query import constant, origin
+
+Results = Sequence[ir.Value | None]
+
+
+def dynamic_quantize_linear(pieces: Pieces) -> Results:
+    """The range from the least to the largest number, 0 included, on the integers from 0 to 255."""
+    x = pieces.input(0)
+    axes = list(range(len(pieces.shape(x))))
+    low = pieces("Min", pieces.reduce("ReduceMin", x, axes, keep=False), 0.0)
+    high = pieces("Max", pieces.reduce("ReduceMax", x, axes, keep=False), 0.0)
+    span = pieces("Sub", high, low)
+    # All zeros have no range; ONNX Runtime takes a scale of 1.
+    scale = pieces("Where", pieces("Equal", span, 0.0), 1.0, pieces("Div", span, 255.0))
+    zero_point = _to_byte(pieces, pieces("Round", pieces("Neg", pieces("Div", low, scale))))
+    integers = pieces("Add", pieces("Round", pieces("Div", x, scale)), zero_point)
+    results = [_to_byte(pieces, integers), scale, zero_point]
+    return [value if value is scale else pieces.cast(value, ir.DataType.UINT8) for value in results]
+
+
+def _to_byte(pieces: Pieces, value: ir.Value) -> ir.Value:
+    return pieces("Clip", value, 0.0, 255.0)
+
+
+def matmul_integer(pieces: Pieces) -> Results:
+    """A MatMul of what the integers are above their zero points: one for each row, and one for each column."""
+    return _integers(pieces, pieces("MatMul", _above(pieces, 0, 2, 1), _above(pieces, 1, 3, 0)))
+
+
+def conv_integer(pieces: Pieces) -> Results:
+    """A Conv of what the integers are above their zero points; padding is the zero point, which is 0 then."""
+    weight = _above(pieces, 1, 3, len(pieces.shape(1)) - 1)
+    attributes = {name: each.value for name, each in pieces.node.attributes.items()}
+    return _integers(pieces, pieces("Conv", _above(pieces, 0, 2, 0), weight, **attributes))
+
+
+def _above(pieces: Pieces, index: int, zero_index: int, ones: int) -> ir.Value | Array:
+    """An operand less its zero point, in float32.
+
+    Args:
+        pieces: Of the node.
+        index: Of the operand.
+        zero_index: Of its zero point, which may be left out.
+        ones: How many dimensions of size 1 stand behind a zero point that is a list.
+    """
+    value = _real(pieces, pieces.input(index))
+    if (zero_point := pieces.optional(zero_index)) is None:
+        return value
+    shape = pieces.shape(zero_point)
+    if math.prod(shape) == 1:
+        shape = ()
+    elif len(shape) == 1:
+        shape = (*shape, *[1] * ones)
+    zero = _real(pieces, zero_point)
+    if not isinstance(value, ir.Value) and not isinstance(zero, ir.Value):
+        return value - zero.reshape(shape)
+    return pieces("Sub", value, pieces.reshape(zero, shape) if isinstance(zero, ir.Value) else zero.reshape(shape))
+
+
+def _real(pieces: Pieces, value: ir.Value) -> ir.Value | Array:
+    """Integers in float32: as they were before a DynamicQuantizeLinear cast them, or cast."""
+    if (numbers := constant(value)) is not None:
+        return numbers.astype(np.float32)
+    maker = value.producer()
+    if maker is not None and maker.op_type == "Cast" and origin(maker)[1] == "DynamicQuantizeLinear":
+        assert maker.inputs[0] is not None
+        return maker.inputs[0]
+    return pieces.cast(value, ir.DataType.FLOAT)
+
+
+def _integers(pieces: Pieces, total: ir.Value) -> Results:
+    """The result in int32, and in float32 for each Cast that would make it that."""
+    for reader, index in pieces.node.outputs[0].uses():
+        if reader.op_type == "Cast" and reader.outputs[0].dtype == ir.DataType.FLOAT:
+            reader.replace_input_with(index, total)
+    return [pieces.cast(total, ir.DataType.INT32)]
+
+
+DECOMPOSITIONS: dict[str, Decomposition] = {
+    "ConvInteger": conv_integer,
+    "DynamicQuantizeLinear": dynamic_quantize_linear,
+    "MatMulInteger": matmul_integer,
+}
