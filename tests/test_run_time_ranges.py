@@ -65,7 +65,7 @@ def recipe(precision: Precision, *formats: str) -> Recipe:
     indirect=True,
 )
 def test_every_format_computes_what_the_specification_says(dynamic: Path, tmp_path: Path) -> None:
-    result = edgecomp.compress(dynamic, TARGET, tmp_path / "out", recipe=recipe("fp32", "tflite", "onnxruntime"))
+    result = edgecomp.compress(dynamic, TARGET, tmp_path / "out", recipe=recipe("fp32", "tflite", "onnxruntime", "mnn"))
     evaluator = onnx.reference.ReferenceEvaluator(onnx.load(dynamic))
     rng = np.random.default_rng(1)
     for size in (0.1, 1, 10):

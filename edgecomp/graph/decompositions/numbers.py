@@ -1,4 +1,4 @@
-"""Arithmetic on numbers and bounds that some runtimes have only in part: rounding, remainders, integer products."""
+"""Arithmetic on numbers and bounds that some runtimes have only in part: rounding, remainders, indices."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
-from edgecomp.graph.query import constant, is_float
+from edgecomp.graph.query import is_float
 
 Results = Sequence[ir.Value]
 
@@ -83,49 +83,11 @@ def one_hot(pieces: Pieces) -> Results:
     return [pieces("Where", same, np.array(on), np.array(off))]
 
 
-def integer_product(pieces: Pieces) -> Results:
-    """ConvInteger or MatMulInteger: the product of real numbers, which are exact up to 2**24."""
-    operands = [_shifted(pieces, place, pieces.optional(place + 2)) for place in (0, 1)]
-    op_type = pieces.node.op_type.removesuffix("Integer")
-    attributes = {name: attribute.value for name, attribute in pieces.node.attributes.items()}
-    return [pieces("Cast", pieces(op_type, *operands, **attributes), to=int(ir.DataType.INT32))]
-
-
-def _shifted(pieces: Pieces, place: int, zero_point: ir.Value | None) -> ir.Value:
-    """An operand as float, less its zero point."""
-    value, zero = pieces.input(place), constant(zero_point)
-    array = constant(value)
-    if zero_point is not None and zero is None:
-        if array is not None:
-            value = _real(pieces, array)
-        return pieces("Sub", pieces.cast(value, ir.DataType.FLOAT), pieces.cast(zero_point, ir.DataType.FLOAT))
-    if zero is None:
-        zero = np.zeros((), np.float32)
-    elif zero.size > 1:
-        # One for each row of the left matrix, or each column of the right one; one for each kernel.
-        wide = (-1, *(1,) * (len(pieces.shape(value)) - 1))
-        zero = zero.reshape(wide) if pieces.node.op_type == "ConvInteger" or place == 0 else zero
-    else:
-        zero = zero.reshape(())
-    if array is not None:
-        return _real(pieces, array.astype(np.float32) - zero.astype(np.float32))
-    real = pieces.cast(value, ir.DataType.FLOAT)
-    return pieces("Sub", real, zero.astype(np.float32)) if zero.any() else real
-
-
-def _real(pieces: Pieces, array: np.ndarray) -> ir.Value:
-    value = pieces.value(array.astype(np.float32))
-    assert value is not None
-    return value
-
-
 DECOMPOSITIONS: dict[str, Decomposition] = {
     "ArgMax": last_extreme,
     "ArgMin": last_extreme,
-    "ConvInteger": integer_product,
     "IsInf": is_infinite,
     "IsNaN": is_nan,
-    "MatMulInteger": integer_product,
     "Mod": remainder,
     "OneHot": one_hot,
     "Round": rounded,
