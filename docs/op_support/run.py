@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
+from forked import use_in_mnn
 from node_tests import NodeTest
 from trial import Outcome, outcomes
 
@@ -81,6 +82,8 @@ def _import_runtimes(formats: set[str]) -> None:
 
     for name in formats:
         load_converter(name)
+    if "mnn" in formats:
+        use_in_mnn()
     if "tflite" in formats:
         import edgecomp.converters.tflite.convert
         import edgecomp.converters.tflite.runtime  # noqa: F401

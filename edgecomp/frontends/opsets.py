@@ -10,6 +10,8 @@ import onnx
 from edgecomp.frontends.external_data import all_nodes
 
 _STANDARD = ("", "ai.onnx")
+#: The version of the file format that came with opset 23; later ones added nothing that edgecomp reads.
+_NEWEST_FORMAT = 11
 
 
 def lower_opset(proto: onnx.ModelProto, declared: int, oldest: int) -> None:
@@ -23,6 +25,7 @@ def lower_opset(proto: onnx.ModelProto, declared: int, oldest: int) -> None:
         declared: The opset that it declares.
         oldest: How far to go.
     """
+    proto.ir_version = min(proto.ir_version, _NEWEST_FORMAT)
     entries = [entry for part in (proto, *proto.functions) for entry in part.opset_import if entry.domain in _STANDARD]
     # Functions may have an opset of their own.
     if declared <= oldest or any(entry.version != declared for entry in entries):
