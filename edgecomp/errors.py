@@ -5,6 +5,7 @@
     │   ├── SourceError               a task file, module, model file or recipe
     │   ├── ExportError               a torch module that does not become a graph
     │   ├── DataError                 calibration or evaluation data
+    │   ├── UnknownShapeError         a tensor whose shape is known only when the model runs
     │   ├── UnsupportedOperatorError  an operator that a format cannot express
     │   ├── UnknownTargetError        a target name that no profile carries
     │   ├── OutputError               a place where nothing can be written
@@ -74,6 +75,10 @@ class DataError(InputError):
 
 class UnsupportedOperatorError(InputError):
     """An operator that a format cannot express."""
+
+
+class UnknownShapeError(InputError, ValueError):
+    """A tensor whose shape is known only when the model runs."""
 
 
 class UnknownTargetError(InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ def run_mnnconvert(
     """
     import _tools
 
+    # mnnconvert keeps weights in a file of a fixed name in the working directory while it runs.
+    os.chdir(os.path.dirname(target))
     arguments = ["mnnconvert", "-f", framework, "--modelFile", source, "--MNNModel", target, "--bizCode", "edgecomp"]
     # A recurrent op as such, not as a loop, which needs another runtime interface; and the exact Gelu.
     arguments += ["--useOriginRNNImpl", "--useGeluApproximation", "0"]

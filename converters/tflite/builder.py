@@ -6,6 +6,7 @@ The schema's own object API (it ships with ai-edge-litert) does the packing; not
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.versions import operator_version
+from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.quantization.packing import pack_int4
 from edgecomp.quantization.parameters import QuantizationParameters
 
@@ -212,7 +214,15 @@ class _Writer:
         model.buffers = self._buffers
         size = sum(tensor.data.nbytes for tensor in self._filled if tensor.data is not None)
         packer = flatbuffers.Builder(size + (1 << 16))
-        packer.Finish(model.Pack(packer), file_identifier=b"TFL3")
+        try:
+            packer.Finish(model.Pack(packer), file_identifier=b"TFL3")
+        except (TypeError, struct.error) as error:  # what flatbuffers says of a number that has no place
+            raise UnsupportedOperatorError(
+                "the model for TFLite",
+                expected="strides, axes and sizes of 32 bits",
+                actual=str(error),
+                cure="look for a number of that size in the model",
+            ) from error
         return bytes(packer.Output())
 
     def _packed_subgraph(self, subgraph: Subgraph) -> Any:

@@ -12,7 +12,7 @@ from edgecomp.converters.tflite.builder import TENSOR_TYPES, Border, Builder, Su
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
 from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited, type_of
 from edgecomp.converters.tflite.ops import LOWERINGS
-from edgecomp.errors import UnsupportedOperatorError
+from edgecomp.errors import EdgecompError, UnsupportedOperatorError
 from edgecomp.graph.decompose import decomposable, decompose
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import WHOLE_KEY, describe, is_constant, is_float, origin, shape_of
@@ -128,7 +128,7 @@ def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
         operation.check_all_read()
         return operation.form, None
     except (Unsuited, ValueError) as error:
-        reason = str(error)
+        reason = _reason(error)
         lowering.forget(node, operation.activation)
         if not operation.integer:
             raise _unsupported(node, reason, getattr(error, "cure", None)) from None
@@ -142,6 +142,10 @@ def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
     for value in (operation.result, *node.outputs[1:]):
         lowering.settle(value)
     return "real", reason
+
+
+def _reason(error: Exception) -> str:
+    return error.actual if isinstance(error, EdgecompError) else str(error)
 
 
 def _unsupported(node: ir.Node, reason: str, cure: str | None = None) -> UnsupportedOperatorError:
@@ -199,6 +203,13 @@ def _lies_better_as_image(lowering: Lowering, value: ir.Value, options: Conversi
 
 def _add_output(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> tuple[Tensor, Layout]:
     shape = shape_of(value)
+    if 0 in shape:
+        raise UnsupportedOperatorError(
+            f"output {value.name!r}",
+            expected="a tensor with elements",
+            actual=f"shape {list(shape)}: LiteRT has no tensors without elements",
+            cure="leave this output out of the model",
+        )
     home = channels_last(4)
     lies_as_image = len(shape) == 4 and not is_constant(value) and not moves_memory(shape, lowering.layout(value), home)
     layout = home if lies_as_image and options.io_layout != "nchw" else identity(len(shape))

@@ -42,7 +42,7 @@ class LiteRtPredictor:
         """Invokes the interpreter once, on inputs of any size that the file allows.
 
         Raises:
-            DataError: The file has other sizes.
+            DataError: The file has other sizes, or LiteRT cannot compute with these inputs.
         """
         if self._signatures:
             return self._run_signature(inputs)
@@ -50,7 +50,15 @@ class LiteRtPredictor:
             self._resize(inputs)
         for details, array in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(details["index"], np.asarray(array, order="C"))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise DataError(
+                "the inputs",
+                expected="numbers that the model can compute with: indices within the bounds, say",
+                actual=" ".join(str(error).split()),
+                cure="give inputs like those that the model was made for",
+            ) from None
         return [self._interpreter.get_tensor(details["index"]) for details in self._outputs]
 
     def _look(self) -> None:

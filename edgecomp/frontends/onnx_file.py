@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,9 @@ OLDEST_OPSET = 7
 #: From here on operators have the form that the converters know, so a graph that cannot be raised may stay.
 OLDEST_KEPT_OPSET = 13
 
+#: Elements of an input: 2**27 float32 numbers are 512 MB, more than a device has for one tensor.
+_LARGEST_INPUT = 2**27
+
 _STANDARD = ("", "ai.onnx")
 #: Operators whose constant inputs are trained weights: infinity there is a diverged training, elsewhere a mask.
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN"})
@@ -67,9 +71,7 @@ def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Seque
     lower_opset(proto, opset, OPSET)
     _check_weights(proto, subject)
     _check_model(proto, subject)
-    if proto.functions:
-        proto = onnx.inliner.inline_local_functions(proto)
-    model = ir.from_proto(proto)
+    model = _to_graph(proto, subject)
     graph = model.graph
     mark_modules(graph)
     # Before IR version 4 every weight was an input too, and some exporters still write that.
@@ -84,6 +86,7 @@ def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Seque
     if example_inputs is not None:
         examples = _check_examples(graph, dtypes, example_inputs, resolved.at(), subject)
     else:
+        _check_sizes(resolved.at(), subject)
         examples = _generate(dtypes, [resolved.at()[str(value.name)] for value in graph.inputs])
         notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
     write_shapes(model, resolved)
@@ -200,6 +203,31 @@ def _check_model(proto: onnx.ModelProto, subject: str) -> None:
             actual=f"{len(proto.graph.input)} inputs and {len(proto.graph.output)} outputs",
             cure="export the model again",
         )
+    for values in (proto.graph.input, proto.graph.output):
+        names = [value.name for value in values]
+        if repeated := sorted({name for name in names if names.count(name) > 1 or not name}):
+            raise SourceError(
+                subject,
+                expected="inputs and outputs with names of their own",
+                actual=f"the name {repeated[0]!r} more than once" if repeated[0] else "one without a name",
+                cure="rename it in the model",
+            )
+
+
+def _to_graph(proto: onnx.ModelProto, subject: str) -> ir.Model:
+    try:
+        return ir.from_proto(onnx.inliner.inline_local_functions(proto) if proto.functions else proto)
+    # A type or a structure that there is not, and that the checker lets pass.
+    except Exception as error:
+        reason: BaseException = error
+        while reason.__cause__ is not None:
+            reason = reason.__cause__
+        raise SourceError(
+            subject,
+            expected="a model that keeps the ONNX specification",
+            actual=_one_line(reason),
+            cure="export the model again: the file is damaged",
+        ) from error
 
 
 def _check_weights(proto: onnx.ModelProto, subject: str) -> None:
@@ -262,6 +290,17 @@ def _generate(dtypes: Sequence[np.dtype[Any]], shapes: Sequence[tuple[int, ...]]
         (random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)).astype(dtype)
         for dtype, shape in zip(dtypes, shapes, strict=True)
     )
+
+
+def _check_sizes(shapes: Mapping[str, tuple[int, ...]], subject: str) -> None:
+    for name, shape in shapes.items():
+        if math.prod(shape) > _LARGEST_INPUT:
+            raise SourceError(
+                f"{subject}: input {name!r}",
+                expected=f"at most {_LARGEST_INPUT} elements",
+                actual=f"shape {format_shape(shape)}",
+                cure="export the model with the sizes that it is used with",
+            )
 
 
 def _dtype(role: str, value: ir.Value, subject: str) -> np.dtype[Any]:

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.errors import UnknownShapeError
+
 #: The metadata key of the torch module that a node came from.
 MODULE_KEY = "edgecomp.module"
 #: The metadata keys of the name and the operator of the node that a node is a piece of (`graph.decompose`).
@@ -44,10 +46,15 @@ def shape_of(value: ir.Value) -> tuple[int, ...]:
     """The static shape of a value.
 
     Raises:
-        ValueError: The shape is unknown or has a symbolic dimension.
+        UnknownShapeError: The shape is unknown or has a symbolic dimension.
     """
     if value.shape is None or not all(isinstance(size, int) for size in value.shape):
-        raise ValueError(f"{value.name} has no static shape")
+        raise UnknownShapeError(
+            f"tensor {value.name!r}",
+            expected="a shape that follows from the shapes of the inputs",
+            actual=f"{value.name} has no static shape",
+            cure="make what its shape is computed from a constant, or cut the model in front of it",
+        )
     return tuple(int(size) for size in value.shape.numpy())
 
 

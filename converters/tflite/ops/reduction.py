@@ -48,7 +48,7 @@ def reduction(operation: Operation, name: str) -> None:
         return
     if operation.value(0).dtype == ir.DataType.BOOL:
         name = _OF_TRUTH[name]
-    reduce(operation, name, axes, keep=bool(operation.node.attributes.get_int("keepdims", 1)))
+    reduce(operation, name, axes, keep=operation.node.attributes.get_int("keepdims", 1) == 1)
 
 
 #: What the largest and the smallest of truth values are.

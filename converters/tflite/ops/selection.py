@@ -41,7 +41,7 @@ def arg_extreme(operation: Operation, name: str) -> None:
     operation.emit(name, [source, dimension], [found], options)
     if last:
         found = computed(operation, "SUB", number(operation, found, shape[axis] - 1), found)
-    keep = bool(attributes.get_int("keepdims", 1))
+    keep = attributes.get_int("keepdims", 1) == 1
     _give(operation, found, layout if keep else without(layout, (axis,)), 0)
 
 
