@@ -12,13 +12,14 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 import page
 from node_tests import collect_cached
 from results import Results
-from run import run
+from run import Job, run
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results.json"
@@ -43,18 +44,26 @@ def main() -> int:
     results = Results.read(RESULTS) if whole and RESULTS.exists() else Results(versions)
     results.versions = versions
     start, counts = time.monotonic(), Counter[str]()
-    jobs = [(test, format_name) for format_name in arguments.format for test in tests]
+    jobs = [(test, name) for name in arguments.format for test in tests]
+    if arguments.retry:
+        jobs = [job for job in jobs if _ended_so(results, job, arguments.retry, arguments.precision)]
     for test, format_name, found in run(jobs, arguments.precision, processes=arguments.jobs, limit=arguments.limit):
         for precision, outcome in found.items():
             results.columns[format_name, precision][test.name] = outcome
             counts[outcome.status] += 1
             if arguments.verbose or outcome.status not in {"passed", "nothing"}:
                 print(f"{format_name} {precision} {test.name}: {outcome.status}: {outcome.reason}")
-    print(f"{len(tests)} tests in {time.monotonic() - start:.0f} s: {dict(counts)}", file=sys.stderr)
+    print(f"{len(jobs)} trials in {time.monotonic() - start:.0f} s: {dict(counts)}", file=sys.stderr)
     if whole:
         results.write(RESULTS)
         PAGE.write_text(page.render(results, tests), "utf-8")
     return 0
+
+
+def _ended_so(results: Results, job: Job, statuses: Sequence[str], precisions: Sequence[str]) -> bool:
+    test, format_name = job
+    columns = [results.columns[format_name, precision] for precision in precisions]
+    return any(test.name not in column or column[test.name].status in statuses for column in columns)
 
 
 def _parse() -> argparse.Namespace:
@@ -62,6 +71,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--format", action="append", help="a converter; may be repeated")
     parser.add_argument("--precision", action="append", choices=PRECISIONS, help="may be repeated")
     parser.add_argument("--only", default="", help="tests whose name has this in it; writes nothing")
+    parser.add_argument("--retry", action="append", help="only what ended so in results.json; may be repeated")
     parser.add_argument("--limit", type=float, default=120, help="seconds for a test in one format")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time")
     parser.add_argument("--page", action="store_true", help="only write the page again")

@@ -25,11 +25,14 @@ compared with the simulation. Ran with {versions}.
 - **refused**: an error before anything is written, that says why.
 - **disputed**: what ONNX Runtime gives for the original model, where that is not what ONNX expects. edgecomp holds
   artifacts to the original in ONNX Runtime. Counted as failed.
-- **wrong** numbers, **crashed** (a signal, or an exception that is none of edgecomp's errors), **hung**: bugs.
+- **rejected**: an artifact that is out of tolerance, and that the verification which every `edgecomp convert` ends with
+  finds: it is an error, not an artifact.
+- **wrong** numbers that verification lets pass, **crashed** (a signal, or an exception that is none of edgecomp's
+  errors), **hung**: bugs.
 - **nothing to quantize**: no operator of the test computes in integers; not counted in a rate.
 """
 
-_STATUSES = ("passed", "refused", "disputed", "wrong", "crashed", "hung")
+_STATUSES = ("passed", "refused", "disputed", "rejected", "wrong", "crashed", "hung")
 _HEADINGS = ("runtime", "precision", "rate", "passed", "constants", *_STATUSES[1:], "nothing to quantize")
 
 

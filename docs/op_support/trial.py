@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 from node_tests import Array, NodeTest, with_constant_operands
 
+from edgecomp.comparison import compare
 from edgecomp.converter import ConversionOptions, FloatIsland, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.frontends import load_source
@@ -20,8 +21,9 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation, runs_in_integers
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization, quantize_static
+from edgecomp.verification import Tolerance
 
-Status = Literal["passed", "refused", "disputed", "wrong", "crashed", "hung", "nothing"]
+Status = Literal["passed", "refused", "disputed", "rejected", "wrong", "crashed", "hung", "nothing"]
 
 #: How far a float artifact may be off beside the test's own tolerance, relative to the largest number of the output:
 #: kernels sum in other orders, and MNN's Winograd transforms lose digits.
@@ -37,7 +39,8 @@ class Outcome:
 
     Attributes:
         status: "refused" is an error that says why; "disputed" is an artifact that gives what ONNX Runtime gives for
-            the original, where that is not what ONNX expects; "nothing" is a test that has nothing to quantize.
+            the original, where that is not what ONNX expects; "rejected" is one that edgecomp's own verification, which
+            every conversion ends with, does not let pass; "nothing" is a test that has nothing to quantize.
         reason: Why it did not pass; for an int8 artifact that passed with float islands, their operators.
         constants: Whether it took making constant operands constants.
     """
@@ -51,7 +54,7 @@ def outcomes(test: NodeTest, format_name: str, precisions: Sequence[str]) -> Ite
     """What becomes of a test in one format, precision by precision."""
     for precision in precisions:
         outcome = _attempt(test, format_name, precision)
-        if outcome.status == "refused" and test.operands and len(test.operands) < len(test.inputs):
+        if outcome.status in {"refused", "rejected"} and test.operands and len(test.operands) < len(test.inputs):
             second = _attempt(with_constant_operands(test), format_name, precision)
             # With constants the model is the one that matters, so its reason is the one to tell.
             outcome = replace(second, constants=True)
@@ -81,18 +84,36 @@ def _run(test: NodeTest, format_name: str, precision: str, folder: Path) -> Outc
     converter = load_converter(format_name)
     path = folder / f"model{converter.suffixes[0]}"
     conversion = converter.convert(model, path, ConversionOptions())
-    actual = _predict(path, test.inputs)
+    try:
+        actual = _predict(path, test.inputs)
+    except (RuntimeError, ValueError) as error:  # verification runs it elsewhere and reports this
+        return Outcome("rejected", _one_line(f"the runtime does not run it: {error}"))
     # A source that came with integers has to give what ONNX expects of it.
     if not quantized:
         noise = _NOISE.get(format_name, _DEFAULT_NOISE)
         problem = _compare(test, test.expected, actual, noise)
-        if problem and not _compare(test, loaded.reference(loaded.inputs), actual, noise):
+        original = loaded.reference(loaded.inputs)
+        if problem and not _compare(test, original, actual, noise):
             return Outcome("disputed", f"{problem}, as with the original in ONNX Runtime")
+        rejected = problem and _rejects(original, actual, Tolerance().float_sqnr)
     else:
         problem = _compare_steps(model, conversion.islands, loaded.inputs, actual)
+        simulated = Simulation(model, threads=1).run(tuple(loaded.inputs))
+        rejected = problem and _rejects(simulated, actual, Tolerance().simulation_sqnr)
     if problem:
-        return Outcome("wrong", problem)
+        return Outcome("rejected" if rejected else "wrong", problem)
     return Outcome("passed", ", ".join(sorted({island.op_type for island in conversion.islands})))
+
+
+def _rejects(references: Sequence[Array], actual: Sequence[Array], sqnr: float) -> bool:
+    """Whether verification would find that an artifact does not agree with its reference."""
+    for reference, result in zip(references, actual, strict=True):
+        if reference.shape != result.shape:
+            return True
+        comparison = compare("output", [(reference, result)], None)
+        if comparison.broken or (comparison.sqnr is not None and comparison.sqnr < sqnr):
+            return True
+    return False
 
 
 def _predict(path: Path, inputs: dict[str, Array]) -> list[Array]:

@@ -21,6 +21,7 @@ import onnx
 import onnx.inliner
 import onnx.version_converter
 import onnx_ir as ir
+import onnx_ir.passes.common as common
 from google.protobuf.message import DecodeError  # protobuf ships no stubs
 
 from edgecomp.errors import SourceError
@@ -72,6 +73,7 @@ def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Seque
     _check_weights(proto, subject)
     _check_model(proto, subject)
     model = _to_graph(proto, subject)
+    common.NameFixPass()(model)  # runtimes refuse two nodes of one name, which exporters write
     graph = model.graph
     mark_modules(graph)
     # Before IR version 4 every weight was an input too, and some exporters still write that.
