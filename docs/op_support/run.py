@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -23,6 +24,8 @@ Job = tuple[NodeTest, str]
 _FORK = multiprocessing.get_context("fork")  # a fresh interpreter would import everything again
 #: Jobs of a process: many, as a runtime's first inference takes long; not all, as native code might leak.
 _BATCH = 40
+#: Bytes that a process may ask for: no test needs a tenth of it.
+_MEMORY = 8 << 30
 
 
 @dataclass
@@ -99,6 +102,7 @@ def _start(jobs: list[Job], precisions: Sequence[str], limit: float, trial: Tria
 
 def _child(pipe: Connection, trial: Trial, jobs: Sequence[Job], precisions: Sequence[str]) -> None:
     os.setsid()  # so that what it starts ends with it
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
