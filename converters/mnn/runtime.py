@@ -193,6 +193,13 @@ class MnnPredictor:
         mnn = self._mnn
         target = self._interpreter.getSessionOutput(self._session, item.name)
         shape = tuple(target.getShape())
+        if item.shape and None not in item.shape and shape != item.shape:
+            raise ConversionError(
+                f"output {item.name!r} of the MNN model",
+                expected=f"the shape {item.shape} of the source",
+                actual=f"MNN computes the shape {shape}",
+                cure="leave MNN out: --formats tflite,onnxruntime",
+            )
         integer = np.dtype(item.dtype).kind in "iub"
         kind, dtype = (mnn.Halide_Type_Int, np.int32) if integer else (mnn.Halide_Type_Float, np.float32)
         array = np.zeros(shape, dtype)
