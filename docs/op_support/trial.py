@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ Status = Literal["passed", "refused", "disputed", "rejected", "wrong", "crashed"
 #: kernels sum in other orders, and MNN's Winograd transforms lose digits.
 _NOISE = {"mnn": 2e-4}
 _DEFAULT_NOISE = 1e-5
+_FOLDER = "edgecomp-op-support-"
 #: How many quantization steps an int8 artifact may lie from the simulation.
 _STEPS = 2.0
 
@@ -63,7 +65,7 @@ def outcomes(test: NodeTest, format_name: str, precisions: Sequence[str]) -> Ite
 
 def _attempt(test: NodeTest, format_name: str, precision: str) -> Outcome:
     try:
-        with tempfile.TemporaryDirectory(prefix="edgecomp-op-support-") as folder:
+        with tempfile.TemporaryDirectory(prefix=_FOLDER) as folder:
             return _run(test, format_name, precision, Path(folder))
     except EdgecompError as error:
         return Outcome("refused", _one_line(error.actual))
@@ -178,4 +180,5 @@ def _with_floats(model: CompressedModel, islands: Sequence[FloatIsland]) -> Comp
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:240]
+    """A reason without line breaks and without the temporary folder, whose name is another in each run."""
+    return " ".join(re.sub(rf"\S*{_FOLDER}[^/\s]*/", "", text).split())[:240]
