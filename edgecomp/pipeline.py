@@ -176,6 +176,13 @@ def _load(
     )
 
 
+def prepare(source: Source) -> CompressedModel:
+    """What converters and the quantizer take: the graph simplified, a source's integers in the quantization table."""
+    raw = CompressedModel(source.graph, provenance=(source.step,), dynamic=source.dynamic)
+    absorbed = absorb_quantization(raw)
+    return simplify(absorbed) if raw.dynamic is None else simplify_dynamic(absorbed, source.inputs)
+
+
 def _seed(seed: int, source: object) -> None:
     """Seeds what task files draw random numbers from: a module may be initialised with them, data be augmented."""
     random.seed(seed)
@@ -278,9 +285,7 @@ class _Job:
 
     def _simplified(self) -> CompressedModel:
         self._progress("simplify", 0, 1)
-        raw = CompressedModel(self._source.graph, provenance=(self._source.step,), dynamic=self._source.dynamic)
-        absorbed = absorb_quantization(raw)
-        model = simplify(absorbed) if raw.dynamic is None else simplify_dynamic(absorbed, self._source.inputs)
+        model = prepare(self._source)
         self._notes.extend(model.provenance[-1].facts.get("notes", ()))
         self._progress("simplify", 1, 1)
         return model

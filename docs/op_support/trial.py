@@ -16,9 +16,8 @@ from edgecomp.comparison import compare
 from edgecomp.converter import ConversionOptions, FloatIsland, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.frontends import load_source
-from edgecomp.graph.absorb import absorb_quantization
-from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
+from edgecomp.pipeline import prepare
 from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation, runs_in_integers
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization, quantize_static
@@ -77,7 +76,7 @@ def _run(test: NodeTest, format_name: str, precision: str, folder: Path) -> Outc
     source = folder / "model.onnx"
     source.write_bytes(test.model.SerializeToString())
     loaded = load_source(source, example_inputs=tuple(test.inputs.values()))
-    model = simplify(absorb_quantization(CompressedModel(loaded.graph)))
+    model = prepare(loaded)
     quantized = precision == "int8" and not model.quantization
     if quantized:
         model = quantize_static(model, [loaded.inputs], StaticQuantization("minmax"), threads=1)

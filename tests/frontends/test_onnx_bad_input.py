@@ -15,9 +15,7 @@ from edgecomp import load
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import InputError
 from edgecomp.frontends import load_source
-from edgecomp.graph.absorb import absorb_quantization
-from edgecomp.graph.simplify import simplify
-from edgecomp.model import CompressedModel
+from edgecomp.pipeline import prepare
 
 Run = Callable[..., Any]
 
@@ -136,7 +134,7 @@ def test_what_is_odd_is_right(name: str, format_name: str, tmp_path: Path) -> No
     source = load_source(path)
     converter = load_converter(format_name)
     artifact = tmp_path / f"model{converter.suffixes[0]}"
-    prepared = simplify(absorb_quantization(CompressedModel(source.graph)))
+    prepared = prepare(source)
     converter.convert(prepared, artifact, ConversionOptions())
     results = list(load(artifact).predict(list(source.inputs)).values())
     for wanted, result in zip(source.reference(source.inputs), results, strict=True):

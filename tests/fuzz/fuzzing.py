@@ -18,9 +18,8 @@ from edgecomp import load
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.frontends import load_source, runtime
-from edgecomp.graph.absorb import absorb_quantization
-from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
+from edgecomp.pipeline import prepare
 
 FORMATS = ("tflite", "onnxruntime")
 #: Outcomes that are right; everything else is a finding.
@@ -39,7 +38,7 @@ def outcome(seed: int, folder: Path) -> str:
         str(error).encode()
         return "refused"
     try:
-        model = simplify(absorb_quantization(CompressedModel(source.graph)))
+        model = prepare(source)
         expected = source.reference(source.inputs)
     except EdgecompError:
         return "refused"
