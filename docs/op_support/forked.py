@@ -26,9 +26,9 @@ def use_in_mnn() -> None:
     import _tools  # noqa: F401
     import MNN  # noqa: F401
 
-    from edgecomp.converters.mnn import convert, toolchain  # noqa: F401
+    from edgecomp.converters.mnn import attempt, toolchain, trial  # noqa: F401
 
-    convert.run_isolated = run_forked
+    attempt.run_isolated = trial.run_isolated = run_forked
 
 
 def run_forked(function: str, /, *, subject: str, timeout: float | None = None, **arguments: Any) -> Any:
