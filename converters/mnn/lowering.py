@@ -36,6 +36,7 @@ from edgecomp.converters.mnn.repairs import (
     repair_many,
     repair_power,
     repair_reduction,
+    repair_states,
 )
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.converters.mnn.types import unify_types
@@ -63,6 +64,7 @@ _REPAIRS: Mapping[str, _Rule] = {
     "GatherElements": repair_elements,
     "GatherND": repair_slices,
     "Gelu": repair_gelu,
+    **dict.fromkeys(("GRU", "LSTM", "RNN"), repair_states),
     "Less": repair_less,
     "MaxPool": repair_pool,
     "Max": repair_many,

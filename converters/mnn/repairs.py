@@ -187,3 +187,23 @@ def repair_cast(rewriting: Rewriting, node: ir.Node) -> None:
     equal = rewriting.node("Equal", [source, zero], f"{name}/equal", None)
     equal.type = ir.TensorType(ir.DataType.BOOL)
     rewriting.replace(node, rewriting.node("Not", [equal], f"{name}/result", None))
+
+
+def repair_states(rewriting: Rewriting, node: ir.Node) -> None:
+    """LSTM, GRU and RNN: the last states come out with four dimensions."""
+    graph = rewriting.model.graph
+    for value in node.outputs[1:]:
+        users, sizes, name = [(use.node, use.idx) for use in value.uses()], sizes_of(value), value.name or ""
+        if sizes is None or not (users or value.is_graph_output()):
+            continue
+        shaped = rewriting.reshape(value, sizes, f"{name}/shaped")
+        maker = shaped.producer()
+        assert maker is not None
+        graph.insert_after(node, maker)
+        for user, index in users:
+            user.replace_input_with(index, shaped)
+        if value.is_graph_output():
+            graph.outputs[graph.outputs.index(value)] = shaped
+        shaped.shape, shaped.type = value.shape, value.type
+        value.name, shaped.name = f"{name}/states", name
+        rewriting.origins[f"{name}/states"] = rewriting.origins[name] = rewriting.origin(node)

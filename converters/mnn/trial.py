@@ -28,6 +28,8 @@ _ANY_SIZE = 2
 #: How far a float output may lie from ONNX Runtime's, as a share of its largest number. MNN's Winograd transforms lose
 #: digits in every layer.
 _TOLERANCE = 2e-3
+#: Probabilities of nothing are all tiny: below this the distance is measured from here.
+_SMALLEST = 1e-3
 #: How many times as much an ill-conditioned graph may make of it, when no single node is off by more.
 AMPLIFICATION = 50.0
 #: The same for the mean distance in a quantized model, where a rounding that falls the other way lets others follow.
@@ -184,7 +186,7 @@ def difference(wanted: Array, given: Array, undecided: float = 0.0, *, quantized
             # What is decided on rounded numbers, of which many are equal, may be decided otherwise.
             return 0.0
         return np.inf if np.count_nonzero(away) > undecided * left.size else 0.0
-    away = np.where(np.isfinite(away), away, np.inf) / (np.abs(left).max() or 1.0)
+    away = np.where(np.isfinite(away), away, np.inf) / max(np.abs(left).max(), _SMALLEST)
     if quantized:
         return float(away.mean()) / _INT8_TOLERANCE
     # The most different ones may be those that were decided otherwise.

@@ -49,8 +49,12 @@ def _canonicalize(graph: ir.Graph, quantized: Container[str], opset: int) -> Non
         rewrite = _REWRITES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
         if node.op_type in {"Div", "Sub"} and node.inputs[1] is not None and node.inputs[1].name in quantized:
             continue
-        if rewrite is not None and all(value.shape is not None for value in node.inputs if value is not None):
+        if rewrite is not None and all(_is_static(value) for value in node.inputs if value is not None):
             rewrite(_Site(graph, node))
+
+
+def _is_static(value: ir.Value) -> bool:
+    return value.shape is not None and all(isinstance(size, int) for size in value.shape)
 
 
 class _Site:
