@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -40,10 +39,10 @@ from edgecomp.converters.mnn.repairs import (
 )
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.converters.mnn.types import unify_types
-from edgecomp.graph.decompose import decompose
+from edgecomp.graph.decompose import decompose, in_float
 from edgecomp.graph.query import ORIGIN_KEY, constant, origin
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import PRECISION_KEY, WEIGHTED, fused_activation, runs_in_integers
+from edgecomp.quantization.scheme import WEIGHTED, fused_activation, runs_in_integers
 
 _Rule = Callable[[Rewriting, ir.Node], None]
 
@@ -119,7 +118,7 @@ def lower(model: CompressedModel) -> Rewriting:
     Args:
         model: Float or quantized; it is not changed.
     """
-    model = _decomposed(model)
+    model = decompose(in_float(model, is_wanting), is_wanting)
     rewriting = Rewriting(model.graph.clone(), dict(model.quantization))
     graph = rewriting.model.graph
     rewriting.origins.update(
@@ -156,17 +155,6 @@ def lower(model: CompressedModel) -> Rewriting:
     _tell_weights_apart(rewriting)
     unify_types(rewriting)
     return rewriting
-
-
-def _decomposed(model: CompressedModel) -> CompressedModel:
-    """The model without what MNN cannot compute, where there is something simpler: in float, as it has no say there."""
-    if not any(map(is_wanting, model.graph.graph)):
-        return model
-    marked = model.graph.clone()
-    for node in marked.graph:
-        if is_wanting(node):
-            node.metadata_props[PRECISION_KEY] = "float32"
-    return decompose(replace(model, graph=marked), is_wanting)
 
 
 def _separate_outputs(rewriting: Rewriting) -> None:

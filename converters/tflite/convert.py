@@ -9,18 +9,15 @@ import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.tflite.builder import TENSOR_TYPES, Border, Builder, Subgraph, Tensor
+from edgecomp.converters.tflite.forms import written_out
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
 from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited, type_of
 from edgecomp.converters.tflite.ops import LOWERINGS
 from edgecomp.errors import EdgecompError, UnsupportedOperatorError
-from edgecomp.graph.decompose import decomposable, decompose
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import WHOLE_KEY, describe, is_constant, is_float, origin, shape_of
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.model import CompressedModel
-
-#: What is written with simpler operators first.
-DECOMPOSED = (decomposable() - LOWERINGS.keys()) | {"Loop"}
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ def lower_graph(model: CompressedModel, options: ConversionOptions, parent: Buil
     Raises:
         UnsupportedOperatorError: A node has no lowering.
     """
-    model = decompose(model, DECOMPOSED)
+    model = written_out(model)
     lowering = Lowering(model, _lower)
     lowering.builder = Builder(parent)
     graph = model.graph.graph
@@ -92,7 +89,7 @@ def _computes_in_float(node: ir.Node) -> bool:
 
 def check(model: CompressedModel) -> list[Unsupported]:
     """The nodes without a lowering; what only the details of a node rule out shows when it is lowered."""
-    model = decompose(model, DECOMPOSED)
+    model = written_out(model)
     lowering = Lowering(model, _lower)
     for value in model.graph.graph.inputs:
         _add_input(lowering, value, ConversionOptions())

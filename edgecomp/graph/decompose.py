@@ -66,6 +66,17 @@ def decompose(model: CompressedModel, wanted: Wanted) -> CompressedModel:
     return done
 
 
+def in_float(model: CompressedModel, wanted: Callable[[ir.Node], bool]) -> CompressedModel:
+    """The model, whose nodes that are wanted run in float: `decompose` takes those that run in integers for whole."""
+    if not model.quantization or not any(map(wanted, model.graph.graph)):
+        return model
+    marked = model.graph.clone()
+    for node in marked.graph:
+        if wanted(node):
+            node.metadata_props[scheme.PRECISION_KEY] = "float32"
+    return replace(model, graph=marked)
+
+
 def _wanted(model: CompressedModel, wanted: Wanted) -> Iterator[ir.Node]:
     for node in model.graph.graph.all_nodes():
         if not (wanted(node) if callable(wanted) else node.op_type in wanted) or WHOLE_KEY in node.metadata_props:

@@ -1,4 +1,4 @@
-"""Sampling an image at computed places, by gathering its pixels."""
+"""Sampling an image at computed places, by gathering its pixels; the places of an affine map."""
 
 from __future__ import annotations
 
@@ -73,4 +73,18 @@ def _inside(pieces: Pieces, index: ir.Value, weight: ir.Value | None, size: int)
     return limited, valid if weight is None else pieces("Mul", weight, valid)
 
 
-DECOMPOSITIONS: dict[str, Decomposition] = {"GridSample": grid_sample}
+def affine_grid(pieces: Pieces) -> Sequence[ir.Value | None]:
+    """A constant matrix of (x, y, ..., 1) for each pixel or voxel, times the maps (batch, 2 or 3, 3 or 4)."""
+    batch, _, *sizes = (int(size) for size in pieces.constant_input(1))
+    aligned = bool(pieces.integer("align_corners", 0))
+    if aligned and 1 in sizes:
+        raise Undecomposable("its corners are one pixel, and there is no agreement where that lies")
+    shrink = [0.0 if aligned else 1 / size for size in sizes]
+    lines = [np.linspace(least - 1, 1 - least, size) for least, size in zip(shrink, sizes, strict=True)]
+    axes = np.meshgrid(*lines, indexing="ij")
+    places = np.stack([axis.reshape(-1) for axis in [*reversed(axes), np.ones(sizes)]], axis=1).astype(np.float32)
+    grid = pieces("MatMul", places, pieces.transpose(pieces.input(0), [0, 2, 1]))
+    return [pieces.reshape(grid, (batch, *sizes, len(sizes)))]
+
+
+DECOMPOSITIONS: dict[str, Decomposition] = {"AffineGrid": affine_grid, "GridSample": grid_sample}
