@@ -15,11 +15,12 @@ from edgecomp.errors import ConversionError, UnsupportedOperatorError
 from edgecomp.graph.modules import module_of
 from edgecomp.graph.query import is_float
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import runs_in_integers
+from edgecomp.precision import Precision
+from edgecomp.quantization.scheme import runs_in_integers, stays_in_float
 
-#: "int8": computed in integers; "float": as the source computes it; "island": in float inside an integer model;
-#: "refused": not at all.
-Verdict = Literal["int8", "float", "island", "refused"]
+#: The model's precision, for what takes part in it; "float": as the source computes it; "island": in float inside a model
+#: of integers; "refused": not at all.
+Verdict = Precision | Literal["float", "island", "refused"]
 
 _BY_SCHEME = "the portable scheme keeps it in float"
 
@@ -71,13 +72,13 @@ class Forecast:
 
     Attributes:
         source: Short name of the source.
-        precision: "int8" or "fp32".
+        precision: The model's.
         formats: In the order of the recipe.
         notes: What was assumed, as whole sentences.
     """
 
     source: str
-    precision: str
+    precision: Precision
     formats: tuple[FormatForecast, ...]
     notes: tuple[str, ...] = ()
 
@@ -122,11 +123,24 @@ def _verdict(
         return NodeForecast(name, node.op_type, module, "refused", problem.reason, problem.cure)
     if name in islands:
         return NodeForecast(name, node.op_type, module, "island", islands[name])
-    if runs_in_integers(node, model.quantization):
-        return NodeForecast(name, node.op_type, module, "int8")
-    if model.quantization and all(any(map(is_float, values)) for values in (node.inputs, node.outputs)):
+    if _takes_part(node, model):
+        return NodeForecast(name, node.op_type, module, model.precision)
+    if (
+        model.quantization
+        and not model.weights_only
+        and all(any(map(is_float, values)) for values in (node.inputs, node.outputs))
+    ):
         return NodeForecast(name, node.op_type, module, "island", _BY_SCHEME)
     return NodeForecast(name, node.op_type, module, "float")
+
+
+def _takes_part(node: ir.Node, model: CompressedModel) -> bool:
+    """Whether a node is computed, or has its weight, in the model's precision rather than in float32."""
+    if model.weights_only:
+        return any(value is not None and value.name in model.quantization for value in node.inputs)
+    if model.precision == "fp16":
+        return not stays_in_float(node) and any(map(is_float, node.outputs))
+    return runs_in_integers(node, model.quantization)
 
 
 def refusals(forecast: Forecast) -> Iterator[tuple[str, NodeForecast]]:

@@ -280,8 +280,7 @@ class _Job:
             self._progress("check", done, len(self._recipe.formats))
             formats.append(forecast_format(name, model, options))
         self._progress("check", len(formats), len(formats))
-        precision = "int8" if model.quantization else "fp32"
-        return Forecast(self._source.name, precision, tuple(formats), tuple(self._notes))
+        return Forecast(self._source.name, model.precision, tuple(formats), tuple(self._notes))
 
     def _simplified(self) -> CompressedModel:
         self._progress("simplify", 0, 1)

@@ -91,6 +91,15 @@ def test_convert_takes_a_float_model(edgecomp: Run, onnx_file: Path, tmp_path: P
         assert verdict["against_original"][0]["sqnr"] > 60
 
 
+def test_check_knows_which_nodes_take_part_in_a_precision(edgecomp: Run, task: Path, tmp_path: Path) -> None:
+    options = ("--precision", "weight-int8", "--to", "tflite", "--check", "--json")
+    document = json.loads(edgecomp("convert", task, *options).stdout)
+    assert document["precision"] == "weight-int8"
+    verdicts = {node["op_type"]: node["verdict"] for node in document["formats"][0]["nodes"]}
+    assert verdicts["Conv"] == verdicts["Gemm"] == "weight-int8"
+    assert set(verdicts.values()) == {"weight-int8", "float"}
+
+
 def test_check_tells_what_would_become_of_every_node(edgecomp: Run, task: Path, tmp_path: Path) -> None:
     result = edgecomp("convert", task, "--precision", "int8", "--check", "-o", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.stderr
