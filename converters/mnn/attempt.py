@@ -21,7 +21,7 @@ from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import runs_in_integers
+from edgecomp.quantization.scheme import WEIGHTED, runs_in_integers
 from edgecomp.shapes import InputShapes
 
 _TIMEOUT = 600.0
@@ -70,9 +70,16 @@ def attempt(
     finished.write_bytes(artifact)
     trial = prepare(model)
     outputs, integer = run_trial(finished, interface, trial, subject)
-    if trial.batches and (missing := sorted(layers - integer)):
+    if trial.batches and (missing := sorted(layers - integer - _made_of_others(model, lowered))):
         raise _left_in_float(subject, ", ".join(missing))
     return Attempt(artifact, net, interface, trial, outputs, integer if trial.batches else None)
+
+
+def _made_of_others(model: CompressedModel, lowered: Rewriting) -> frozenset[str]:
+    """The tensors of convolutions that stand for other operators, which may be float islands."""
+    weighted = {node.name for node in model.graph.graph if node.op_type in WEIGHTED}
+    outputs = ((value.name or "", lowered.origin(node)) for node in lowered.model.graph for value in node.outputs)
+    return frozenset(name for name, source in outputs if source not in weighted)
 
 
 def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> tuple[Net, frozenset[str]]:

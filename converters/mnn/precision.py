@@ -39,7 +39,7 @@ def runs_in_int8(net: Net, op: Op, executed: frozenset[str] | None) -> bool:
 def op_precision(net: Net, op: Op) -> str:
     """How MNN computes an op: "int8" or "float32"."""
     described = net.quantization
-    if op.type in _LOOPS or any(index not in described for index in op.outputs):
+    if op.type in _LOOPS or not op.outputs or any(index not in described for index in op.outputs):
         return "float32"
     if op.type in MOVERS:
         sources = op.inputs if op.type == "Concat" else op.inputs[:1]
