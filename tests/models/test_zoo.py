@@ -98,7 +98,7 @@ def test_artifacts_agree(model: Model, precision: str, format_name: str, tmp_pat
         wanted, actual = (np.stack([sample[index] for sample in results]) for results in (expected, given))
         away = float(np.abs(wanted.astype(np.float64) - actual).max())
         if precision == "float":
-            assert away <= 1e-4 * np.abs(wanted).max()
+            assert away <= model.accuracy.get(format_name, 1e-4) * np.abs(wanted).max()
             continue
         if model.deep:
             noise = float(((wanted.astype(np.float64) - actual) ** 2).sum())
