@@ -35,6 +35,7 @@ from edgecomp.converters.mnn.repairs import (
     repair_many,
     repair_power,
     repair_reduction,
+    repair_split,
     repair_states,
 )
 from edgecomp.converters.mnn.rewriting import Rewriting
@@ -75,6 +76,7 @@ _REPAIRS: Mapping[str, _Rule] = {
     "ReduceLogSum": repair_reduction,
     "ReduceLogSumExp": repair_reduction,
     "ReduceSumSquare": repair_reduction,
+    "Split": repair_split,
     "Sum": repair_many,
 }
 

@@ -207,3 +207,15 @@ def repair_states(rewriting: Rewriting, node: ir.Node) -> None:
         shaped.shape, shaped.type = value.shape, value.type
         value.name, shaped.name = f"{name}/states", name
         rewriting.origins[f"{name}/states"] = rewriting.origins[name] = rewriting.origin(node)
+
+
+def repair_split(rewriting: Rewriting, node: ir.Node) -> None:
+    """Split into a number of parts that does not divide the size: MNN makes them equal."""
+    sizes = [sizes_of(value) for value in node.outputs]
+    if "num_outputs" not in node.attributes or any(size is None or -1 in size for size in sizes):
+        return
+    axis = node.attributes.get_int("axis", 0) or 0
+    parts = np.array([size[axis] for size in sizes if size is not None])
+    node.attributes.pop("num_outputs")
+    node.resize_inputs(2)
+    node.replace_input_with(1, rewriting.constant(f"{node.outputs[0].name}/parts", parts))
