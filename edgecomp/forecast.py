@@ -18,8 +18,8 @@ from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
 from edgecomp.quantization.scheme import runs_in_integers, stays_in_float
 
-#: The model's precision, for what takes part in it; "float": as the source computes it; "island": in float inside a model
-#: of integers; "refused": not at all.
+#: The model's precision, for what takes part in it; "float": as the source computes it; "island": in float inside a
+#: model of integers; "refused": not at all.
 Verdict = Precision | Literal["float", "island", "refused"]
 
 _BY_SCHEME = "the portable scheme keeps it in float"

@@ -26,6 +26,7 @@ from edgecomp.errors import DataError, InputError, UnsupportedOperatorError, Ver
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
+from edgecomp.frontends.constants import Constants
 from edgecomp.graph.absorb import RUN_TIME_RANGES, absorb_quantization
 from edgecomp.graph.dynamic import simplify_dynamic
 from edgecomp.graph.query import describe
@@ -83,6 +84,7 @@ def compress(
     recipe: Recipe | None = None,
     example_inputs: Any = None,
     shapes: Shapes | None = None,
+    constants: Constants | None = None,
     calibration: Data | None = None,
     evaluation: Data | None = None,
     preprocess: str | None = None,
@@ -98,6 +100,7 @@ def compress(
         recipe: What to do; by default what the target's profile says.
         example_inputs: For a torch module: a tuple of tensors.
         shapes: Input name -> shape, for dynamic inputs of an `.onnx` or `.pt2` file.
+        constants: Input name -> numbers, for inputs of an `.onnx` file that are to be constants.
         calibration: Calibration items: an `.npz`, a folder of arrays or pictures, `file.py:function`, or a function
             that opens them; by default the task's `calibration_data()`.
         evaluation: `(inputs, labels)` items: `file.py:function`, or a function that opens them; by default the task's
@@ -118,7 +121,7 @@ def compress(
     output = Path(output)
     check_free(output)
     profile, recipe = _plan(target, recipe)
-    loaded = _load(source, recipe, shapes, example_inputs, calibration, evaluation, preprocess, progress)
+    loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, evaluation, preprocess, progress)
     return _Job(loaded, profile, recipe, output, tolerance or Tolerance(), progress).run()
 
 
@@ -129,6 +132,7 @@ def forecast(
     recipe: Recipe | None = None,
     example_inputs: Any = None,
     shapes: Shapes | None = None,
+    constants: Constants | None = None,
     calibration: Data | None = None,
     preprocess: str | None = None,
     progress: Progress = lambda stage, done, total: None,
@@ -141,7 +145,7 @@ def forecast(
         InputError: The source, the data or the target cannot be used.
     """
     profile, recipe = _plan(target, recipe)
-    loaded = _load(source, recipe, shapes, example_inputs, calibration, None, preprocess, progress)
+    loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, None, preprocess, progress)
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).forecast()
 
 
@@ -156,6 +160,7 @@ def _load(
     source: str | Path | torch.nn.Module | Source,
     recipe: Recipe,
     shapes: Shapes | None,
+    constants: Constants | None,
     example_inputs: Any,
     calibration: Data | None,
     evaluation: Data | None,
@@ -166,7 +171,9 @@ def _load(
     progress("load", 0, 1)
     with one_torch_thread():  # an export runs the module a few times only; threads that wait for a busy core cost more
         loaded = (
-            source if isinstance(source, Source) else load_source(source, shapes=shapes, example_inputs=example_inputs)
+            source
+            if isinstance(source, Source)
+            else load_source(source, shapes=shapes, example_inputs=example_inputs, constants=constants)
         )
     progress("load", 1, 1)
     return replace(

@@ -33,6 +33,10 @@ Shapes = Annotated[
     list[str] | None, typer.Option("--shape", metavar="NAME=1x3x224x224", help="Fix the shape of a dynamic input.")
 ]
 
+Constants = Annotated[
+    list[str] | None, typer.Option("--constant", metavar="NAME=16000", help="Make an input of an .onnx file constant.")
+]
+
 
 @command
 def run(
@@ -50,10 +54,12 @@ def run(
     io_layout: IoLayout = None,
     min_agreement: Annotated[float, typer.Option(help="Least share of samples with the original's argmax.")] = 0.95,
     shape: Shapes = None,
+    constant: Constants = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
     """Compress a model for a device and write verified artifacts."""
+    from edgecomp.frontends.constants import parse_constants
     from edgecomp.pipeline import compress
     from edgecomp.recipe import default_recipe, load_recipe
     from edgecomp.shapes import parse_shapes
@@ -78,6 +84,7 @@ def run(
             output or default_folder(source, profile.name),
             recipe=plan,
             shapes=parse_shapes(shape or ()),
+            constants=parse_constants(constant or ()),
             calibration=calibration,
             evaluation=evaluation,
             preprocess=preprocess,

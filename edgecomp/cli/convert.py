@@ -10,6 +10,7 @@ from edgecomp.cli.check import show_forecast
 from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, progress_bar
 from edgecomp.cli.compress import (
     Calibration,
+    Constants,
     IoDtype,
     IoLayout,
     Output,
@@ -35,6 +36,7 @@ def run(
     io_dtype: IoDtype = None,
     io_layout: IoLayout = None,
     shape: Shapes = None,
+    constant: Constants = None,
     check: Annotated[
         bool, typer.Option("--check", help="Tell what would become of every node, and write nothing.")
     ] = False,
@@ -42,6 +44,7 @@ def run(
     debug: Debug = False,
 ) -> Answer:
     """Convert a model and check that the artifacts compute the same."""
+    from edgecomp.frontends.constants import parse_constants
     from edgecomp.pipeline import compress, forecast
     from edgecomp.recipe import default_recipe
     from edgecomp.shapes import parse_shapes
@@ -63,6 +66,7 @@ def run(
                 profile,
                 recipe=plan,
                 shapes=parse_shapes(shape or ()),
+                constants=parse_constants(constant or ()),
                 calibration=calibration,
                 preprocess=preprocess,
                 progress=progress,
@@ -75,6 +79,7 @@ def run(
             output or default_folder(source),
             recipe=plan,
             shapes=parse_shapes(shape or ()),
+            constants=parse_constants(constant or ()),
             calibration=calibration,
             preprocess=preprocess,
             progress=progress,

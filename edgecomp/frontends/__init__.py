@@ -13,6 +13,8 @@ from edgecomp.shapes import Shapes
 if TYPE_CHECKING:
     import torch
 
+    from edgecomp.frontends.constants import Constants
+
 __all__ = ["Source", "load_source"]
 
 #: Files that hold a pickle, and would run any code in it when they are read.
@@ -26,6 +28,7 @@ def load_source(
     *,
     shapes: Shapes | None = None,
     example_inputs: Any = None,
+    constants: Constants | None = None,
 ) -> Source:
     """Loads a model from any of its forms.
 
@@ -35,6 +38,7 @@ def load_source(
         shapes: Input name -> shape. Fixes the dynamic inputs of a model file.
         example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward. For an `.onnx`
             file, where they may be left out: a tuple of arrays, one for each input.
+        constants: Of an `.onnx` file: inputs that are to be constants, with their numbers.
 
     Raises:
         SourceError: It cannot be used; nothing is ever unpickled to find out.
@@ -51,12 +55,19 @@ def load_source(
             actual="example_inputs given with a file",
             cure="leave example_inputs out: a file brings its own",
         )
+    if constants and suffix != ".onnx":
+        raise SourceError(
+            text,
+            expected="constants only with an .onnx file",
+            actual=f"constants for {', '.join(constants)}",
+            cure="write a task.py whose model() wraps the module and gives it these arguments",
+        )
     if suffix in {".onnx", ".pt2", *_KERAS} or (suffix in _PICKLES and ":" not in text):
         _check_file(Path(text))
     if suffix == ".onnx":
         from edgecomp.frontends.onnx_file import load_onnx
 
-        return load_onnx(Path(text), shapes=shapes, example_inputs=example_inputs)
+        return load_onnx(Path(text), shapes=shapes, example_inputs=example_inputs, constants=constants)
     if suffix in _KERAS or (Path(text) / "saved_model.pb").is_file():
         from edgecomp.frontends.keras_model import load_keras
 

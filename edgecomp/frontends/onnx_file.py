@@ -27,6 +27,7 @@ from google.protobuf.message import DecodeError  # protobuf ships no stubs
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
+from edgecomp.frontends.constants import Constants, fix_inputs
 from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
 from edgecomp.frontends.naming import carry_modules, mark_modules
@@ -54,7 +55,13 @@ _STANDARD = ("", "ai.onnx")
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN"})
 
 
-def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Sequence[Array] | None = None) -> Source:
+def load_onnx(
+    path: Path,
+    *,
+    shapes: Shapes | None = None,
+    example_inputs: Sequence[Array] | None = None,
+    constants: Constants | None = None,
+) -> Source:
     """Loads an ONNX model.
 
     Args:
@@ -62,6 +69,7 @@ def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Seque
         shapes: Input name -> shape, for dynamic inputs (see `edgecomp.shapes`).
         example_inputs: One array for each input; their shapes are the example sizes of dynamic inputs. Without them,
             inputs are generated.
+        constants: Inputs that are to be constants, with their numbers.
 
     Raises:
         SourceError: The file is damaged or hostile, or the model cannot be used.
@@ -80,6 +88,7 @@ def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Seque
     for index in reversed(range(len(graph.inputs))):
         if graph.inputs[index].name in graph.initializers:
             del graph.inputs[index]
+    fix_inputs(model, constants or {}, subject)
     dtypes = [_dtype("input", value, subject) for value in graph.inputs]
     for value in graph.outputs:
         _dtype("output", value, subject)
@@ -118,7 +127,7 @@ def load_onnx(path: Path, *, shapes: Shapes | None = None, example_inputs: Seque
         graph=model,
         inputs=examples,
         reference=reference,
-        step=Step("import", settings=_settings(resolved), facts=facts),
+        step=Step("import", settings=_settings(resolved, constants), facts=facts),
         notes=tuple(notes),
         dynamic=resolved if resolved.is_dynamic else None,
     )
@@ -160,8 +169,10 @@ def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     return proto, digest.hexdigest()
 
 
-def _settings(shapes: InputShapes) -> dict[str, object]:
+def _settings(shapes: InputShapes, constants: Constants | None) -> dict[str, object]:
     settings: dict[str, object] = {"shapes": {name: list(shape) for name, shape in shapes.inputs.items()}}
+    if constants:
+        settings["constants"] = {name: list(numbers) for name, numbers in constants.items()}
     return settings | ({"example_sizes": dict(shapes.example)} if shapes.is_dynamic else {})
 
 
