@@ -200,11 +200,11 @@ def _lies_better_as_image(lowering: Lowering, value: ir.Value, options: Conversi
 
 def _add_output(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> tuple[Tensor, Layout]:
     shape = shape_of(value)
-    if 0 in shape and is_constant(value):
+    if 0 in shape:
         raise UnsupportedOperatorError(
             f"output {value.name!r}",
-            expected="a constant with elements",
-            actual=f"shape {list(shape)}: LiteRT takes no constants without elements",
+            expected="a tensor with elements",
+            actual=f"shape {list(shape)}: LiteRT gets the shapes of tensors without elements wrong",
             cure="leave this output out of the model",
         )
     home = channels_last(4)

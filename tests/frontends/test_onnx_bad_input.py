@@ -161,3 +161,12 @@ def test_three_gigabytes_of_external_data_are_refused_at_once(tmp_path: Path, ed
     result = edgecomp("convert", path, "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert "3.00 GB" in result.stderr
+
+
+def test_an_output_without_elements_is_refused_by_tflite(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    made = model(node("Slice", "x s e", "y"), weights={"s": np.array([9]), "e": np.array([9])})
+    path.write_bytes(made.SerializeToString())
+    with pytest.raises(InputError, match="without elements"):
+        load_converter("tflite").convert(prepare(load_source(path)), tmp_path / "model.tflite", ConversionOptions())
+    assert not (tmp_path / "model.tflite").exists()
