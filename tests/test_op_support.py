@@ -15,7 +15,7 @@ from trial import Outcome
 
 ROOT = Path(__file__).parents[1]
 #: A process of its own keeps what aborts away from the tests; Python 3.12 and later warn of the fork.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [pytest.mark.forking, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 #: Format -> of how many tests one is run.
 SHARES = {"tflite": 12, "onnxruntime": 24, "mnn": 60}
 BUGS = {"wrong", "crashed", "hung"}

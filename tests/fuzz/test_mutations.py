@@ -18,7 +18,7 @@ LIMIT = 10.0
 
 
 # Python 3.12 and later warn of forks beside threads; the forks here start none of the parent's work again.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [pytest.mark.forking, pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")]
 
 
 def test_no_damage_crashes_hangs_or_goes_unnoticed() -> None:
