@@ -165,7 +165,6 @@ MODELS = (
         {"images": (1, 3, 320, 320)},
         transposes=1,
         deep=True,
-        refused={("mnn", "int8"): "in float"},
     ),
     Model(
         "file-kind",
