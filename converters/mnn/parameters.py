@@ -100,7 +100,7 @@ def compression_parameters(
                 "method": "QAT",
             }
         )
-    return {"version": "3.6.1", "algo": [{"type": "QUANTIZE", "quantParams": {"layer": layers}}]}
+    return _pipeline(layers)
 
 
 def weight_parameters(net: Net, graph: ir.Graph, quantization: Mapping[str, QuantizationParameters]) -> dict[str, Any]:
@@ -136,6 +136,10 @@ def weight_parameters(net: Net, graph: ir.Graph, quantization: Mapping[str, Quan
             "blockSize": parameters.block or -1,
         }
         layers.append({"opName": op.name, "weight": [weight]})
+    return _pipeline(layers)
+
+
+def _pipeline(layers: list[dict[str, Any]]) -> dict[str, Any]:
     return {"version": "3.6.1", "algo": [{"type": "QUANTIZE", "quantParams": {"layer": layers}}]}
 
 

@@ -14,7 +14,7 @@ PRECISIONS: Mapping[Precision, Support] = {
     "int8": Support("executes", "QDQ pairs that are fused into integer kernels at loading"),
     "int16x8": Support("stores", "QDQ pairs of int16, between which float kernels compute"),
     "dynamic-int8": Support(
-        "executes", "MatMulInteger for matrices; convolutions stay in float, which is 4 times faster than ConvInteger"
+        "executes", "MatMulInteger for matrices; convolutions stay in float, where ConvInteger is slower than float"
     ),
     "weight-int8": Support("stores", "int8 weights that are unpacked to float32 once, at loading"),
     "weight-int4": Support(

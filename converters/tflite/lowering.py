@@ -428,6 +428,14 @@ class Operation:
         """A float32 constant of this node."""
         return self.builder.constant(f"{self.node.name}/{name}", np.asarray(array, np.float32))
 
+    def gathered(self, tensor: Tensor, place: int, index: npt.NDArray[Any], suffix: str) -> Tensor:
+        """The elements `index` of a tensor along a stored dimension."""
+        result = self.temporary(tensor, (*tensor.shape[:place], len(index), *tensor.shape[place + 1 :]), suffix)
+        options = schema.GatherOptionsT()
+        options.axis = place
+        self.emit("GATHER", [tensor, self.lowering.integers(index.tolist(), "indices")], [result], options)
+        return result
+
     # --- fused activations ------------------------------------------------------------------------------------------
 
     def fuse_activation(self) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import identity
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.convolution import bias_constant, weight_constant
@@ -57,7 +56,9 @@ def _fully_connected(operation: Operation, weight: npt.NDArray[Any]) -> None:
     order = operation.lowering.order(operation.value(0))
     parameters = operation.weight_parameters()
     if order is not None and parameters is not None and parameters.block is not None:
-        source = _in_order(operation, source, order)  # the weights of a block stay neighbours
+        source = operation.gathered(
+            source, len(source.shape) - 1, np.argsort(order), "in_order"
+        )  # the weights of a block stay neighbours
     elif order is not None:
         weight = weight[:, order]
     options = schema.FullyConnectedOptionsT()
@@ -68,16 +69,6 @@ def _fully_connected(operation: Operation, weight: npt.NDArray[Any]) -> None:
     filters = weight_constant(operation, np.ascontiguousarray(weight), axis=0)
     tensors = [source, filters, bias_constant(operation, len(weight))]
     operation.emit("FULLY_CONNECTED", tensors, [operation.output(layout)], options)
-
-
-def _in_order(operation: Operation, source: Tensor, order: npt.NDArray[np.intp]) -> Tensor:
-    """A tensor whose last dimension lies in another order, in the source's."""
-    options = schema.GatherOptionsT()
-    options.axis = len(source.shape) - 1
-    result = operation.temporary(source, suffix="in_order")
-    indices = operation.lowering.integers(np.argsort(order).tolist(), "order")
-    operation.emit("GATHER", [source, indices], [result], options)
-    return result
 
 
 LOWERINGS: dict[str, LoweringFunction] = {"Gemm": gemm, "MatMul": matmul}

@@ -190,12 +190,7 @@ def _repeat(operation: Operation, source: Tensor, pairs: npt.NDArray[np.int32], 
         if not pair.any():
             continue
         index = np.pad(np.arange(source.shape[place]), tuple(pair), mode=mode)
-        shape = (*source.shape[:place], len(index), *source.shape[place + 1 :])
-        result = operation.temporary(source, shape, "repeated")
-        options = schema.GatherOptionsT()
-        options.axis = place
-        operation.emit("GATHER", [source, operation.lowering.integers(index.tolist(), "indices")], [result], options)
-        source = result
+        source = operation.gathered(source, place, index, "repeated")
     operation.alias(source, operation.layout(0))
 
 
@@ -225,7 +220,7 @@ def depth_to_space(operation: Operation) -> None:
     source = operation.input(0, channels_last(4))
     if _by_channel(operation):
         order = np.arange(depth).reshape(-1, block, block).transpose(1, 2, 0).reshape(-1)
-        source = _reordered(operation, source, order)
+        source = operation.gathered(source, 3, order, "reordered")
     operation.emit("DEPTH_TO_SPACE", [source], [operation.output(channels_last(4))], options)
 
 
@@ -242,7 +237,7 @@ def space_to_depth(operation: Operation) -> None:
     deep = operation.temporary(source, stored_shape(shape_of(result), target), "deep")
     operation.emit("SPACE_TO_DEPTH", [source], [deep], options)
     order = np.arange(deep.shape[3]).reshape(block, block, -1).transpose(2, 0, 1).reshape(-1)
-    operation.alias(_reordered(operation, deep, order), target)
+    operation.alias(operation.gathered(deep, 3, order, "reordered"), target)
 
 
 def _block(operation: Operation) -> int:
@@ -253,15 +248,6 @@ def _by_channel(operation: Operation) -> bool:
     """Whether each channel keeps its pixels together, and there is more than one."""
     channels = min(operation.shape(0)[1], shape_of(operation.node.outputs[0])[1])
     return operation.node.attributes.get_string("mode", "DCR") == "CRD" and channels > 1
-
-
-def _reordered(operation: Operation, source: Tensor, order: npt.NDArray[np.intp]) -> Tensor:
-    """The channels of an image in another order."""
-    result = operation.temporary(source, suffix="reordered")
-    options = schema.GatherOptionsT()
-    options.axis = 3
-    operation.emit("GATHER", [source, operation.lowering.integers(order.tolist(), "order")], [result], options)
-    return result
 
 
 LOWERINGS: dict[str, LoweringFunction] = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
@@ -9,12 +11,13 @@ from ai_edge_litert import schema_py_generated as schema
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.windows import emit_image, image
+from edgecomp.graph.interpolation import Positions, cubic_weight, nearest_index, source_positions
 from edgecomp.graph.query import constant, input_of, shape_of
-
-Positions = npt.NDArray[np.float64]
 
 #: TFLite's flags: align corners, half-pixel centers.
 _FLAGS = ((False, False), (False, True), (True, False))
+#: Those of the coordinate rules that say all with the sizes of an axis and its scale.
+_COORDINATES = frozenset(["align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"])
 
 
 def resize(operation: Operation) -> None:
@@ -57,21 +60,10 @@ def _positions(operation: Operation, axis: int) -> Positions:
         resized = [int(a) for a in attributes.get_ints("axes", None) or range(scales.size)]
         places = [a % len(operation.shape(0)) for a in resized]
         scale = float(scales[places.index(axis)]) if axis in places else 1.0
-    position = np.arange(after, dtype=np.float64)
     mode = "asymmetric" if old else attributes.get_string("coordinate_transformation_mode", "half_pixel")
-    match mode:
-        case "asymmetric":
-            return position / scale
-        case "align_corners":
-            return position * (before - 1) / max(after - 1, 1)
-        case "pytorch_half_pixel" if after == 1:
-            return position
-        case "half_pixel" | "pytorch_half_pixel":
-            return (position + 0.5) / scale - 0.5
-        case "half_pixel_symmetric":
-            return before / 2 * (1 - after / (scale * before)) + (position + 0.5) / scale - 0.5
-        case other:
-            raise Unsuited(f"TFLite has no coordinates of the kind {other!r}")
+    if mode not in _COORDINATES:
+        raise Unsuited(f"TFLite has no coordinates of the kind {mode!r}")
+    return source_positions(mode, before, after, scale)
 
 
 def _tflite_positions(before: int, after: int, *, align: bool, half: bool) -> Positions:
@@ -90,7 +82,7 @@ def _tflite_positions(before: int, after: int, *, align: bool, half: bool) -> Po
 def _nearest(operation: Operation, positions: list[Positions], sizes: list[tuple[int, int]]) -> None:
     old = len(operation.node.inputs) == 2
     mode = "floor" if old else operation.node.attributes.get_string("nearest_mode", "round_prefer_floor")
-    wanted = [_round(at, mode, before) for at, (before, _) in zip(positions, sizes, strict=True)]
+    wanted = [nearest_index(at, mode or "", before) for at, (before, _) in zip(positions, sizes, strict=True)]
     for align, half in _FLAGS:
         given = [_tflite_nearest(*size, align=align, half=half) for size in sizes]
         if all(np.array_equal(a, b) for a, b in zip(wanted, given, strict=True)):
@@ -99,23 +91,10 @@ def _nearest(operation: Operation, positions: list[Positions], sizes: list[tuple
             size = operation.lowering.integers([after for _, after in sizes], "size")
             emit_image(operation, "RESIZE_NEAREST_NEIGHBOR", [image(operation), size], options)
             return
-    rows = _gather(operation, image(operation), 1, wanted[0])
+    rows = _selected(operation, image(operation), 1, wanted[0])
     options = schema.GatherOptionsT()
     options.axis = 2
     emit_image(operation, "GATHER", [rows, operation.lowering.integers(wanted[1].tolist(), "indices")], options)
-
-
-def _round(positions: Positions, mode: str | None, size: int) -> npt.NDArray[np.int32]:
-    match mode:
-        case "floor":
-            index = np.floor(positions)
-        case "ceil":
-            index = np.ceil(positions)
-        case "round_prefer_ceil":
-            index = np.floor(positions + 0.5)
-        case _:
-            index = np.ceil(positions - 0.5)
-    return np.clip(index, 0, size - 1).astype(np.int32)
 
 
 def _tflite_nearest(before: int, after: int, *, align: bool, half: bool) -> npt.NDArray[np.int32]:
@@ -162,10 +141,8 @@ def _cubic_taps(operation: Operation, positions: Positions, size: tuple[int, int
     taps = []
     for offset in range(-1, 3):
         distance = np.abs(positions - low - offset)
-        near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-        far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
         index = np.clip(low + offset, 0, size[0] - 1).astype(np.int32)
-        taps.append((index, np.where(distance <= 1, near, far).astype(np.float32)))
+        taps.append((index, cubic_weight(distance, a).astype(np.float32)))
     return taps
 
 
@@ -179,7 +156,7 @@ def _weigh(operation: Operation, taps: list[_Taps]) -> None:
         for index, weight in neighbours:
             if not weight.any():
                 continue
-            part = _gather(operation, tensor, axis, index)
+            part = _selected(operation, tensor, axis, index)
             wide = [1] * 4
             wide[axis] = -1
             weighted = operation.temporary(part, suffix="weighted")
@@ -197,15 +174,10 @@ def _weigh(operation: Operation, taps: list[_Taps]) -> None:
     emit_image(operation, "RESHAPE", [tensor, shape], schema.ReshapeOptionsT())
 
 
-def _gather(operation: Operation, tensor: Tensor, axis: int, index: npt.NDArray[np.int32]) -> Tensor:
+def _selected(operation: Operation, tensor: Tensor, axis: int, index: npt.NDArray[Any]) -> Tensor:
     if np.array_equal(index, np.arange(tensor.shape[axis])):
         return tensor
-    shape = (*tensor.shape[:axis], len(index), *tensor.shape[axis + 1 :])
-    result = operation.temporary(tensor, shape, "gathered")
-    options = schema.GatherOptionsT()
-    options.axis = axis
-    operation.emit("GATHER", [tensor, operation.lowering.integers(index.tolist(), "indices")], [result], options)
-    return result
+    return operation.gathered(tensor, axis, index, "gathered")
 
 
 LOWERINGS: dict[str, LoweringFunction] = {"Resize": resize}

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
+from edgecomp.graph.interpolation import Positions, cubic_weight, nearest_index, source_positions
 from edgecomp.graph.query import constant
 
-Positions = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float64]
 
 
@@ -29,7 +29,7 @@ def resize(pieces: Pieces) -> Sequence[ir.Value]:
         if size[0] == size[1] and np.array_equal(positions, np.arange(size[0])):
             continue
         if mode == "nearest":
-            index = np.clip(_rounded(positions, pieces.text("nearest_mode", "round_prefer_floor")), 0, size[0] - 1)
+            index = nearest_index(positions, pieces.text("nearest_mode", "round_prefer_floor"), size[0])
             value = pieces("Gather", value, index, axis=axis)
         else:
             value = _multiplied(pieces, value, axis, _matrix(pieces, positions, size[0], scale))
@@ -69,27 +69,11 @@ def _regions(
 
 def _positions(pieces: Pieces, size: tuple[int, int], scale: float, region: tuple[float, float]) -> Positions:
     """Where in the source each element of an axis lies."""
-    before, after = size
-    position = np.arange(after, dtype=np.float64)
-    match pieces.text("coordinate_transformation_mode", "half_pixel"):
-        case "asymmetric":
-            return position / scale
-        case "align_corners":
-            return position * (before - 1) / max(after - 1, 1)
-        case "pytorch_half_pixel" if after == 1:
-            return position
-        case "half_pixel" | "pytorch_half_pixel":
-            return (position + 0.5) / scale - 0.5
-        case "half_pixel_symmetric":
-            return before / 2 * (1 - after / (scale * before)) + (position + 0.5) / scale - 0.5
-        case "tf_half_pixel_for_nn":
-            return (position + 0.5) / scale
-        case "tf_crop_and_resize" if after == 1:
-            return np.full(1, sum(region) / 2 * (before - 1))
-        case "tf_crop_and_resize":
-            return (region[0] + position * (region[1] - region[0]) / (after - 1)) * (before - 1)
-        case other:
-            raise Undecomposable(f"its coordinates are of the unknown kind {other!r}")
+    mode = pieces.text("coordinate_transformation_mode", "half_pixel")
+    try:
+        return source_positions(mode, *size, scale, region)
+    except ValueError as error:
+        raise Undecomposable(str(error)) from error
 
 
 def _is_inside(pieces: Pieces, positions: Positions, size: int) -> npt.NDArray[np.bool_]:
@@ -97,19 +81,6 @@ def _is_inside(pieces: Pieces, positions: Positions, size: int) -> npt.NDArray[n
     if pieces.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
         return np.ones(len(positions), bool)
     return (positions >= 0) & (positions <= size - 1)
-
-
-def _rounded(positions: Positions, mode: str) -> npt.NDArray[np.int64]:
-    match mode:
-        case "floor":
-            index = np.floor(positions)
-        case "ceil":
-            index = np.ceil(positions)
-        case "round_prefer_ceil":
-            index = np.floor(positions + 0.5)
-        case _:
-            index = np.ceil(positions - 0.5)
-    return index.astype(np.int64)
 
 
 def _matrix(pieces: Pieces, positions: Positions, size: int, scale: float) -> Matrix:
@@ -120,7 +91,7 @@ def _matrix(pieces: Pieces, positions: Positions, size: int, scale: float) -> Ma
     index = np.floor(positions)[:, None].astype(np.int64) + np.arange(-reach, reach + 1)
     distance = np.abs(index - positions[:, None]) * narrowing
     if pieces.text("mode", "nearest") == "cubic":
-        weights = _cubic(distance, pieces.number("cubic_coeff_a", -0.75))
+        weights = cubic_weight(distance, pieces.number("cubic_coeff_a", -0.75))
     else:
         weights = np.maximum(0, 1 - distance)
     if pieces.integer("exclude_outside", 0):
@@ -130,13 +101,6 @@ def _matrix(pieces: Pieces, positions: Positions, size: int, scale: float) -> Ma
     rows = np.broadcast_to(np.arange(len(positions))[:, None], index.shape)
     np.add.at(matrix, (rows, np.clip(index, 0, size - 1)), weights)
     return matrix
-
-
-def _cubic(distance: Matrix, a: float) -> Matrix:
-    """Keys' cubic convolution (1981)."""
-    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
-    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))
 
 
 def _multiplied(pieces: Pieces, value: ir.Value, axis: int, matrix: Matrix) -> ir.Value:
