@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -141,9 +140,3 @@ def _takes_part(node: ir.Node, model: CompressedModel) -> bool:
     if model.precision == "fp16":
         return not stays_in_float(node) and any(map(is_float, node.outputs))
     return runs_in_integers(node, model.quantization)
-
-
-def refusals(forecast: Forecast) -> Iterator[tuple[str, NodeForecast]]:
-    """Every refused node, with the format that refuses it."""
-    for entry in forecast.formats:
-        yield from ((entry.format, node) for node in entry.nodes if node.verdict == "refused")

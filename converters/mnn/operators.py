@@ -141,11 +141,6 @@ def _slopes_otherwise(node: ir.Node) -> bool:
     return any(size != 1 for size in slope) and list(slope) != channels
 
 
-def _gives_indices(node: ir.Node) -> bool:
-    """MNN counts them otherwise."""
-    return any(tuple(value.uses()) or value.is_graph_output() for value in node.outputs[1:])
-
-
 #: What MNN 3.6.1's importer reads and computes wrongly; found by comparing with ONNX Runtime. Where the numbers of a
 #: node are not listed and still wrong, the trial run shows it.
 _MISCOMPUTED: Mapping[str, Callable[[ir.Node], bool]] = {
