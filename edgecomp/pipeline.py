@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from edgecomp.converter import (
     load_converter,
 )
 from edgecomp.data import CalibrationData, collect_calibration, collect_evaluation
-from edgecomp.errors import DataError, InputError, UnsupportedOperatorError, VerificationError
+from edgecomp.errors import InputError, UnsupportedOperatorError, VerificationError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
@@ -33,11 +33,8 @@ from edgecomp.graph.query import describe
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
-from edgecomp.precision import PRECISIONS, Precision, Support, check_support
-from edgecomp.quantization.half import HalfPrecision, round_to_half
+from edgecomp.precision import Precision, Support, check_support
 from edgecomp.quantization.simulation import Simulation
-from edgecomp.quantization.static import StaticQuantization, quantize_static
-from edgecomp.quantization.weights import quantize_weights
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Samples, Unlabelled
 from edgecomp.shapes import Shapes
@@ -45,14 +42,13 @@ from edgecomp.size_verification import verify_sizes
 from edgecomp.target import TargetProfile, load_target
 from edgecomp.threads import one_torch_thread
 from edgecomp.verification import Metric, Tolerance, Verification, verify
+from edgecomp.workbench import Progress, Workbench
 
 if TYPE_CHECKING:
     import torch
 
 #: Where data come from: a place as `frontends.data_files.open_data` takes it, or a function that opens them.
 Data = str | Path | Callable[[], Iterable[Any]]
-#: Called with what is being done, and how much of how much is done.
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,7 @@ def _load(
 
 def prepare(source: Source) -> CompressedModel:
     """What converters and the quantizer take: the graph simplified, a source's integers in the quantization table."""
-    raw = CompressedModel(source.graph, provenance=(source.step,), dynamic=source.dynamic)
+    raw = CompressedModel(source.graph, provenance=(*source.history, source.step), dynamic=source.dynamic)
     absorbed = absorb_quantization(raw)
     return simplify(absorbed) if raw.dynamic is None else simplify_dynamic(absorbed, source.inputs)
 
@@ -244,9 +240,10 @@ class _Job:
 
     def run(self) -> Result:
         """All of it."""
+        calibration = self._calibration()
+        self._compress_module(calibration)
         float_model = self._simplified()
         self._check_operators(float_model)
-        calibration = self._calibration()
         samples = self._samples(calibration)
         model = self._quantized(float_model, calibration)
         with atomic_folder(self._output) as staging:
@@ -276,9 +273,10 @@ class _Job:
 
     def forecast(self) -> Forecast:
         """What would become of every node, up to the quantization and no further."""
-        float_model = self._simplified()
         calibration = self._calibration()
-        if calibration is None and self._recipe.steps and not float_model.quantization:
+        self._compress_module(calibration)
+        float_model = self._simplified()
+        if calibration is None and self._recipe.graph_steps and not float_model.quantization:
             self._notes.append("There are no calibration data: the example inputs stand in for them.")
         model = self._quantized(float_model, calibration if calibration is not None else self._stand_ins())
         options = conversion_options(self._recipe, self._target)
@@ -288,6 +286,16 @@ class _Job:
             formats.append(forecast_format(name, model, options))
         self._progress("check", len(formats), len(formats))
         return Forecast(self._source.name, model.precision, tuple(formats), tuple(self._notes))
+
+    def _compress_module(self, calibration: CalibrationData | None) -> None:
+        """What comes before there is a graph."""
+        if self._recipe.module_steps:
+            from edgecomp.compression.run import compress_module
+
+            self._source = compress_module(self._source, self._recipe.module_steps, self._bench(calibration))
+
+    def _bench(self, calibration: CalibrationData | list[Arrays] | None) -> Workbench:
+        return Workbench(self._source, self._target, self._recipe.seed, calibration, self._progress)
 
     def _simplified(self) -> CompressedModel:
         self._progress("simplify", 0, 1)
@@ -333,15 +341,10 @@ class _Job:
         if model.quantization:
             self._check_own_integers()
             return model
-        if self._recipe.steps:
+        if self._recipe.graph_steps:
             self._check_float(model)
-        for settings in self._recipe.steps:
-            if isinstance(settings, StaticQuantization):
-                model = quantize_static(model, self._counted(self._needed(calibration)), settings)
-            elif isinstance(settings, HalfPrecision):
-                model = round_to_half(model)
-            else:
-                model = quantize_weights(model, settings)
+        for step in self._recipe.graph_steps:
+            model = step.apply(model, self._bench(calibration))
         return model
 
     def _check_own_integers(self) -> None:
@@ -364,23 +367,6 @@ class _Job:
                 actual=f"a model that quantizes itself at run time: {describe(node)}",
                 cure="give the float model that it was made from, or leave out --precision",
             )
-
-    def _needed(self, calibration: CalibrationData | list[Arrays] | None) -> CalibrationData | list[Arrays]:
-        if calibration is None:
-            raise DataError(
-                f"{self._source.name}: the calibration data",
-                expected="typical inputs, 100 or more, to measure the ranges of activations on",
-                actual="none: the source has no calibration_data()",
-                cure="add calibration_data() to the task, give --calibration, or ask for a precision without: "
-                + ", ".join(name for name, facts in PRECISIONS.items() if not facts.calibrated),
-            )
-        return calibration
-
-    def _counted(self, batches: CalibrationData | list[Arrays]) -> Iterator[Arrays]:
-        for done, batch in enumerate(batches):
-            self._progress("calibrate", done, len(batches))
-            yield batch
-        self._progress("calibrate", len(batches), len(batches))
 
     def _check_operators(self, model: CompressedModel) -> None:
         """Finds out before the long work what any of the formats cannot express, all of it at once.

@@ -16,9 +16,9 @@
     kind = "static-int8"
     estimator = "mse"
 
-Every key has a default but `target`; each precision but fp32 has a step of its own; `compress` writes the recipe with
-everything filled in.
-Running it again on the same source and data gives the same bytes.
+Every key has a default but `target`; each precision but fp32 has a step that leads to it, and others may come before
+and after it (see `edgecomp.step`); `compress` writes the recipe with everything filled in. Running it again on the same
+source and data gives the same bytes.
 """
 
 from __future__ import annotations
@@ -27,31 +27,18 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
 
 import tomli_w
 
 from edgecomp.converter import available_formats
 from edgecomp.errors import SourceError
 from edgecomp.precision import Precision
-from edgecomp.quantization.half import HalfPrecision
-from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
-from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
+from edgecomp.step import STAGES, GraphStep, ModuleStep
+from edgecomp.steps import PRECISION_STEPS, STEPS
 from edgecomp.target import TargetProfile
 
 SCHEMA = 1
-
-Step = StaticQuantization | HalfPrecision | DynamicInt8 | WeightInt8 | WeightInt4
-
-#: The settings of each kind of step, which say the precision that it leads to; a new kind is one line here.
-STEPS: dict[str, type[Step]] = {
-    "static-int8": StaticQuantization,
-    "static-int16x8": StaticQuantization16,
-    "fp16": HalfPrecision,
-    "dynamic-int8": DynamicInt8,
-    "weight-int8": WeightInt8,
-    "weight-int4": WeightInt4,
-}
 
 
 @dataclass(frozen=True)
@@ -100,12 +87,21 @@ class Recipe:
     seed: int = 0
     export: Export = field(default_factory=Export)
     data: DataLimits = field(default_factory=DataLimits)
-    steps: tuple[Step, ...] = ()
+    steps: tuple[ModuleStep | GraphStep, ...] = ()
+
+    @property
+    def module_steps(self) -> tuple[ModuleStep, ...]:
+        """The steps before there is a graph."""
+        return tuple(cast(ModuleStep, step) for step in self.steps if step.stage == "module")
+
+    @property
+    def graph_steps(self) -> tuple[GraphStep, ...]:
+        """The steps on the graph."""
+        return tuple(cast(GraphStep, step) for step in self.steps if step.stage != "module")
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain data, every default spelled out."""
-        kinds = {settings: kind for kind, settings in STEPS.items()}
-        steps = [{"kind": kinds[type(step)], **asdict(step)} for step in self.steps]
+        steps = [{"kind": step.kind, **asdict(cast(Any, step))} for step in self.steps]
         return {"schema": SCHEMA, **asdict(self), "formats": list(self.formats), "steps": steps}
 
     def to_toml(self) -> str:
@@ -138,13 +134,13 @@ def default_recipe(target: TargetProfile, precision: Precision | None = None) ->
         target=target.name,
         precision=chosen,
         formats=tuple(name for name in target.defaults.formats if name in available),
-        steps=tuple(settings() for settings in STEPS.values() if settings.precision == chosen),
+        steps=tuple(step() for step in PRECISION_STEPS if step.precision == chosen),
     )
 
 
 def default_steps(precision: str) -> list[dict[str, Any]]:
     """The steps that lead to a precision, as plain data without settings; none for fp32 and unknown ones."""
-    return [{"kind": kind} for kind, settings in STEPS.items() if settings.precision == precision]
+    return [{"kind": step.kind} for step in PRECISION_STEPS if step.precision == precision]
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -188,25 +184,35 @@ def _recipe(content: dict[str, Any]) -> Recipe:
     known = available_formats()
     if not recipe.formats or len(set(recipe.formats)) < len(recipe.formats) or not set(recipe.formats) <= set(known):
         raise _MismatchError(f"formats: some of {', '.join(known)}, each once", ", ".join(recipe.formats) or "none")
-    wanted = [step["kind"] for step in default_steps(recipe.precision)]
-    kinds = [str(step["kind"]) for step in steps]
-    if kinds != wanted:
-        raise _MismatchError(
-            f"{f'a step {wanted[0]}' if wanted else 'no step'} with precision {recipe.precision}",
-            f"steps: {', '.join(kinds) or 'none'}",
-        )
+    _check_order(recipe)
     if recipe.export.io_dtype == "int8" and recipe.precision not in {"fp32", "int8", "int16x8"}:
         # fp32: what a source that is quantized itself is converted with.
         raise _MismatchError('export.io_dtype "float32"', f'"int8" with precision {recipe.precision}')
     return recipe
 
 
-def _step(step: dict[str, Any], prefix: str) -> Step:
+def _check_order(recipe: Recipe) -> None:
+    """Steps come stage by stage, and the one that rounds is the precision's."""
+    stages = [STAGES.index(step.stage) for step in recipe.steps]
+    kinds = ", ".join(step.kind for step in recipe.steps) or "none"
+    if stages != sorted(stages):
+        order = ", ".join(step.kind for step in sorted(recipe.steps, key=lambda step: STAGES.index(step.stage)))
+        raise _MismatchError(f"steps in the order {', '.join(STAGES)}", kinds, f"write {order}")
+    wanted = [step["kind"] for step in default_steps(recipe.precision)]
+    rounding = [step.kind for step in recipe.steps if step.stage == "precision"]
+    if rounding != wanted:
+        expected = f"{f'a step {wanted[0]}' if wanted else 'no step that rounds'} with precision {recipe.precision}"
+        raise _MismatchError(expected, f"steps: {kinds}")
+    if not wanted and any(step.stage == "refinement" for step in recipe.steps):
+        raise _MismatchError("steps of the stage refinement with a precision that rounds", f"steps: {kinds}")
+
+
+def _step(step: dict[str, Any], prefix: str) -> ModuleStep | GraphStep:
     kind = step.get("kind")
     if kind not in STEPS:
         raise _MismatchError(f"{prefix}kind: one of {', '.join(STEPS)}", repr(kind))
     settings = {key: value for key, value in step.items() if key != "kind"}
-    parsed: Step = _table(STEPS[kind], settings, prefix)
+    parsed: ModuleStep | GraphStep = _table(STEPS[kind], settings, prefix)
     return parsed
 
 
@@ -235,10 +241,17 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         if not isinstance(value, dict):
             raise _MismatchError(f"a table [{key}]", repr(value))
         return _table(hint, value, f"{key}.")
-    # Every number counts something but the seed.
+    if hint is float and type(value) is int:
+        return float(value)
+    # Every whole number counts something but the seed.
     if type(value) is not hint or (hint is int and value < (key != "seed")):
         raise _MismatchError(f"{key}: {_NAMES[hint]}", repr(value))
     return value
 
 
-_NAMES = {int: "a whole number above 0 (the seed: 0 or more)", str: "a string", bool: "true or false"}
+_NAMES = {
+    int: "a whole number above 0 (the seed: 0 or more)",
+    float: "a number",
+    str: "a string",
+    bool: "true or false",
+}

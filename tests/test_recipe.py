@@ -82,13 +82,15 @@ def test_a_precision_brings_its_steps() -> None:
         (MINIMAL + "[export]\nlayout = 1\n" + STEP, r"unknown key export\.layout"),
         (MINIMAL + "[data]\ncalibration_samples = 0\n" + STEP, "data.calibration_samples: a whole number above 0"),
         (MINIMAL + "steps = 3", r"\[\[steps\]\] tables"),
-        (MINIMAL + '[[steps]]\nkind = "magic"\n', r"steps\[0\].kind: one of static-int8"),
+        (MINIMAL + '[[steps]]\nkind = "magic"\n', r"steps\[0\].kind: one of .*static-int8"),
         (MINIMAL + "[[steps]]\nsamples = 1\n", r"steps\[0\].kind"),
         (MINIMAL + STEP + 'estimator = "guess"\n', r"steps\[0\].estimator: one of"),
         (MINIMAL + STEP + "per_channel = 1\n", r"steps\[0\].per_channel: true or false"),
         (MINIMAL + STEP + "sample = 1\n", r"unknown key steps\[0\].sample"),
         (MINIMAL, "a step static-int8 with precision int8"),
-        (MINIMAL + 'precision = "fp32"\n' + STEP, "no step with precision fp32"),
+        (MINIMAL + 'precision = "fp32"\n' + STEP, "no step that rounds with precision fp32"),
+        (MINIMAL + STEP + '[[steps]]\nkind = "prune-weights"\n', "write prune-weights, static-int8"),
+        (MINIMAL + '[[steps]]\nkind = "prune-weights"\nsparsity = "half"\n' + STEP, r"steps\[0\].sparsity: a number"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, words: str) -> None:

@@ -41,6 +41,8 @@ class Source:
         notes: Choices made for the user that a report should show, as whole sentences.
         dynamic: Which dimensions of the inputs are dynamic; None when none is.
         module: The torch module, when the source is one; training-time compression works on it.
+        remake: Makes the same source of another module with the same inputs and outputs, without the task's functions.
+        history: What was done to the module before the export.
         calibration_data: Opens the calibration items, each a tuple of arrays; nothing is read before the call.
             Validate and store what it gives with `edgecomp.data.collect_calibration`.
         train_data: Opens `(inputs, labels)` items for training, `labels` an array.
@@ -59,6 +61,8 @@ class Source:
     notes: tuple[str, ...] = ()
     dynamic: InputShapes | None = None
     module: torch.nn.Module | None = None
+    remake: Callable[[torch.nn.Module], Source] | None = field(default=None, repr=False)
+    history: tuple[Step, ...] = ()
     calibration_data: Callable[[], Iterable[Any]] | None = None
     train_data: Callable[[], Iterable[Any]] | None = None
     evaluation_data: Callable[[], Iterable[Any]] | None = None

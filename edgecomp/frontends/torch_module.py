@@ -85,6 +85,9 @@ def load_module(
             result = module(*(torch.from_numpy(np.array(array)) for array in inputs))
         return [to_array(tensor, subject) for _, tensor in structure.flatten(result, torch.is_tensor)]
 
+    def remake(other: torch.nn.Module) -> Source:
+        return load_module(other, examples, name=name, subject=subject, shapes=shapes, dynamic_shapes=dynamic_shapes)
+
     return Source(
         name=name,
         graph=export.model,
@@ -94,6 +97,7 @@ def load_module(
         notes=(*notes, *export_notes(export)),
         dynamic=resolved if resolved.is_dynamic else None,
         module=module,
+        remake=remake,
     )
 
 

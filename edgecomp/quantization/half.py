@@ -7,7 +7,7 @@ What is beyond float16's range saturates at both ends: nothing becomes infinite 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,10 @@ from edgecomp.graph.query import is_float, required_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.precision import Precision
 from edgecomp.quantization.scheme import stays_in_float
+from edgecomp.step import Stage
+
+if TYPE_CHECKING:
+    from edgecomp.workbench import Workbench
 
 _LARGEST, _SMALLEST = float(np.finfo(np.float16).max), float(np.finfo(np.float16).smallest_subnormal)
 
@@ -25,7 +29,13 @@ _LARGEST, _SMALLEST = float(np.finfo(np.float16).max), float(np.finfo(np.float16
 class HalfPrecision:
     """Settings of fp16; there are none."""
 
+    kind: ClassVar[str] = "fp16"
+    stage: ClassVar[Stage] = "precision"
     precision: ClassVar[Precision] = "fp16"
+
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Rounds constants."""
+        return round_to_half(model)
 
 
 def round_to_half(model: CompressedModel) -> CompressedModel:

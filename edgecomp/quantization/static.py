@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,10 @@ from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.plan import plan
 from edgecomp.quantization.relative import keep_ratios
+from edgecomp.step import Stage
+
+if TYPE_CHECKING:
+    from edgecomp.workbench import Workbench
 
 #: Kernels multiply with input scale x weight scale / output scale as a 31-bit integer and a shift; below this ratio
 #: they refuse (XNNPACK at 2**-32).
@@ -44,6 +48,8 @@ class StaticQuantization:
         correct_bias: Whether biases make up for what rounding the weights does on average (see `bias_correction`).
     """
 
+    kind: ClassVar[str] = "static-int8"
+    stage: ClassVar[Stage] = "precision"
     precision: ClassVar[Precision] = "int8"
     activations: ClassVar[IntegerType] = "int8"
     estimator: EstimatorName = "mse"
@@ -51,11 +57,16 @@ class StaticQuantization:
     samples: int = 2048
     correct_bias: bool = True
 
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Quantizes with the ranges of the calibration data."""
+        return quantize_static(model, bench.calibration_batches(), self)
+
 
 @dataclass(frozen=True)
 class StaticQuantization16(StaticQuantization):
     """Settings of static int16x8: int8 weights and int16 activations, symmetric as TFLite's kernels demand."""
 
+    kind: ClassVar[str] = "static-int16x8"
     precision: ClassVar[Precision] = "int16x8"
     activations: ClassVar[IntegerType] = "int16"
 

@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,38 +22,54 @@ from edgecomp.model import CompressedModel, Step
 from edgecomp.precision import Precision
 from edgecomp.quantization import scheme
 from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.step import Stage
+
+if TYPE_CHECKING:
+    from edgecomp.workbench import Workbench
 
 #: The largest integer of a symmetric weight of each type.
 _LARGEST: dict[Literal["int4", "int8"], int] = {"int4": 7, "int8": 127}
 
 
+class WeightQuantization:
+    """Settings of a precision of weights alone."""
+
+    kind: ClassVar[str]
+    stage: ClassVar[Stage] = "precision"
+    precision: ClassVar[Precision]
+
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Chooses integers; looks at no data."""
+        return quantize_weights(model, self)
+
+
 @dataclass(frozen=True)
-class WeightInt8:
+class WeightInt8(WeightQuantization):
     """Settings of weight-only int8: float arithmetic on integers that were scaled back; there are none."""
 
+    kind: ClassVar[str] = "weight-int8"
     precision: ClassVar[Precision] = "weight-int8"
 
 
 @dataclass(frozen=True)
-class DynamicInt8:
+class DynamicInt8(WeightQuantization):
     """Settings of dynamic-range int8: the same weights, multiplied with activations quantized at run time."""
 
+    kind: ClassVar[str] = "dynamic-int8"
     precision: ClassVar[Precision] = "dynamic-int8"
 
 
 @dataclass(frozen=True)
-class WeightInt4:
+class WeightInt4(WeightQuantization):
     """Settings of weight-only int4.
 
     Attributes:
         block: How many weights share a scale; TFLite takes multiples of 32, ONNX Runtime powers of two.
     """
 
+    kind: ClassVar[str] = "weight-int4"
     precision: ClassVar[Precision] = "weight-int4"
     block: Literal[32, 64, 128, 256] = 32
-
-
-WeightQuantization = WeightInt8 | DynamicInt8 | WeightInt4
 
 
 def quantize_weights(model: CompressedModel, settings: WeightQuantization) -> CompressedModel:
@@ -74,7 +90,7 @@ def quantize_weights(model: CompressedModel, settings: WeightQuantization) -> Co
             if len(chosen) == 1:
                 table[weight.name or ""] = chosen.pop()
     facts = {"tensors": len(table), "int4": sum(entry.dtype == "int4" for entry in table.values())}
-    step = Step("quantize", {"method": settings.precision, **asdict(settings)}, facts)
+    step = Step("quantize", {"method": settings.precision, **vars(settings)}, facts)
     return model.after(step, quantization=table, precision=settings.precision)
 
 

@@ -1,0 +1,1 @@
+"""Compression during training: nn.Module -> nn.Module, before there is a graph."""

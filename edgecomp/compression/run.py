@@ -1,0 +1,54 @@
+"""Runs the steps of a recipe that work on a torch module, and makes a source of what they leave."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from edgecomp.compression.size import macs, parameters
+from edgecomp.errors import SourceError
+from edgecomp.frontends.source import Source
+from edgecomp.model import Step
+from edgecomp.step import ModuleStep
+from edgecomp.workbench import Workbench
+
+
+def compress_module(source: Source, steps: Sequence[ModuleStep], bench: Workbench) -> Source:
+    """Applies steps one after another to a copy of the source's module.
+
+    Args:
+        source: Has a torch module.
+        steps: In order.
+        bench: What they work with.
+
+    Returns:
+        The source of the changed module: exported again, its reference the changed module, its history one entry
+        longer for each step.
+
+    Raises:
+        SourceError: The source has no module, or a step left one that cannot be used.
+    """
+    if source.module is None or source.remake is None:
+        raise SourceError(
+            f"{source.name}: the step {steps[0].kind}",
+            expected="a torch module: it changes layers, or trains them",
+            actual="a graph, which has none",
+            cure="give the task.py with the module that the file was exported from, or leave the step out",
+        )
+    module = copy.deepcopy(source.module)
+    history = list(source.history)
+    for done, step in enumerate(steps):
+        bench.progress("compress", done, len(steps))
+        changed = step.apply(module, bench)
+        module = changed.module.eval()
+        size = {"parameters": parameters(module), "macs": macs(module, source.inputs)}
+        settings: dict[str, Any] = asdict(step)  # type: ignore[call-overload]  # a protocol cannot ask for a dataclass
+        history.append(Step(step.kind, settings, {**changed.facts, **size}))
+    bench.progress("compress", len(steps), len(steps))
+    made = source.remake(module)
+    export = replace(made.step, facts={**source.step.facts, **made.step.facts})
+    return replace(
+        source, graph=made.graph, reference=made.reference, module=module, step=export, history=tuple(history)
+    )

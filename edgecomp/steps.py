@@ -1,0 +1,30 @@
+"""Every step that a recipe can have. Adding one: a file with its settings (see `edgecomp.step`) and two lines here."""
+
+from __future__ import annotations
+
+from edgecomp.compression.magnitude import MagnitudePruning
+from edgecomp.quantization.half import HalfPrecision
+from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
+from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
+from edgecomp.step import GraphStep, ModuleStep, PrecisionStep
+
+MODULE_STEPS: tuple[type[ModuleStep], ...] = (MagnitudePruning,)
+
+GRAPH_STEPS: tuple[type[GraphStep], ...] = ()
+
+PRECISION_STEPS: tuple[type[PrecisionStep], ...] = (
+    StaticQuantization,
+    StaticQuantization16,
+    HalfPrecision,
+    DynamicInt8,
+    WeightInt8,
+    WeightInt4,
+)
+
+REFINEMENT_STEPS: tuple[type[GraphStep], ...] = ()
+
+#: By the name that recipes use.
+STEPS: dict[str, type[ModuleStep] | type[GraphStep]] = {
+    **{step.kind: step for step in MODULE_STEPS},
+    **{step.kind: step for step in (*GRAPH_STEPS, *PRECISION_STEPS, *REFINEMENT_STEPS)},
+}
