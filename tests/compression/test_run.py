@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 import torch
 from onnx import numpy_helper
 
 from edgecomp.compression.magnitude import MagnitudePruning
 from edgecomp.errors import SourceError
+from edgecomp.frontends.torch_module import load_module
 from edgecomp.pipeline import compress
 from edgecomp.recipe import Recipe
 
@@ -36,7 +38,7 @@ def test_what_a_step_removes_is_gone_from_the_artifact_and_on_record(tmp_path: P
 
 
 def test_a_graph_has_no_layers_to_prune(tmp_path: Path) -> None:
-    torch.onnx.export(network().eval(), (torch.rand(1, 8),), tmp_path / "net.onnx", dynamo=True, verbose=False)
+    ir.save(load_module(network(), torch.rand(1, 8), name="net", subject="net").graph, tmp_path / "net.onnx")
     recipe = Recipe(**{**vars(FLOAT), "steps": (MagnitudePruning(),)})
     with pytest.raises(SourceError, match="a torch module") as caught:
         compress(tmp_path / "net.onnx", "raspberry-pi-4b", tmp_path / "out", recipe=recipe)
