@@ -77,6 +77,11 @@ class _Samples:
         #: SHA-256 over names, dtypes, shapes and values of all samples in order, however they were batched.
         self.digest = digest
 
+    @property
+    def batched(self) -> bool:
+        """Whether axis 0 counts samples, so that batches may have any size."""
+        return self._batch is not None
+
     def _read(self, start: int, count: int) -> npt.NDArray[Any]:
         """`count` records from `start` on, as a structured array."""
         size = self._record.itemsize
@@ -135,6 +140,20 @@ class EvaluationData(_Samples):
             if missing:
                 records = np.concatenate([records, np.repeat(records[-1:], missing)])
             yield self._columns(records), labels
+
+    def take(self, places: npt.NDArray[np.int64]) -> tuple[Arrays, Array]:
+        """Chosen samples in one batch, or one chosen item when axis 0 does not count samples.
+
+        Args:
+            places: Which samples, counted from 0.
+
+        Returns:
+            The inputs, and as many labels.
+        """
+        self._spool.file.flush()
+        stored = np.memmap(self._spool.file, self._record, "r", shape=(self.samples,))
+        records = np.asarray(stored[places])
+        return self._columns(records), np.array(records["labels"] if self._batch else records["labels"][0])
 
 
 def collect_calibration(

@@ -4,7 +4,8 @@
     ├── InputError                    exit code 2: what the user gave cannot be used
     │   ├── SourceError               a task file, module, model file or recipe
     │   ├── ExportError               a torch module that does not become a graph
-    │   ├── DataError                 calibration or evaluation data
+    │   ├── DataError                 calibration, training or evaluation data
+    │   ├── TrainingError             training that cannot begin or go on
     │   ├── UnknownShapeError         a tensor whose shape is known only when the model runs
     │   ├── UnsupportedOperatorError  an operator that a format cannot express
     │   ├── UnknownTargetError        a target name that no profile carries
@@ -70,7 +71,11 @@ class ExportError(InputError):
 
 
 class DataError(InputError):
-    """Calibration or evaluation data that cannot be used."""
+    """Calibration, training or evaluation data that cannot be used."""
+
+
+class TrainingError(InputError):
+    """Training that cannot begin or go on: a loss that is no number, or that depends on no weight."""
 
 
 class UnsupportedOperatorError(InputError):

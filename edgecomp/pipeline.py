@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx_ir as ir
 
 from edgecomp import golden, manifest
 from edgecomp.converter import (
@@ -21,19 +21,19 @@ from edgecomp.converter import (
     available_formats,
     load_converter,
 )
-from edgecomp.data import CalibrationData, collect_calibration, collect_evaluation
+from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
 from edgecomp.errors import InputError, UnsupportedOperatorError, VerificationError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
 from edgecomp.frontends.constants import Constants
-from edgecomp.graph.absorb import RUN_TIME_RANGES, absorb_quantization
-from edgecomp.graph.dynamic import simplify_dynamic
+from edgecomp.graph.absorb import RUN_TIME_RANGES
 from edgecomp.graph.query import describe
-from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
 from edgecomp.precision import Precision, Support, check_support
+from edgecomp.preparation import float_size, prepare
+from edgecomp.progress import Progress, silent
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Samples, Unlabelled
@@ -42,7 +42,7 @@ from edgecomp.size_verification import verify_sizes
 from edgecomp.target import TargetProfile, load_target
 from edgecomp.threads import one_torch_thread
 from edgecomp.verification import Metric, Tolerance, Verification, verify
-from edgecomp.workbench import Progress, Workbench
+from edgecomp.workbench import Workbench, no_training_data
 
 if TYPE_CHECKING:
     import torch
@@ -83,9 +83,10 @@ def compress(
     constants: Constants | None = None,
     calibration: Data | None = None,
     evaluation: Data | None = None,
+    training: Data | None = None,
     preprocess: str | None = None,
     tolerance: Tolerance | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Result:
     """Compresses a model for a target, converts it, proves that the artifacts agree, and writes one folder.
 
@@ -101,6 +102,7 @@ def compress(
             that opens them; by default the task's `calibration_data()`.
         evaluation: `(inputs, labels)` items: `file.py:function`, or a function that opens them; by default the task's
             `evaluation_data()`.
+        training: `(inputs, labels)` items for the steps that train, likewise; by default the task's `train_data()`.
         preprocess: How pictures become inputs, "resize=256,crop=224,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"; by
             default the task's `preprocessing()`.
         tolerance: What artifacts are held to.
@@ -118,6 +120,7 @@ def compress(
     check_free(output)
     profile, recipe = _plan(target, recipe)
     loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, evaluation, preprocess, progress)
+    loaded = replace(loaded, train_data=_opener(training, loaded, preprocess) or loaded.train_data)
     return _Job(loaded, profile, recipe, output, tolerance or Tolerance(), progress).run()
 
 
@@ -131,7 +134,7 @@ def forecast(
     constants: Constants | None = None,
     calibration: Data | None = None,
     preprocess: str | None = None,
-    progress: Progress = lambda stage, done, total: None,
+    progress: Progress = silent,
 ) -> Forecast:
     """Tells what `compress` would make of every node in every format; writes nothing. The arguments are the same.
 
@@ -179,13 +182,6 @@ def _load(
     )
 
 
-def prepare(source: Source) -> CompressedModel:
-    """What converters and the quantizer take: the graph simplified, a source's integers in the quantization table."""
-    raw = CompressedModel(source.graph, provenance=(*source.history, source.step), dynamic=source.dynamic)
-    absorbed = absorb_quantization(raw)
-    return simplify(absorbed) if raw.dynamic is None else simplify_dynamic(absorbed, source.inputs)
-
-
 def _seed(seed: int, source: object) -> None:
     """Seeds what task files draw random numbers from: a module may be initialised with them, data be augmented."""
     random.seed(seed)
@@ -229,7 +225,7 @@ class _Job:
         tolerance: Tolerance,
         progress: Progress,
     ) -> None:
-        self._source = source
+        self._source = self._brought = source
         self._target = target
         self._recipe = recipe
         self._output = output
@@ -240,12 +236,15 @@ class _Job:
 
     def run(self) -> Result:
         """All of it."""
-        calibration = self._calibration()
-        self._compress_module(calibration)
+        if self._recipe.training_steps and self._source.train_data is None:
+            raise no_training_data(self._source.name, ", ".join(dict.fromkeys(self._recipe.training_steps)))
+        calibration, evaluation = self._calibration(), self._evaluation()
+        bench = self._bench(calibration, evaluation)
+        self._compress_module(bench)
         float_model = self._simplified()
         self._check_operators(float_model)
-        samples = self._samples(calibration)
-        model = self._quantized(float_model, calibration)
+        samples = evaluation or Unlabelled(calibration if calibration is not None else self._stand_ins())
+        model = self._quantized(float_model, bench)
         with atomic_folder(self._output) as staging:
             conversions = self._convert(model, staging.path)
             paths = [conversion.path for conversion in conversions.values()]
@@ -267,18 +266,19 @@ class _Job:
                 staging.reject()
         if verification.violations:
             raise self._rejection(verification, staging.target)
+        if bench.checkpoints is not None:
+            shutil.rmtree(bench.checkpoints, ignore_errors=True)
         files = {name: staging.target / conversion.path.name for name, conversion in conversions.items()}
-        size = len(ir.to_proto(float_model.graph).SerializeToString())
-        return Result(staging.target, content, model, verification, files, size)
+        return Result(staging.target, content, model, verification, files, float_size(float_model))
 
     def forecast(self) -> Forecast:
         """What would become of every node, up to the quantization and no further."""
         calibration = self._calibration()
-        self._compress_module(calibration)
+        self._compress_module(self._bench(calibration))
         float_model = self._simplified()
         if calibration is None and self._recipe.graph_steps and not float_model.quantization:
             self._notes.append("There are no calibration data: the example inputs stand in for them.")
-        model = self._quantized(float_model, calibration if calibration is not None else self._stand_ins())
+        model = self._quantized(float_model, self._bench(calibration if calibration is not None else self._stand_ins()))
         options = conversion_options(self._recipe, self._target)
         formats = []
         for done, name in enumerate(self._recipe.formats):
@@ -287,15 +287,27 @@ class _Job:
         self._progress("check", len(formats), len(formats))
         return Forecast(self._source.name, model.precision, tuple(formats), tuple(self._notes))
 
-    def _compress_module(self, calibration: CalibrationData | None) -> None:
+    def _compress_module(self, bench: Workbench) -> None:
         """What comes before there is a graph."""
         if self._recipe.module_steps:
             from edgecomp.compression.run import compress_module
 
-            self._source = compress_module(self._source, self._recipe.module_steps, self._bench(calibration))
+            self._source = compress_module(self._source, self._recipe.module_steps, bench)
 
-    def _bench(self, calibration: CalibrationData | list[Arrays] | None) -> Workbench:
-        return Workbench(self._source, self._target, self._recipe.seed, calibration, self._progress)
+    def _bench(
+        self, calibration: CalibrationData | list[Arrays] | None, evaluation: EvaluationData | None = None
+    ) -> Workbench:
+        trains = bool(self._recipe.training_steps)
+        return Workbench(
+            self._brought,
+            self._target,
+            self._recipe.seed,
+            calibration,
+            self._progress,
+            evaluation,
+            self._recipe.data.training_samples,
+            self._output.with_name(self._output.name + ".training") if trains and self._output.name else None,
+        )
 
     def _simplified(self) -> CompressedModel:
         self._progress("simplify", 0, 1)
@@ -313,15 +325,15 @@ class _Job:
         self._data["calibration"] = {"samples": data.samples, "sha256": data.digest}
         return data
 
-    def _samples(self, calibration: CalibrationData | None) -> Samples:
-        """What artifacts are compared on: labelled data, else the calibration data, else the example."""
-        if self._source.evaluation_data is not None:
-            limit = self._recipe.data.evaluation_samples
-            items = self._source.evaluation_data()
-            data = collect_evaluation(items, self._source.input_specs, subject="the evaluation data", limit=limit)
-            self._data["evaluation"] = {"samples": data.samples, "sha256": data.digest}
-            return data
-        return Unlabelled(calibration if calibration is not None else self._stand_ins())
+    def _evaluation(self) -> EvaluationData | None:
+        """Labelled data to compare artifacts on; without, the calibration data and the example have to do."""
+        if self._source.evaluation_data is None:
+            return None
+        limit = self._recipe.data.evaluation_samples
+        items = self._source.evaluation_data()
+        data = collect_evaluation(items, self._source.input_specs, subject="the evaluation data", limit=limit)
+        self._data["evaluation"] = {"samples": data.samples, "sha256": data.digest}
+        return data
 
     def _stand_ins(self, count: int = 8) -> list[Arrays]:
         """The example, or random numbers for one that is constant: on zeros, wrong weights give right answers."""
@@ -337,14 +349,14 @@ class _Job:
             for _ in range(count)
         ]
 
-    def _quantized(self, model: CompressedModel, calibration: CalibrationData | list[Arrays] | None) -> CompressedModel:
+    def _quantized(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         if model.quantization:
             self._check_own_integers()
             return model
         if self._recipe.graph_steps:
             self._check_float(model)
         for step in self._recipe.graph_steps:
-            model = step.apply(model, self._bench(calibration))
+            model = step.apply(model, bench)
         return model
 
     def _check_own_integers(self) -> None:

@@ -31,8 +31,9 @@ from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_
 
 import tomli_w
 
+from edgecomp.compression.training.settings import Training
 from edgecomp.converter import available_formats
-from edgecomp.errors import SourceError
+from edgecomp.errors import InputError, SourceError
 from edgecomp.precision import Precision
 from edgecomp.step import STAGES, GraphStep, ModuleStep
 from edgecomp.steps import PRECISION_STEPS, STEPS
@@ -61,10 +62,12 @@ class DataLimits:
     Attributes:
         calibration_samples: At most.
         evaluation_samples: At most.
+        training_samples: At most.
     """
 
     calibration_samples: int = 512
     evaluation_samples: int = 1000
+    training_samples: int = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,11 @@ class Recipe:
     def graph_steps(self) -> tuple[GraphStep, ...]:
         """The steps on the graph."""
         return tuple(cast(GraphStep, step) for step in self.steps if step.stage != "module")
+
+    @property
+    def training_steps(self) -> tuple[str, ...]:
+        """The kinds of the steps that train."""
+        return tuple(step.kind for step in self.steps if isinstance(step, Training))
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain data, every default spelled out."""
@@ -212,7 +220,11 @@ def _step(step: dict[str, Any], prefix: str) -> ModuleStep | GraphStep:
     if kind not in STEPS:
         raise _MismatchError(f"{prefix}kind: one of {', '.join(STEPS)}", repr(kind))
     settings = {key: value for key, value in step.items() if key != "kind"}
-    parsed: ModuleStep | GraphStep = _table(STEPS[kind], settings, prefix)
+    try:
+        parsed: ModuleStep | GraphStep = _table(STEPS[kind], settings, prefix)
+    except InputError as error:
+        setting = error.subject.rpartition(": ")[2]
+        raise _MismatchError(f"{prefix}{setting}: {error.expected}", error.actual, error.cure) from None
     return parsed
 
 

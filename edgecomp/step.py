@@ -8,6 +8,9 @@ stages, and a recipe has them in this order:
 3. `precision`: rounds it, and fills the quantization table; at most one, and none for fp32.
 4. `refinement`: improves weights and table after that: rounding learned layer by layer, quantization-aware training.
 
+A step that inherits from `edgecomp.compression.training.settings.Training` trains, and needs the task's train_data().
+Settings that cannot be are refused in `__post_init__`, with `check_setting`.
+
 `edgecomp.steps` names them all, and imports no torch: a step imports what it computes with when it is applied.
 """
 
@@ -16,6 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
+
+from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
     import torch
@@ -84,3 +89,21 @@ class PrecisionStep(GraphStep, Protocol):
     """
 
     precision: ClassVar[Precision]
+
+
+def check_setting(holds: bool, settings: object, name: str, expected: str) -> None:
+    """Makes sure of something about a setting.
+
+    Args:
+        holds: Whether it is so.
+        settings: The settings; a step is called by its kind in the message.
+        name: Of the setting.
+        expected: What it should be, in words.
+
+    Raises:
+        InputError: It is not.
+    """
+    if not holds:
+        subject = getattr(settings, "kind", type(settings).__name__)
+        actual = repr(getattr(settings, name))
+        raise InputError(f"{subject}: {name}", expected=expected, actual=actual, cure=f"correct {name}")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from edgecomp.compression.fine_tuning import FineTuning
 from edgecomp.compression.magnitude import MagnitudePruning
+from edgecomp.compression.training.batch_norm import BatchNormEstimation
 from edgecomp.quantization.half import HalfPrecision
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
 from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
 from edgecomp.step import GraphStep, ModuleStep, PrecisionStep
 
-MODULE_STEPS: tuple[type[ModuleStep], ...] = (MagnitudePruning,)
+MODULE_STEPS: tuple[type[ModuleStep], ...] = (
+    MagnitudePruning,
+    FineTuning,
+    BatchNormEstimation,
+)
 
 GRAPH_STEPS: tuple[type[GraphStep], ...] = ()
 

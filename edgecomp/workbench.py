@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecomp.data import collect_evaluation
 from edgecomp.errors import DataError
 from edgecomp.frontends.source import Arrays, Source
 from edgecomp.precision import PRECISIONS
+from edgecomp.progress import Progress, silent
 from edgecomp.target import TargetProfile
 
 if TYPE_CHECKING:
     import torch
 
-    from edgecomp.data import CalibrationData
+    from edgecomp.compression.training.data import TrainingData
+    from edgecomp.data import CalibrationData, EvaluationData
 
-#: Called with what is being done, and how much of how much is done.
-Progress = Callable[[str, int, int], None]
+__all__ = ["Progress", "Workbench"]
 
 
 @dataclass(frozen=True)
@@ -32,19 +36,60 @@ class Workbench:
         calibration: Batches of inputs in the graph's order and shapes, to be read as often as needed; None when the
             user gave none.
         progress: Called as the work goes on.
+        evaluation: Labelled samples that are not trained on, to report the metric on; None when the user gave none.
+        training_samples: How many of the training data are used at most.
+        checkpoints: A folder for what interrupted training goes on from, made when it is needed; None for nowhere.
     """
 
     source: Source
     target: TargetProfile
     seed: int = 0
     calibration: CalibrationData | Sequence[Arrays] | None = None
-    progress: Progress = lambda stage, done, total: None
+    progress: Progress = silent
+    evaluation: EvaluationData | None = None
+    training_samples: int | None = None
+    checkpoints: Path | None = None
 
     @property
     def teacher(self) -> torch.nn.Module:
         """The module before any compression, not to be changed."""
         assert self.source.module is not None, "steps on modules run on sources that have one"
         return self.source.module
+
+    @cached_property
+    def training(self) -> TrainingData:
+        """The task's training data, drawn once.
+
+        Raises:
+            DataError: There are none, or they do not fit the model.
+        """
+        return self.collect_training()
+
+    def collect_training(self) -> TrainingData:
+        """The training data, drawn anew: for tasks that augment at random.
+
+        Raises:
+            DataError: There are none, or they do not fit the model.
+        """
+        from edgecomp.compression.training.data import TrainingData
+
+        opener = self.source.train_data
+        if opener is None:
+            raise no_training_data(self.source.name, "a step that trains")
+        self.progress("training data", 0, 1)
+        specs, limit = self.source.input_specs, self.training_samples
+        samples = collect_evaluation(opener(), specs, subject="the training data", limit=limit)
+        self.progress("training data", 1, 1)
+        return TrainingData.all_of(samples)
+
+    def metric(self, module: torch.nn.Module) -> float | None:
+        """The task's metric of a module on the evaluation data; None without a metric or data."""
+        from edgecomp.compression.evaluation import metric_of
+        from edgecomp.compression.training.data import TrainingData
+
+        if self.evaluation is None or self.source.metric is None:
+            return None
+        return metric_of(module, self.source, TrainingData.all_of(self.evaluation))
 
     def calibration_batches(self, stage: str = "calibrate") -> Iterator[Arrays]:
         """The calibration batches, one after another, with progress.
@@ -71,3 +116,19 @@ class Workbench:
             self.progress(stage, done, len(batches))
             yield batch
         self.progress(stage, len(batches), len(batches))
+
+
+def no_training_data(source: str, needed_by: str) -> DataError:
+    """What to say when there is nothing to train on.
+
+    Args:
+        source: The source's name.
+        needed_by: Who wants it, in words.
+    """
+    return DataError(
+        f"{source}: the training data",
+        expected=f"labelled inputs, which {needed_by} learns from",
+        actual="none: the source has no train_data()",
+        cure="add train_data() to the task, which yields (inputs, labels) of any batch size, give --training, "
+        "or leave out the steps that train; the others need calibration data at most",
+    )

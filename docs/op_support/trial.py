@@ -17,7 +17,7 @@ from edgecomp.converter import ConversionOptions, FloatIsland, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.frontends import load_source
 from edgecomp.model import CompressedModel
-from edgecomp.pipeline import prepare
+from edgecomp.preparation import prepare
 from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation, runs_in_integers
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization, quantize_static

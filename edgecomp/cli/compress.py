@@ -21,6 +21,9 @@ Calibration = Annotated[
     str | None, typer.Option(help="Typical inputs: .npz, a folder of arrays or pictures, or file.py:function.")
 ]
 Evaluation = Annotated[str | None, typer.Option(help="file.py:function that yields (inputs, labels).")]
+TrainingData = Annotated[
+    str | None, typer.Option("--training", help="file.py:function that yields (inputs, labels) for steps that train.")
+]
 Preprocess = Annotated[
     str | None, typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=...")
 ]
@@ -46,6 +49,7 @@ def run(
     recipe: Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")] = None,
     calibration: Calibration = None,
     evaluation: Evaluation = None,
+    training: TrainingData = None,
     preprocess: Preprocess = None,
     formats: Annotated[str | None, typer.Option(help="Comma-separated: tflite,onnxruntime,mnn.")] = None,
     precision: Precision = None,
@@ -87,6 +91,7 @@ def run(
             constants=parse_constants(constant or ()),
             calibration=calibration,
             evaluation=evaluation,
+            training=training,
             preprocess=preprocess,
             tolerance=Tolerance(agreement=min_agreement),
             progress=progress,
@@ -134,7 +139,7 @@ def changed(
 
 def answer(result: Result) -> Answer:
     """What was made, for people and machines."""
-    from edgecomp.cli.tables import LEGEND, agreement_table
+    from edgecomp.cli.tables import agreement_table, legend
 
     def show(console: Console) -> None:
         def line(text: str) -> None:
@@ -142,7 +147,7 @@ def answer(result: Result) -> Answer:
 
         line(f"{result.folder}: compared on {samples(result.verification.samples)}")
         console.print(agreement_table(result))
-        line(LEGEND)
+        line(legend(result.manifest))
         for note in result.manifest["notes"]:
             line(f"note: {note}")
         for artifact in result.manifest["artifacts"]:

@@ -42,13 +42,13 @@ def run(
     machine = f"this PC ({platform.machine()})"
 
     def show(console: Console) -> None:
-        from edgecomp.cli.tables import LEGEND, agreement_table
+        from edgecomp.cli.tables import agreement_table, legend
 
         runtimes = [f"{artifact['file']} in {artifact['runtime']}" for artifact in result.manifest["artifacts"]]
         console.print(agreement_table(result, latencies))
         for line in (
             f"metric: accuracy on {result.verification.samples} digits that the network was not trained on",
-            LEGEND,
+            legend(result.manifest),
             f"latency: median of {_RUNS} runs on one thread of {machine}, which is not a {target};",
             f"{', '.join(runtimes)}, the original in ONNX Runtime",
             *([] if output is None else [f"kept in {output}"]),

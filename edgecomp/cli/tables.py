@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgecomp.cli.common import kilobytes, table
 from edgecomp.comparison import EQUAL
@@ -22,10 +22,9 @@ PRECISION = "precision"
 #: Precisions that every runtime executes in, of which nothing needs to be said.
 _EVERYWHERE = frozenset({"fp32", "int8"})
 
-#: What the headings mean.
-LEGEND = (
-    "same answer: share of samples with the original's argmax\n"
-    "SQNR: signal to quantization noise, against the original\n"
+_LEGEND = (
+    "same answer: share of samples with the {reference}'s argmax\n"
+    "SQNR: signal to quantization noise, against the {reference}\n"
     "off by: mean and largest difference from the simulation, in steps"
 )
 _HEADINGS = ("", ">size", PRECISION, ">metric", "output", ">same answer", ">SQNR", ">off by", ">latency")
@@ -36,13 +35,18 @@ Row = dict[str, str]
 def agreement_table(result: Result, latencies: Mapping[str, float] | None = None) -> Table:
     """Original, simulation and artifacts, a line for each output; columns that would be empty are left out.
 
+    What training or pruning made of the original has a line of its own: that is what the artifacts are compared with.
+
     Args:
         result: What `compress` made.
         latencies: Row name -> milliseconds.
     """
     verification = result.verification
     artifacts = {artifact["file"]: artifact for artifact in result.manifest["artifacts"]}
-    rows = [_head("original", result.source_size, verification.metric)]
+    before = _facts_before(result.manifest)
+    rows = [_head(reference(result.manifest), result.source_size, verification.metric)]
+    if before is not None:
+        rows.insert(0, _head("original", before.get("size"), before.get("metric")))
     for verdict in verification.verdicts:
         first, *others = _lines(verdict)
         artifact = artifacts.get(verdict.name, {})
@@ -56,6 +60,21 @@ def agreement_table(result: Result, latencies: Mapping[str, float] | None = None
     for row in rows:
         made.add_row(*(row.get(heading, "") for heading in headings))
     return made
+
+
+def legend(manifest: Mapping[str, Any]) -> str:
+    """What the headings mean."""
+    return _LEGEND.format(reference=reference(manifest))
+
+
+def reference(manifest: Mapping[str, Any]) -> str:
+    """What artifacts are compared with: the original, or what steps on its module have made of it."""
+    return "original" if _facts_before(manifest) is None else "compressed"
+
+
+def _facts_before(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """What the provenance says of the module before it was compressed; None when it was not."""
+    return next((step["facts"] for step in manifest["provenance"] if step["name"] == "original"), None)
 
 
 def _head(name: str, size: int | None, metric: float | None) -> Row:

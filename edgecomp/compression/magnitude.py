@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from edgecomp.step import Changed, Stage
+from edgecomp.step import Changed, Stage, check_setting
 
 if TYPE_CHECKING:
     import torch
@@ -25,18 +25,22 @@ class MagnitudePruning:
     stage: ClassVar[Stage] = "module"
     sparsity: float = 0.5
 
+    def __post_init__(self) -> None:
+        check_setting(0 < self.sparsity < 1, self, "sparsity", "a share in (0, 1)")
+
     def apply(self, module: torch.nn.Module, bench: Workbench) -> Changed:
         """Sets weights of convolutions and linear layers to zero."""
         import torch
 
-        weights = [
-            child.weight
-            for child in module.modules()
-            if isinstance(child, torch.nn.Linear | torch.nn.modules.conv._ConvNd)
+        from edgecomp.compression.training.masks import set_mask
+
+        layers = [
+            child for child in module.modules() if isinstance(child, torch.nn.Linear | torch.nn.modules.conv._ConvNd)
         ]
-        with torch.no_grad():
-            for weight in weights:
-                smallest = weight.abs().flatten().argsort(stable=True)[: int(self.sparsity * weight.numel())]
-                weight.flatten()[smallest] = 0.0
-        zeros = sum(int((weight == 0).sum()) for weight in weights)
-        return Changed(module, {"zeros": zeros, "weights": sum(weight.numel() for weight in weights)})
+        for layer in layers:
+            mask = torch.ones(layer.weight.numel(), dtype=torch.bool)
+            smallest = layer.weight.detach().abs().flatten().argsort(stable=True)
+            mask[smallest[: int(self.sparsity * len(mask))]] = False
+            set_mask(layer, "weight", mask.reshape(layer.weight.shape))
+        zeros = sum(int((layer.weight == 0).sum()) for layer in layers)
+        return Changed(module, {"zeros": zeros, "weights": sum(layer.weight.numel() for layer in layers)})

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
+
 from edgecomp.compression.size import macs, parameters
 from edgecomp.errors import SourceError
 from edgecomp.frontends.source import Source
 from edgecomp.model import Step
+from edgecomp.preparation import float_size, prepare
 from edgecomp.step import ModuleStep
 from edgecomp.workbench import Workbench
 
@@ -24,8 +27,8 @@ def compress_module(source: Source, steps: Sequence[ModuleStep], bench: Workbenc
         bench: What they work with.
 
     Returns:
-        The source of the changed module: exported again, its reference the changed module, its history one entry
-        longer for each step.
+        The source of the changed module: exported again, its reference the changed module, its history longer by
+        the original and each step, with metric, MACs and parameters.
 
     Raises:
         SourceError: The source has no module, or a step left one that cannot be used.
@@ -38,17 +41,24 @@ def compress_module(source: Source, steps: Sequence[ModuleStep], bench: Workbenc
             cure="give the task.py with the module that the file was exported from, or leave the step out",
         )
     module = copy.deepcopy(source.module)
-    history = list(source.history)
+    size = {"size": float_size(prepare(source))}
+    history = [*source.history, Step("original", facts=size | _measured(source.module, source, bench))]
     for done, step in enumerate(steps):
         bench.progress("compress", done, len(steps))
         changed = step.apply(module, bench)
         module = changed.module.eval()
-        size = {"parameters": parameters(module), "macs": macs(module, source.inputs)}
         settings: dict[str, Any] = asdict(step)  # type: ignore[call-overload]  # a protocol cannot ask for a dataclass
-        history.append(Step(step.kind, settings, {**changed.facts, **size}))
+        history.append(Step(step.kind, settings, {**changed.facts, **_measured(module, source, bench)}))
     bench.progress("compress", len(steps), len(steps))
     made = source.remake(module)
     export = replace(made.step, facts={**source.step.facts, **made.step.facts})
     return replace(
         source, graph=made.graph, reference=made.reference, module=module, step=export, history=tuple(history)
     )
+
+
+def _measured(module: torch.nn.Module, source: Source, bench: Workbench) -> dict[str, Any]:
+    """What the provenance says of the module at every stage: its size, its work, and how good it is."""
+    facts: dict[str, Any] = {"parameters": parameters(module), "macs": macs(module, source.inputs)}
+    metric = bench.metric(module)
+    return facts if metric is None else facts | {"metric": metric}

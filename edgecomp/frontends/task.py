@@ -1,8 +1,9 @@
 """Loads the functions of a task: a Python file, or a module that can be imported.
 
 Functions: `model()` and `example_inputs()`, and optionally `calibration_data()`, `train_data()`, `evaluation_data()`,
-`loss(outputs, labels)`, `metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. In the form
-`module:function`, the function takes the place of `model`, and the others are looked up in the same module.
+`loss(outputs, labels)`, `train(module, objective, batches, settings)`, `on_epoch(module, epoch)`,
+`metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. In the form `module:function`, the
+function takes the place of `model`, and the others are looked up in the same module.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def load_task(source: str, *, shapes: Shapes | None = None) -> Source:
         train_data=_opener(module, "train_data", source),
         evaluation_data=_opener(module, "evaluation_data", source),
         loss=optional(module, "loss", source),
+        train=optional(module, "train", source),
+        on_epoch=optional(module, "on_epoch", source),
         metric=None if metric is None else adapt_metric(metric, loaded, source),
         labels=_labels(module, source),
         preprocessing=_preprocessing(module, source),

@@ -15,7 +15,7 @@ from edgecomp import load
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import InputError
 from edgecomp.frontends import load_source
-from edgecomp.pipeline import prepare
+from edgecomp.preparation import prepare
 
 Run = Callable[..., Any]
 

@@ -19,7 +19,7 @@ from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.frontends import load_source, runtime
 from edgecomp.model import CompressedModel
-from edgecomp.pipeline import prepare
+from edgecomp.preparation import prepare
 
 FORMATS = ("tflite", "onnxruntime")
 #: Outcomes that are right; everything else is a finding.

@@ -1,0 +1,77 @@
+"""The task's metric of a torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+
+from edgecomp.compression.training.data import TrainingData
+from edgecomp.frontends import structure
+from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.torch_module import preserving
+
+#: Samples in a batch, where the module takes any number.
+_BATCH = 64
+
+
+def metric_of(module: torch.nn.Module, source: Source, data: TrainingData) -> float | None:
+    """The task's metric on labelled samples.
+
+    Args:
+        module: Left as it is.
+        source: Has the metric.
+        data: The samples.
+
+    Returns:
+        None for a task without a metric.
+    """
+    if source.metric is None:
+        return None
+    own = len(source.inputs[0]) if source.inputs[0].ndim else 1
+    with preserving(module), torch.no_grad():
+        flexible = _takes_any_batch(module, data, own)
+        size, least = (_BATCH, 1) if flexible else (own, own)
+        found = [_run(module, inputs, least) for inputs, _ in data.in_order(size)]
+    labels = [np.atleast_1d(labels.numpy()) for _, labels in data.in_order(_BATCH)]
+    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
+    return float(source.metric(columns, np.concatenate(labels)))
+
+
+def joined(batches: Iterable[Arrays], size: int) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Batches of `size` samples from smaller ones, without a rest; for inputs that count samples along axis 0."""
+    waiting: list[Arrays] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(len(each[0]) for each in waiting) >= size:
+            yield _concatenated(waiting)
+            waiting = []
+    if waiting:
+        yield _concatenated(waiting)
+
+
+def _concatenated(batches: list[Arrays]) -> tuple[torch.Tensor, ...]:
+    return tuple(torch.from_numpy(np.concatenate(column)) for column in zip(*batches, strict=True))
+
+
+def _takes_any_batch(module: torch.nn.Module, data: TrainingData, own: int) -> bool:
+    """Whether a module takes another number of samples than its example has, and gives as many."""
+    if not data.samples.batched:
+        return False
+    inputs, _ = next(iter(data.in_order(2 * own + 1)))
+    try:
+        return all(len(output) == len(inputs[0]) for output in _run(module, inputs, 1))
+    except (RuntimeError, ValueError, TypeError):  # what torch raises on shapes that do not fit
+        return False
+
+
+def _run(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], least: int) -> list[Array]:
+    """Outputs of a batch, which is filled up to `least` samples with copies of the last one for the run."""
+    device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
+    count = len(inputs[0]) if inputs[0].ndim else 1
+    if count < least:
+        inputs = tuple(torch.cat([each, each[-1:].expand(least - count, *each.shape[1:])]) for each in inputs)
+    result = module(*(each.to(device) for each in inputs))
+    tensors = [tensor.float().cpu().numpy() for _, tensor in structure.flatten(result, torch.is_tensor)]
+    return [array[:count] if count < least and len(array) == least else array for array in tensors]

@@ -1,0 +1,55 @@
+"""Weights that stay zero while a module is trained.
+
+A mask is a buffer of the layer that owns the weight: it follows the module through copies and to a GPU, and is in no
+state dict, so that exports and hashes do not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+_PREFIX = "edgecomp_mask_of_"
+
+
+def set_mask(layer: torch.nn.Module, name: str, mask: torch.Tensor) -> None:
+    """Lets weights be zero from now on.
+
+    Args:
+        layer: Owns the weight.
+        name: The parameter's name in the layer: "weight".
+        mask: Of the weight's shape, False or 0 where it is to stay zero. It takes the place of an earlier one.
+    """
+    layer.register_buffer(_PREFIX + name, mask.to(torch.bool), persistent=False)
+    _apply(layer, name)
+
+
+def drop_mask(layer: torch.nn.Module, name: str) -> None:
+    """Lets a weight be anything again."""
+    layer._buffers.pop(_PREFIX + name, None)
+    layer._non_persistent_buffers_set.discard(_PREFIX + name)
+
+
+def mask_of(layer: torch.nn.Module, name: str) -> torch.Tensor | None:
+    """The mask of a layer's parameter, a bool tensor of its shape, or None."""
+    return layer._buffers.get(_PREFIX + name)
+
+
+def apply_masks(module: torch.nn.Module) -> None:
+    """Sets everything to zero that has a mask there, in `module` and all its parts."""
+    for layer, name in _masked(module):
+        _apply(layer, name)
+
+
+def _masked(module: torch.nn.Module) -> Iterator[tuple[torch.nn.Module, str]]:
+    for layer in module.modules():
+        for key in layer._buffers:
+            if key.startswith(_PREFIX):
+                yield layer, key.removeprefix(_PREFIX)
+
+
+def _apply(layer: torch.nn.Module, name: str) -> None:
+    with torch.no_grad():
+        weight, mask = getattr(layer, name), mask_of(layer, name)
+        weight.mul_(mask)

@@ -1,0 +1,23 @@
+"""From a source to what converters and the quantizer take."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from edgecomp.frontends.source import Source
+from edgecomp.graph.absorb import absorb_quantization
+from edgecomp.graph.dynamic import simplify_dynamic
+from edgecomp.graph.simplify import simplify
+from edgecomp.model import CompressedModel
+
+
+def prepare(source: Source) -> CompressedModel:
+    """The graph simplified, a source's integers in the quantization table."""
+    raw = CompressedModel(source.graph, provenance=(*source.history, source.step), dynamic=source.dynamic)
+    absorbed = absorb_quantization(raw)
+    return simplify(absorbed) if raw.dynamic is None else simplify_dynamic(absorbed, source.inputs)
+
+
+def float_size(model: CompressedModel) -> int:
+    """Bytes of the float graph as an ONNX file, to compare sizes with."""
+    return len(ir.to_proto(model.graph).SerializeToString())
