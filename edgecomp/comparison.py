@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from edgecomp.converter import Array
 
@@ -28,7 +29,7 @@ class Comparison:
         sqnr: Signal-to-quantization-noise ratio in dB: power of the reference over power of the difference; None for
             integers, such as class numbers, which are right or wrong and nothing in between.
         agreement: Share of samples with the same argmax for an output of the shape (batch, classes), share of equal
-            numbers for integers, else None.
+            numbers for integers, else None. Unit vectors are embeddings, in which the largest number means nothing.
         broken: How many numbers are NaN or infinite in one and something else in the other. They count in `agreement`
             and in no other figure.
     """
@@ -53,7 +54,7 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         step: The quantization step to count differences in.
     """
     samples = elements = broken = decided = matches = 0
-    integers = False
+    integers, embeds = False, True
     largest = total = products = reference_power = candidate_power = noise = 0.0
     for reference, candidate in pairs:
         integers = reference.dtype.kind != "f"
@@ -67,6 +68,7 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
             decided += x.size
             matches += int(same.sum())
         elif x.ndim == 2 and x.shape[1] > 1:
+            embeds = embeds and _are_unit_vectors(x)
             decided += len(x)
             matches += int((x.argmax(axis=1) == y.argmax(axis=1)).sum())
         x, y = np.where(finite, x, 0.0), np.where(finite, y, 0.0)
@@ -87,9 +89,14 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         step,
         cosine=products / norm if norm else float(reference_power == candidate_power),
         sqnr=None if integers else _decibels(reference_power, noise),
-        agreement=matches / decided if decided else None,
+        agreement=matches / decided if decided and (integers or not embeds) else None,
         broken=broken,
     )
+
+
+def _are_unit_vectors(rows: npt.NDArray[np.float64]) -> bool:
+    """Of both signs, as opposed to shares, of which one may be 1 and all others 0."""
+    return bool((rows < 0).any() and np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-3))
 
 
 def _decibels(signal: float, noise: float) -> float:

@@ -8,6 +8,7 @@ from edgecomp.compression.training.batch_norm import BatchNormEstimation
 from edgecomp.quantization.half import HalfPrecision
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
 from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
+from edgecomp.recovery.smoothing import Smoothing
 from edgecomp.step import GraphStep, ModuleStep, PrecisionStep
 
 MODULE_STEPS: tuple[type[ModuleStep], ...] = (
@@ -16,7 +17,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     BatchNormEstimation,
 )
 
-GRAPH_STEPS: tuple[type[GraphStep], ...] = ()
+GRAPH_STEPS: tuple[type[GraphStep], ...] = (Smoothing,)
 
 PRECISION_STEPS: tuple[type[PrecisionStep], ...] = (
     StaticQuantization,

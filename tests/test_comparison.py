@@ -58,6 +58,14 @@ def test_other_shapes_have_no_argmax(shape: tuple[int, ...]) -> None:
     assert compare("y", [(np.ones(shape), np.ones(shape))], None).agreement is None
 
 
+def test_unit_vectors_are_embeddings_and_have_no_argmax() -> None:
+    vectors = np.random.default_rng(0).normal(size=(5, 8))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert compare("embedding", [(vectors, vectors)], None).agreement is None
+    assert compare("logits", [(vectors * 2, vectors)], None).agreement == 1
+    assert compare("shares", [(np.eye(4), np.eye(4))], None).agreement == 1
+
+
 def test_integers_are_right_or_wrong_and_have_no_sqnr() -> None:
     found = compare("class", [(np.array([3, 1, 2, 0]), np.array([3, 1, 900, 0]))], None)
     assert (found.agreement, found.sqnr, found.samples) == (0.75, None, 4)

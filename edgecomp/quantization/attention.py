@@ -20,6 +20,8 @@ from edgecomp.quantization import scheme
 
 #: No score that matters lies so low; masks begin here.
 _MASKED = -1000.0
+#: What normalizes along its last dimensions, and runs in float in every runtime.
+NORMALIZATIONS = frozenset({"LayerNormalization", "RMSNormalization"})
 _MOVERS = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Cast", "Identity"})
 
 
@@ -31,7 +33,7 @@ def keep_attention_in_float(graph: ir.Graph) -> int:
         if node.op_type == "Softmax" and (applied := _applied_mask(node)) is not None:
             kept.update((node, applied))  # rule 1
             masks.update(value for value in applied.inputs if value is not None and _is_mask(value, applied))
-        elif node.op_type == "Add" and _readers(node) & {"LayerNormalization", "RMSNormalization"}:
+        elif node.op_type == "Add" and _readers(node) & NORMALIZATIONS:
             kept.add(node)  # rule 3
     making: set[ir.Node] = set()
     for node in reversed(graph):

@@ -1,0 +1,109 @@
+"""What calibration data do to single channels of chosen tensors: extremes, means and powers, in memory that stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime
+
+from edgecomp.graph.query import shape_of
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ChannelStatistics:
+    """What was seen of one tensor, channel by channel.
+
+    Attributes:
+        low: The smallest value of each channel, shape (channels,).
+        high: The largest value of each channel.
+        mean: The mean of each channel.
+        power: The mean square of each channel.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    mean: FloatArray
+    power: FloatArray
+
+    @property
+    def largest(self) -> FloatArray:
+        """The largest magnitude of each channel."""
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+
+_REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSumSquare")
+
+
+def measure_channels(
+    model: ir.Model, axes: Mapping[str, int], batches: Iterable[tuple[npt.NDArray[Any], ...]]
+) -> dict[str, ChannelStatistics]:
+    """Runs a float graph on every batch and gathers the statistics of channels.
+
+    Args:
+        model: A float graph with static shapes; not changed.
+        axes: Tensor name -> the dimension that its channels lie along.
+        batches: Input arrays in the graph's order; read once, kept nowhere.
+
+    Returns:
+        By tensor name; empty when there is nothing to look at, and then no batch is read.
+    """
+    if not axes:
+        return {}
+    instrumented = model.clone()
+    counts = [_instrument(instrumented.graph, name, axis) for name, axis in _values(instrumented.graph, axes)]
+    session = _session(instrumented)
+    inputs = [value.name for value in model.graph.inputs]
+    seen: list[FloatArray] = []
+    total = 0
+    for batch in batches:
+        total += 1
+        found = [np.asarray(array, np.float64) for array in session.run(None, dict(zip(inputs, batch, strict=True)))]
+        seen = [_merged(index, *pair) for index, pair in enumerate(zip(seen, found, strict=True))] if seen else found
+    assert seen, "a workbench without calibration data says so itself"
+    result = {}
+    for index, (name, count) in enumerate(zip(axes, counts, strict=True)):
+        low, high, mean, squares = seen[4 * index : 4 * index + 4]
+        result[name] = ChannelStatistics(low, high, mean / total, squares / total / count)
+    return result
+
+
+def _values(graph: ir.Graph, axes: Mapping[str, int]) -> list[tuple[ir.Value, int]]:
+    values = {value.name: value for value in (*graph.inputs, *(each for node in graph for each in node.outputs))}
+    found = [(values[name], axis) for name, axis in axes.items()]
+    graph.outputs.clear()
+    return found
+
+
+def _instrument(graph: ir.Graph, value: ir.Value, axis: int) -> int:
+    """Adds the four reductions of a tensor as outputs; returns how many numbers there are in each channel."""
+    shape = shape_of(value)
+    others = [dimension for dimension in range(len(shape)) if dimension != axis % len(shape)]
+    name = f"{value.name}/edgecomp_axes"
+    axes = ir.Value(name=name, const_value=ir.tensor(np.array(others, np.int64), name=name))
+    graph.register_initializer(axes)
+    for op_type in _REDUCTIONS:
+        node = ir.node(op_type, [value, axes], {"keepdims": 0})
+        node.outputs[0].name, node.outputs[0].type = f"{value.name}/{op_type}", ir.TensorType(ir.DataType.FLOAT)
+        graph.append(node)
+        graph.outputs.append(node.outputs[0])
+    return int(np.prod([shape[dimension] for dimension in others]))
+
+
+def _merged(index: int, before: FloatArray, now: FloatArray) -> FloatArray:
+    join = (np.minimum, np.maximum, np.add, np.add)[index % 4]
+    return np.asarray(join(before, now), np.float64)
+
+
+def _session(model: ir.Model) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # another process may need the core
+    content = ir.to_proto(model).SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,269 @@
+"""Smoothing: a few channels that are far larger than all others no longer set the step of the whole tensor.
+
+In Transformers some channels of what a normalization gives, and of what a layer adds to the residual stream, are tens
+or hundreds of times as large as the rest, and per-tensor activations have one step for all. Two places are mended, both
+of them at the border of what stays in float anyway, so that the network computes the same:
+
+1. In front of linear layers that read a normalization: channel c of the input is divided by s_c, row c of the weights
+   multiplied by it (Xiao et al., 2023, SmoothQuant). The division goes into the normalization's own scale when nothing
+   else reads it, else it is a product in float. s_c = a_c^alpha / w_c^(1 - alpha), of the largest input and weight of
+   the channel; alpha is the one with the least predicted noise, and without a gain nothing is changed.
+2. Behind a linear layer whose result, perhaps plus a bias, goes into something in float alone, as a residual stream is:
+   column c of the weights is divided by s_c, and the reader gets the result times s_c, so that every channel uses the
+   whole range of its integers.
+3. A Gelu between two linear layers, some of whose channels are very large, is computed in float, which makes its input
+   a case of rule 2 and its output one of rule 1. It costs time, hence `float_gain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgecomp.graph.query import constant, is_constant, only_consumer, required_constant
+from edgecomp.graph.weights import has_weight, register, scale_inputs, scale_outputs
+from edgecomp.model import CompressedModel, Step
+from edgecomp.quantization import scheme
+from edgecomp.quantization.attention import NORMALIZATIONS, keep_attention_in_float
+from edgecomp.recovery.channels import ChannelStatistics, FloatArray, measure_channels
+from edgecomp.step import Stage
+
+if TYPE_CHECKING:
+    from edgecomp.workbench import Workbench
+
+#: Activations have 255 steps from end to end, weights 254.
+_ACTIVATION_STEPS, _WEIGHT_STEPS = 255, 254
+
+#: How much of a channel's size goes into the weights, to choose from.
+_ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Settings of smoothing.
+
+    Attributes:
+        least_gain: In dB of predicted noise; below it a tensor is left alone.
+        float_gain: In dB; the gain at the input of a Gelu that is worth computing it in float.
+    """
+
+    kind: ClassVar[str] = "smooth"
+    stage: ClassVar[Stage] = "graph"
+    least_gain: float = 1.0
+    float_gain: float = 10.0
+
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Smooths by what the calibration data show."""
+        return smooth(model, bench.calibration_batches("smooth"), self)
+
+
+@dataclass(frozen=True)
+class _Fan:
+    """Something in float and the linear layers that read it (rule 1)."""
+
+    value: ir.Value
+    readers: tuple[ir.Node, ...]
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A linear layer, and its result, perhaps plus a bias, that only something in float reads (rule 2)."""
+
+    linear: ir.Node
+    end: ir.Value
+
+    @property
+    def reader(self) -> ir.Node:
+        """What reads the end."""
+        (use,) = self.end.uses()
+        return use.node
+
+
+def smooth(
+    model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]], settings: Smoothing | None = None
+) -> CompressedModel:
+    """Evens out channels in front of and behind linear layers.
+
+    Args:
+        model: A simplified float model.
+        batches: Calibration inputs in the graph's order and shapes.
+        settings: See `Smoothing`.
+
+    Returns:
+        A model that computes the same.
+    """
+    settings = settings or Smoothing()
+    graph = model.graph.clone()
+    fans, branches = list(_fans(graph.graph)), list(_branches(graph.graph))
+    values = dict.fromkeys([*(fan.value for fan in fans), *(branch.end for branch in branches)])
+    seen = measure_channels(model.graph, {value.name or "": -1 for value in values}, batches)
+    kept = [branch.reader for branch in branches if _is_uneven_gelu(branch, fans, seen, settings)]
+    for node in kept:
+        node.metadata_props[scheme.PRECISION_KEY] = "float32"  # rule 3
+    in_float = _names_in_float(graph)
+    inputs = [fan for fan in fans if _is_in_float(fan.value.producer(), in_float)]
+    outputs = [branch for branch in branches if _is_in_float(branch.reader, in_float)]
+    smoothed = sum(_smooth_fan(graph.graph, fan, seen, settings) for fan in inputs)
+    restored = sum(_smooth_branch(graph.graph, branch, seen, settings) for branch in outputs)
+    step = Step(settings.kind, asdict(settings), {"inputs": smoothed, "outputs": restored, "kept_in_float": len(kept)})
+    return model.after(step, graph=graph)
+
+
+def _is_linear(node: ir.Node) -> bool:
+    return node.op_type in {"Gemm", "MatMul"} and has_weight(node) and required_constant(node.inputs[1]).ndim == 2
+
+
+def _fans(graph: ir.Graph) -> Iterator[_Fan]:
+    for node in graph:
+        value = node.outputs[0]
+        if node.op_type == "Gelu" or (node.op_type in NORMALIZATIONS and _is_over_last_dimension(node)):
+            readers = tuple(use.node for use in value.uses() if use.idx == 0 and _is_linear(use.node))
+            if readers:
+                yield _Fan(value, readers)
+
+
+def _is_over_last_dimension(node: ir.Node) -> bool:
+    value = node.outputs[0]
+    return value.shape is not None and node.attributes.get_int("axis", -1) in {-1, len(value.shape) - 1}
+
+
+def _branches(graph: ir.Graph) -> Iterator[_Branch]:
+    in_float = _names_in_float(graph)
+    for node in graph:
+        if not _is_linear(node) or node.name in in_float:
+            continue
+        end = node.outputs[0]
+        reader = only_consumer(end)
+        if reader is not None and reader.op_type == "Add" and is_constant(reader.inputs[1]):
+            end = reader.outputs[0]
+            reader = only_consumer(end)
+        if reader is not None and (reader.op_type == "Gelu" or _is_in_float(reader, in_float)):
+            yield _Branch(node, end)
+
+
+def _names_in_float(graph: ir.Graph | ir.Model) -> frozenset[str | None]:
+    """The nodes that quantization will keep in float by the rules of Transformers."""
+    marked = graph.clone()
+    inner = marked.graph if isinstance(marked, ir.Model) else marked
+    keep_attention_in_float(inner)
+    return frozenset(node.name for node in inner if scheme.stays_in_float(node))
+
+
+def _is_in_float(node: ir.Node | None, names: frozenset[str | None]) -> bool:
+    return node is not None and (node.name in names or node.op_type not in scheme.OPERATORS)
+
+
+def _is_uneven_gelu(
+    branch: _Branch, fans: list[_Fan], seen: Mapping[str, ChannelStatistics], settings: Smoothing
+) -> bool:
+    if branch.reader.op_type != "Gelu" or not any(fan.value is branch.reader.outputs[0] for fan in fans):
+        return False
+    return _evening_gain(seen[branch.end.name or ""]) >= settings.float_gain
+
+
+def _smooth_fan(graph: ir.Graph, fan: _Fan, seen: Mapping[str, ChannelStatistics], settings: Smoothing) -> bool:
+    """Rule 1."""
+    statistics = seen[fan.value.name or ""]
+    weights = [_input_rows(node) for node in fan.readers]
+    before = _noise(statistics, weights, np.ones_like(statistics.mean))
+    candidates = [_factors(statistics, weights, alpha) for alpha in _ALPHAS]
+    after = [_noise(statistics, weights, factors) for factors in candidates]
+    best = int(np.argmin(after))
+    if not before >= after[best] * 10 ** (settings.least_gain / 10):
+        return False
+    factors = candidates[best]
+    divided = _divided(graph, fan, 1 / factors)
+    for node in fan.readers:
+        scale_inputs(graph, node, factors)
+        node.replace_input_with(0, divided)
+    return True
+
+
+def _divided(graph: ir.Graph, fan: _Fan, factor: FloatArray) -> ir.Value:
+    """The values times `factor`: by a normalization itself when it has no other reader."""
+    node, value = fan.value.producer(), fan.value
+    assert node is not None
+    shared = len(tuple(value.uses())) > len(fan.readers) or value.is_graph_output()
+    if shared or node.op_type not in NORMALIZATIONS:
+        return _product(graph, value, factor, f"{value.name}/smoothed")
+    for index in range(1, len(node.inputs)):
+        given = constant(node.inputs[index])
+        if given is not None:
+            node.replace_input_with(index, register(graph, f"{value.name}/smoothed_{index}", given * factor))
+    return value
+
+
+def _smooth_branch(
+    graph: ir.Graph, branch: _Branch, seen: Mapping[str, ChannelStatistics], settings: Smoothing
+) -> bool:
+    """Rule 2."""
+    statistics = seen[branch.end.name or ""]
+    if _evening_gain(statistics) < settings.least_gain:
+        return False
+    width = _width(statistics.low, statistics.high)
+    factors = np.maximum(width / width.max(), 1e-4)  # a channel that is always 0 keeps finite weights
+    (use,) = branch.end.uses()
+    behind = _product(graph, branch.end, factors, f"{branch.end.name}/restored")
+    use.node.replace_input_with(use.idx, behind)
+    scale_outputs(graph, branch.linear, 1 / factors, np.zeros(1))
+    bias = branch.end.producer()
+    assert bias is not None
+    if bias is not branch.linear:
+        array = required_constant(bias.inputs[1])
+        bias.replace_input_with(1, register(graph, f"{branch.end.name}/smoothed", array / factors))
+    return True
+
+
+def _product(graph: ir.Graph, value: ir.Value, factor: FloatArray, name: str) -> ir.Value:
+    """A product in float, whatever the precision of the rest."""
+    node = ir.node("Mul", [value, register(graph, f"{name}_by", factor)], name=name)
+    node.metadata_props[scheme.PRECISION_KEY] = "float32"
+    result = node.outputs[0]
+    result.name, result.shape, result.type = name, value.shape, value.type
+    producer = value.producer()
+    assert producer is not None
+    graph.insert_after(producer, node)
+    return result
+
+
+def _input_rows(node: ir.Node) -> FloatArray:
+    """The weight as (input channels, output channels)."""
+    weight = required_constant(node.inputs[1]).astype(np.float64)
+    transposed = node.op_type == "Gemm" and bool(node.attributes.get_int("transB", 0))
+    return weight.T if transposed else weight
+
+
+def _factors(statistics: ChannelStatistics, weights: list[FloatArray], alpha: float) -> FloatArray:
+    largest = np.maximum(statistics.largest, 1e-5)
+    rows = np.maximum(np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0), 1e-5)
+    return np.asarray(largest**alpha / rows ** (1 - alpha), np.float64)
+
+
+def _noise(statistics: ChannelStatistics, weights: list[FloatArray], factors: FloatArray) -> float:
+    """The expected square of the error of all outputs for one input: of uniform rounding of inputs and weights."""
+    step = float(_width(statistics.low / factors, statistics.high / factors, joint=True)) / _ACTIVATION_STEPS
+    power = statistics.power / factors**2
+    total = 0.0
+    for weight in weights:
+        scaled = weight * factors[:, None]
+        steps = 2 * np.abs(scaled).max(axis=0) / _WEIGHT_STEPS
+        total += step**2 / 12 * float((scaled**2).sum()) + float((steps**2).sum()) / 12 * float(power.sum())
+    return total
+
+
+def _evening_gain(statistics: ChannelStatistics) -> float:
+    """What a step for each channel would save of the noise of one step for all, in dB."""
+    width = _width(statistics.low, statistics.high)
+    joint = _width(statistics.low, statistics.high, joint=True)
+    return float(10 * np.log10(max(joint**2, 1e-30) / max(float((width**2).mean()), 1e-30)))
+
+
+def _width(low: FloatArray, high: FloatArray, *, joint: bool = False) -> Any:
+    """The length of each channel's range, or of the range of all; it contains 0 always."""
+    low, high = np.minimum(low, 0), np.maximum(high, 0)
+    return high.max() - low.min() if joint else high - low
