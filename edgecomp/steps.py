@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgecomp.compression.fine_tuning import FineTuning
 from edgecomp.compression.magnitude import MagnitudePruning
+from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.training.batch_norm import BatchNormEstimation
 from edgecomp.quantization.half import HalfPrecision
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
@@ -15,6 +16,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     MagnitudePruning,
     FineTuning,
     BatchNormEstimation,
+    ChannelPruning,
 )
 
 GRAPH_STEPS: tuple[type[GraphStep], ...] = (Smoothing,)

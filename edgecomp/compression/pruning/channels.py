@@ -1,0 +1,56 @@
+"""The step that removes channels, neurons, heads and hidden units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from edgecomp.compression.settings import check_share
+from edgecomp.step import Changed, Stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgecomp.workbench import Workbench
+
+#: Here and not with the functions, so that a recipe is read without torch.
+CriterionName = Literal[
+    "l1", "l2", "taylor", "fisher", "hessian", "bn-scale", "geometric-median", "lamp", "activation", "random"
+]
+
+
+@dataclass(frozen=True)
+class ChannelPruning:
+    """Settings of structured pruning: what is removed is gone from the file and from the clock.
+
+    Attributes:
+        keep: The share that is left, in (0, 1).
+        of: What that is a share of: multiplications, parameters, or the channels of every layer.
+        criterion: What a channel is worth (see `criteria`).
+        scope: "global" removes the least valuable channels of the whole network, "layer" the same share everywhere.
+        most: The largest share of a layer that may go, in (0, 1).
+        multiple: Channels are left in multiples of this; "target" is what the target's kernels compute at once.
+        protected: Layers whose outputs stay, by path, with * and ?.
+        batches: Labelled batches that criteria with gradients look at, at most.
+    """
+
+    kind: ClassVar[str] = "prune-channels"
+    stage: ClassVar[Stage] = "module"
+    keep: float = 0.5
+    of: Literal["macs", "parameters", "channels"] = "macs"
+    criterion: CriterionName = "l2"
+    scope: Literal["global", "layer"] = "global"
+    most: float = 0.9
+    multiple: Literal["target", 1, 2, 4, 8, 16, 32] = "target"
+    protected: tuple[str, ...] = ()
+    batches: int = 16
+
+    def __post_init__(self) -> None:
+        check_share(self.kind, "keep", self.keep, f"the share of the {self.of} that is left")
+        check_share(self.kind, "most", self.most, "the largest share of a layer that may go")
+
+    def apply(self, module: torch.nn.Module, bench: Workbench) -> Changed:
+        """Removes channels."""
+        from edgecomp.compression.pruning.structured import prune_channels
+
+        return prune_channels(module, bench, self)
