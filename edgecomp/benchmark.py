@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecomp.errors import DataError, EdgecompError, InputError, MissingToolchainError, PromiseError, SourceError
+from edgecomp.target import Runtime
 
 #: What `device_scripts/bench.py` writes; older schemas are read too.
 SCHEMA = 1
@@ -157,7 +158,49 @@ def measure_local(
     return read_answer(process.returncode, process.stdout.decode("utf-8", "replace"), process.stderr, path)
 
 
-def read_answer(code: int, stdout: str, stderr: bytes, path: Path) -> Measurement:
+@dataclass(frozen=True)
+class Circumstances:
+    """What is known of a run besides what it left behind.
+
+    Attributes:
+        device: Where it ran, in words.
+        stage: The last thing that the script said it did.
+        runtime: Package that it ran or was about to import, with its version, as far as it came to that.
+        known_bad: Why that version must not be used there, when the target profile says so.
+        install: What installs a runtime there; `{package}` stands for it.
+    """
+
+    device: str = "this machine"
+    stage: str = ""
+    runtime: str = ""
+    known_bad: str = ""
+    install: str = "run `pip install {package}`"
+
+    @classmethod
+    def on_board(cls, device: str, stages: Sequence[Mapping[str, Any]], runtime: Runtime | None) -> Circumstances:
+        """Those of a run on a board, from what `--progress` told.
+
+        Args:
+            device: Its name.
+            stages: What was told, the last at the end.
+            runtime: What the target profile says of the runtime.
+        """
+        package, version = "", None
+        for stage in stages:
+            package, version = stage.get("runtime", package), stage.get("version", version)
+        bad = [entry for entry in (runtime.known_bad if runtime else ()) if entry.version == version]
+        return cls(
+            device,
+            stages[-1]["stage"] if stages else "",
+            f"{package} {version or 'of unknown version'}" if package else "",
+            f"{bad[0].reason} ({bad[0].source})" if bad else "",
+            "run with --setup, which installs {package} there",
+        )
+
+
+def read_answer(
+    code: int, stdout: str, stderr: bytes, path: Path, circumstances: Circumstances | None = None
+) -> Measurement:
     """Makes a measurement, or the right error, of what the script left behind.
 
     Args:
@@ -165,16 +208,16 @@ def read_answer(code: int, stdout: str, stderr: bytes, path: Path) -> Measuremen
         stdout: Its JSON document, if it came to that.
         stderr: What native libraries said.
         path: The artifact.
+        circumstances: Of the run; those of this machine when left out.
 
     Raises:
         EdgecompError: As `measure_local` says.
     """
+    known = circumstances or Circumstances()
     if code == 0:
         return Measurement.from_json(stdout, subject=f"the measurement of {path}")
     if code < 0:
-        name = signal.Signals(-code).name
-        cause = _CRASHES.get(name, "something stopped it; measure again")
-        raise _failure(path, f"it was ended by {name}; last words: {_last_words(stderr)}", cause)
+        raise _crash(path, signal.Signals(-code).name, stderr, known)
     try:
         answer = json.loads(stdout)
         kind, message = answer["error"], answer["message"]
@@ -187,12 +230,24 @@ def read_answer(code: int, stdout: str, stderr: bytes, path: Path) -> Measuremen
             f"the runtime for {path.name}",
             expected=f"the package {package}",
             actual=message,
-            cure=f"run `pip install {package}`",
+            cure=known.install.format(package=package),
         )
     if kind in _KINDS:
         error, cure = _KINDS[kind]
         raise error(f"the measurement of {path}", expected="something that bench.py can use", actual=message, cure=cure)
     raise _failure(path, message, "report this with the model")
+
+
+def _crash(path: Path, name: str, stderr: bytes, known: Circumstances) -> PromiseError:
+    """A run that a signal ended: by a version that is known to be bad, else by what the signal mostly means."""
+    where = f" in {known.runtime}" if known.runtime else ""
+    stage = f", at the stage {known.stage!r}" if known.stage else ""
+    actual = f"it was ended by {name}{where}{stage}; last words: {_last_words(stderr)}"
+    if known.known_bad and name != "SIGKILL":
+        cause = f"known for this device: {known.known_bad} Run with --setup, which installs another version"
+    else:
+        cause = _CRASHES.get(name, "something stopped it; measure again")
+    return _failure(path, actual, cause)
 
 
 def _failure(path: Path, actual: str, cure: str) -> PromiseError:

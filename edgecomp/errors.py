@@ -10,9 +10,11 @@
     │   ├── UnsupportedOperatorError  an operator that a format cannot express
     │   ├── UnknownTargetError        a target name that no profile carries
     │   ├── OutputError               a place where nothing can be written
+    │   ├── DeviceError               a device that cannot be reached or used
     │   └── MissingToolchainError     a Python package that is not installed
     └── PromiseError                  exit code 1: edgecomp could not keep its word
         ├── ConversionError           a converter failed or its toolchain crashed
+        ├── LinkError                 the connection to a device was lost while it worked
         └── VerificationError         an artifact does not agree with the original
 
 A message has four parts: the subject (what it is about), what was expected, what was found, and the cure.
@@ -94,6 +96,10 @@ class OutputError(InputError):
     """A place where nothing can be written."""
 
 
+class DeviceError(InputError):
+    """A device that cannot be reached or used."""
+
+
 class MissingToolchainError(InputError):
     """A Python package that is needed for this work and is not installed."""
 
@@ -104,6 +110,10 @@ class PromiseError(EdgecompError):
 
 class ConversionError(PromiseError):
     """A converter failed, or the toolchain behind it crashed."""
+
+
+class LinkError(PromiseError):
+    """The connection to a device was lost while it worked."""
 
 
 class VerificationError(PromiseError):

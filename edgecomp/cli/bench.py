@@ -1,0 +1,159 @@
+"""`edgecomp bench`: measure on devices, and compare measurements."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, stderr, table
+from edgecomp.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rich.console import Console
+
+    from edgecomp.devices.device import Device
+    from edgecomp.devices.measuring import Progress
+    from edgecomp.devices.results import ArtifactResult, DeviceResult
+
+
+@command
+def run(
+    source: Annotated[
+        Path | None, typer.Argument(metavar="DIR", help="A folder that compress or convert wrote, or one artifact.")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        typer.Option(help="local, ssh://[user@]host[:port], adb[:serial], emulated:CORE, or FARM.toml; repeatable."),
+    ] = None,
+    formats: Annotated[str | None, typer.Option(help="Only these: tflite,onnxruntime,mnn.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Timed inferences.")] = 50,
+    warmup: Annotated[int, typer.Option(min=0, help="Inferences before them.")] = 10,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
+    profile: Annotated[bool, typer.Option("--profile", help="Time each operator too.")] = False,
+    ssh_config: Annotated[Path | None, typer.Option(help="OpenSSH configuration to use instead of yours.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> Answer:
+    """Measure artifacts on this machine, on boards and on phones; results are kept beside the artifacts."""
+    return _measure(
+        source,
+        device or ["local"],
+        None if formats is None else formats.split(","),
+        {"runs": runs, "warmup": warmup, "threads": threads, "profile": profile, "ssh_config": ssh_config},
+    )
+
+
+def _measure(
+    source: Path | None, words: Sequence[str], formats: Sequence[str] | None, settings: dict[str, Any]
+) -> Answer:
+    from edgecomp.devices import results
+    from edgecomp.devices.device import parse_devices
+    from edgecomp.devices.measuring import Measuring, Settings, plan
+
+    if source is None:
+        raise InputError("DIR", expected="a folder or an artifact to measure", actual="none", cure="name one")
+    devices = parse_devices(words)
+    job = plan(source, formats)
+    found: list[DeviceResult] = []
+    files: list[Path] = []
+    with _progress(devices) as progress:
+        for result in Measuring(job, Settings(**settings), progress).run(devices):
+            found.append(result)
+            if result.artifacts:
+                files.append(results.store(job.folder, result))
+    if len(devices) == 1 and found[0].error is not None and not found[0].artifacts:
+        raise found[0].error
+
+    def show(console: Console) -> None:
+        for result in found:
+            _show(console, result)
+        for file in files:
+            console.print(f"kept in {file}", markup=False, soft_wrap=True)
+
+    document = {"devices": [result.as_dict() for result in found], "files": [str(file) for file in files]}
+    return Answer(document, show, exit_code=max(_exit_code(result) for result in found))
+
+
+def _exit_code(result: DeviceResult) -> int:
+    """That of the device's error; 1 when an artifact crashed or does not compute what it should."""
+    if result.error is not None:
+        return result.error.exit_code
+    broken = any(
+        entry.result["golden"] is not None and not entry.result["golden"]["agrees"]
+        if entry.result is not None
+        else not entry.left_out
+        for entry in result.artifacts
+    )
+    return int(broken)
+
+
+def _show(console: Console, result: DeviceResult) -> None:
+    """A device's table, and what has to be said about it."""
+    for line in _heading(result):
+        console.print(line, markup=False, soft_wrap=True)
+    made = table("", ">p50", ">p90", ">min", ">first", ">load", ">memory", "golden")
+    for entry in result.artifacts:
+        if entry.result is not None:
+            made.add_row(entry.file, *_row(entry.result))
+    if made.row_count:
+        console.print(made)
+    for entry in result.artifacts:
+        for line in _remarks(entry):
+            console.print(f"{entry.file}: {line}", markup=False, soft_wrap=True)
+    if result.error is not None:
+        console.print(f"error: {result.error}", markup=False, soft_wrap=True)
+
+
+def _heading(result: DeviceResult) -> Iterator[str]:
+    """Which device, and what was found there."""
+    yield f"{result.device.name} ({result.device.url})"
+    measured = next((entry.result for entry in result.artifacts if entry.result is not None), None)
+    if measured is not None:
+        machine, settings = measured["machine"], measured["settings"]
+        cpu = machine["cpu"]
+        what = machine["board"] or cpu["model"] or machine["machine"]
+        threads = f"{settings['threads']} thread{'' if settings['threads'] == 1 else 's'}"
+        yield f"  {what}, {cpu['usable'] or cpu['count']} cores, {machine['os']}; {threads}, {settings['runs']} runs"
+
+
+def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
+    """An artifact's figures."""
+    latency, memory, golden = result["latency_ms"], result["memory_bytes"]["peak"], result["golden"]
+    times = [latency[key] for key in ("p50", "p90", "min")] + [result["first_inference_ms"], result["load_ms"]]
+    agrees = "-" if golden is None else "agrees" if golden["agrees"] else "DISAGREES"
+    return *(f"{time:.3g} ms" for time in times), "" if memory is None else kilobytes(memory), agrees
+
+
+def _remarks(entry: ArtifactResult) -> Iterator[str]:
+    """What a person has to know before believing the figures."""
+    if entry.error is not None:
+        yield ("left out: " if entry.left_out else "failed: ") + f"{entry.error['actual']}; {entry.error['cure']}"
+        return
+    assert entry.result is not None
+    steady, throttling = entry.result["steady_state"], entry.result["conditions"]["after"]["throttling"]
+    if steady["steady"] is False:
+        yield steady["verdict"]
+    if throttling is not None and throttling["now"]:
+        yield f"the board says: {', '.join(throttling['now'])}"
+
+
+@contextlib.contextmanager
+def _progress(devices: Sequence[Device]) -> Iterator[Progress]:
+    """A bar for each device while a person is watching."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    console = stderr()
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TimeElapsedColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks = {device.name: bars.add_task(f"{device.name}: connect", total=None) for device in devices}
+
+        def move(device: Device, stage: str, done: int, total: int) -> None:
+            bars.update(tasks[device.name], description=f"{device.name}: {stage}", completed=done, total=total)
+
+        yield move

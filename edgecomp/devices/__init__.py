@@ -1,0 +1,1 @@
+"""Devices to measure on: how they are named, reached, used and left as they were."""

@@ -1,0 +1,31 @@
+"""This machine, through the same agent as a board."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from edgecomp.devices.connection import Connection, ProcessConnection, agent_source, boot_code
+from edgecomp.devices.device import Device
+from edgecomp.errors import EdgecompError, PromiseError
+
+#: What has the runtimes here.
+PYTHON = sys.executable
+
+
+def connect(device: Device) -> Connection:
+    """Starts the agent on this machine."""
+
+    def explain(code: int | None, said: str) -> EdgecompError:
+        return PromiseError(
+            f"device {device.name}",
+            expected="an agent that works until the end",
+            actual=f"it ended with exit code {code}; last words: {said.strip() or 'none'}",
+            cure="measure again; report this if it happens again",
+        )
+
+    # The agent's children must find the same runtimes, also when they were put on the path by hand.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    return ProcessConnection(
+        [sys.executable, "-u", "-c", boot_code(len(agent_source()))], explain, environment=environment
+    )

@@ -1,0 +1,275 @@
+"""Measures the artifacts of a result folder on devices, on all of them at once."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from edgecomp import manifest
+from edgecomp.artifact import find_converter
+from edgecomp.benchmark import Circumstances, read_answer
+from edgecomp.devices import local, results, ssh
+from edgecomp.devices.connection import Connection
+from edgecomp.devices.device import Device
+from edgecomp.devices.results import ArtifactResult, DeviceResult
+from edgecomp.devices.session import Payload, Session
+from edgecomp.errors import DeviceError, EdgecompError, InputError, LinkError, SourceError
+from edgecomp.golden import FILE as GOLDEN
+from edgecomp.target import TargetProfile, load_target
+
+#: Device, stage, how far, of how much.
+Progress = Callable[[Device, str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file to measure.
+
+    Attributes:
+        payload: The file.
+        format: The converter's name.
+        precision: What the manifest says; None without one.
+    """
+
+    payload: Payload
+    format: str
+    precision: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self.payload.path.name
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure.
+
+    Attributes:
+        folder: Where the artifacts are, and the results go.
+        artifacts: The files.
+        golden: Inputs and expected outputs; None when there are none.
+        target: The target that the artifacts were made for; None when it is not known.
+    """
+
+    folder: Path
+    artifacts: tuple[Artifact, ...]
+    golden: Payload | None
+    target: str | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        runs: Timed inferences.
+        warmup: Inferences before them.
+        threads: Threads of the runtime, where the device does not say.
+        profile: Whether to time each operator too.
+        ssh_config: An OpenSSH client configuration instead of the user's.
+        patience: Seconds to try to reach a device again that was lost in the middle.
+    """
+
+    runs: int = 50
+    warmup: int = 10
+    threads: int = 1
+    profile: bool = False
+    ssh_config: Path | None = None
+    patience: float = 60.0
+
+
+def plan(source: Path, formats: Sequence[str] | None = None) -> Job:
+    """What there is to measure in a result folder, or a single artifact.
+
+    Args:
+        source: The folder, or a `.tflite`, `.onnx`, `.ort` or `.mnn` file.
+        formats: Converter names to measure alone, or None for all.
+
+    Raises:
+        SourceError: It is neither, or an artifact is not the one that was verified.
+        InputError: A format is not there.
+    """
+    if source.is_dir():
+        document = manifest.read(source)
+        artifacts = tuple(_verified(source, entry) for entry in document["artifacts"])
+        folder, target = source, document.get("target")
+    else:
+        artifacts, folder, target = (_single(source),), source.parent, None
+    missing = sorted(set(formats or ()) - {artifact.format for artifact in artifacts})
+    if missing:
+        raise InputError(
+            f"formats {', '.join(missing)}",
+            expected=f"formats of {source}: {', '.join(artifact.format for artifact in artifacts)}",
+            actual="it has no such artifact",
+            cure="correct --formats, or write that format with `edgecomp compress --formats`",
+        )
+    golden = folder / GOLDEN
+    return Job(
+        folder,
+        tuple(artifact for artifact in artifacts if not formats or artifact.format in formats),
+        Payload.of(golden) if golden.exists() else None,
+        target,
+    )
+
+
+def _verified(folder: Path, entry: dict[str, Any]) -> Artifact:
+    path = folder / entry["file"]
+    try:
+        payload = Payload.of(path)
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error)) from None
+    if payload.sha256 != entry["sha256"]:
+        raise _unusable(path, "another file than the one that was verified")
+    return Artifact(payload, entry["format"], entry.get("precision"))
+
+
+def _single(path: Path) -> Artifact:
+    converter = find_converter(path)
+    return Artifact(Payload.of(path), converter.name)
+
+
+def _unusable(path: Path, actual: str) -> SourceError:
+    return SourceError(
+        str(path),
+        expected="a folder that `edgecomp compress` or `convert` wrote, or one artifact",
+        actual=actual,
+        cure="give such a folder, or write it again",
+    )
+
+
+@dataclass
+class Measuring:
+    """A measurement on several devices at once.
+
+    Args:
+        job: What to measure.
+        settings: How.
+        progress: Is told how far each device is, from several threads.
+    """
+
+    job: Job
+    settings: Settings
+    progress: Progress = lambda device, stage, done, total: None
+    _open: set[Session] = field(default_factory=set, init=False)
+    _guard: Lock = field(default_factory=Lock, init=False)
+    _stopped: bool = field(default=False, init=False)
+
+    def run(self, devices: Sequence[Device]) -> Iterator[DeviceResult]:
+        """Gives each device's result as it is done. Whatever ends this ends what runs on the devices."""
+        with ThreadPoolExecutor(max_workers=len(devices)) as pool:
+            try:
+                for future in as_completed([pool.submit(self._device, device) for device in devices]):
+                    yield future.result()
+            finally:
+                self.stop()
+
+    def stop(self) -> None:
+        """Ends everything that runs on the devices."""
+        with self._guard:
+            self._stopped = True
+            sessions = list(self._open)
+        for session in sessions:
+            session.close()
+
+    def _device(self, device: Device) -> DeviceResult:
+        """All artifacts on one device; goes on where it was when the connection was lost and comes back."""
+        result = DeviceResult(device, started=results.now(), target=device.target or self.job.target)
+        end = None
+        while True:
+            before = len(result.artifacts)
+            try:
+                for grown in self._artifacts(device, result):
+                    result = grown
+                return result
+            except EdgecompError as error:
+                if end is None or len(result.artifacts) > before:
+                    end = time.monotonic() + self.settings.patience
+                # A board that was reached and is gone may come back: while it boots, nothing answers there.
+                reached = bool(result.facts) and isinstance(error, LinkError | DeviceError)
+                if not reached or self._stopped or time.monotonic() > end:
+                    return replace(result, error=error)
+                time.sleep(min(2.0, self.settings.patience / 10))
+
+    def _artifacts(self, device: Device, result: DeviceResult) -> Iterator[DeviceResult]:
+        """The result as it grows by one artifact after the other."""
+        profile = None if result.target is None else load_target(result.target)
+        script = Payload.of(Path(str(resources.files("edgecomp.device_scripts").joinpath("bench.py"))))
+        with self._session(device) as session:
+            session.lock(f"{getpass.getuser()} on {platform.node()}")
+            files = [script, *([self.job.golden] if self.job.golden else []), *(a.payload for a in self.job.artifacts)]
+            sent = session.push(files, lambda done, total: self.progress(device, "send", done, total))
+            result = replace(result, facts=session.facts, sent=result.sent + sent)
+            yield result
+            for artifact in self.job.artifacts[len(result.artifacts) :]:
+                found = self._measure(session, device, artifact, script, profile)
+                result = replace(result, artifacts=(*result.artifacts, found))
+                yield result
+
+    @contextmanager
+    def _session(self, device: Device) -> Iterator[Session]:
+        session = Session(device, connect(device, self.settings))
+        with self._guard:
+            self._open.add(session)
+            stopped = self._stopped
+        try:
+            if stopped:
+                raise ssh.lost(device, "stopped")
+            yield session
+        finally:
+            session.close()
+            with self._guard:
+                self._open.discard(session)
+
+    def _measure(
+        self, session: Session, device: Device, artifact: Artifact, script: Payload, profile: TargetProfile | None
+    ) -> ArtifactResult:
+        stages: list[dict[str, Any]] = []
+
+        def on_line(line: str) -> None:
+            if line.startswith("@ "):
+                stages.append(json.loads(line[2:]))
+                words = f"{artifact.name}: {stages[-1]['stage']}"
+                self.progress(device, words, stages[-1].get("done", 0), stages[-1].get("total", 1))
+
+        made = ArtifactResult(artifact.name, artifact.format, artifact.precision, artifact.payload.sha256)
+        ended = session.run(self._files(artifact, script), self._command(device, artifact), on_line)
+        try:
+            measured = read_answer(
+                ended.code,
+                ended.stdout.decode("utf-8", "replace"),
+                "\n".join(line for line in ended.stderr if not line.startswith("@ ")).encode(),
+                artifact.payload.path,
+                Circumstances.on_board(device.name, stages, profile.runtimes.get(artifact.format) if profile else None),
+            )
+        except EdgecompError as error:
+            return replace(made, error=error.as_dict())
+        return replace(made, result=measured.raw)
+
+    def _files(self, artifact: Artifact, script: Payload) -> dict[str, Payload]:
+        files = {"bench.py": script, artifact.name: artifact.payload}
+        return files | ({GOLDEN: self.job.golden} if self.job.golden else {})
+
+    def _command(self, device: Device, artifact: Artifact) -> list[str]:
+        settings, threads = self.settings, device.threads or self.settings.threads
+        python = device.python or local.PYTHON if device.scheme == "local" else device.python or "@python"
+        words = [python, "bench.py", f"./{artifact.name}", f"--runs={settings.runs}", f"--warmup={settings.warmup}"]
+        words += [f"--threads={threads}", "--progress"]
+        return words + ([f"--golden={GOLDEN}"] if self.job.golden else []) + (["--profile"] if settings.profile else [])
+
+
+def connect(device: Device, settings: Settings) -> Connection:
+    """Opens a connection to a device, whichever way its address says."""
+    if device.scheme == "ssh":
+        return ssh.connect(device, settings.ssh_config)
+    return local.connect(device)

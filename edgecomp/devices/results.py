@@ -1,0 +1,144 @@
+"""Measurements of a device, kept beside the artifacts: one JSON document per device and run, schema-versioned.
+
+    {"schema": 1, "edgecomp": VERSION, "started": TIME, "device": {...}, "target": NAME | null,
+     "artifacts": [{"file", "format", "precision", "sha256", "result": {...} | null, "error": {...} | null}]}
+
+"result" is what `device_scripts/bench.py` printed; `started` is the PC's clock, because a board's may be anything.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgecomp.devices.device import Device
+from edgecomp.errors import EdgecompError, OutputError, SourceError
+
+SCHEMA = 1
+FOLDER = "measurements"
+
+
+@dataclass(frozen=True)
+class ArtifactResult:
+    """What became of one artifact.
+
+    Attributes:
+        file: Its file name.
+        format: The converter's name.
+        precision: What it was compressed to; None when it is not known.
+        sha256: What it held.
+        result: What bench.py printed; None when it could not be measured.
+        error: Why not, as `EdgecompError.as_dict` says it.
+    """
+
+    file: str
+    format: str
+    precision: str | None
+    sha256: str
+    result: Mapping[str, Any] | None = None
+    error: Mapping[str, str] | None = None
+
+    @property
+    def left_out(self) -> bool:
+        """Whether the device has no runtime for it, which is no failure."""
+        return self.error is not None and self.error["error"] == "MissingToolchainError"
+
+
+@dataclass(frozen=True)
+class DeviceResult:
+    """All that one device said.
+
+    Attributes:
+        device: Which one.
+        facts: What its agent said of it.
+        artifacts: In the order of the manifest.
+        error: Why there is nothing, or not all.
+        started: When, by this machine's clock, ISO 8601.
+        sent: Bytes that had to be sent.
+        target: The name of the target profile that it was judged by.
+    """
+
+    device: Device
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    artifacts: tuple[ArtifactResult, ...] = ()
+    error: EdgecompError | None = None
+    started: str = ""
+    sent: int = 0
+    target: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The document."""
+        return {
+            "schema": SCHEMA,
+            "edgecomp": version("edgecomp"),
+            "started": self.started,
+            "device": {"name": self.device.name, "url": self.device.url, **self.facts},
+            "target": self.target,
+            "artifacts": [vars(artifact) for artifact in self.artifacts],
+            "error": None if self.error is None else self.error.as_dict(),
+            "sent_bytes": self.sent,
+        }
+
+
+def now() -> str:
+    """The time in UTC."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def store(folder: Path, result: DeviceResult) -> Path:
+    """Writes a document beside the artifacts, whole or not at all; nothing is overwritten.
+
+    Raises:
+        OutputError: Nothing can be written there.
+    """
+    place = folder / FOLDER
+    text = json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n"
+    stem = f"{result.device.name}-{result.started.translate(str.maketrans('', '', ':-'))}"
+    try:
+        place.mkdir(exist_ok=True)
+        partial = place / f".{stem}.partial"
+        partial.write_text(text, encoding="utf-8")
+        for count in itertools.count(1):
+            path = place / (stem + (f"-{count}" if count > 1 else "") + ".json")
+            try:
+                path.hardlink_to(partial)  # fails where a rename would overwrite
+            except FileExistsError:
+                continue
+            partial.unlink()
+            return path
+    except OSError as error:
+        actual = error.strerror or str(error)
+    raise OutputError(
+        str(place), expected="a place to write to", actual=actual, cure="free some space, or give another place with -o"
+    )
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Reads a document.
+
+    Raises:
+        SourceError: There is none, it is truncated, it is something else, or it is from a newer edgecomp.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["schema"] > SCHEMA:
+            raise ValueError(f"schema {document['schema']}")
+        for entry in document["artifacts"]:
+            if not isinstance(entry["file"], str) or not isinstance(entry["result"], dict | None):
+                raise ValueError(f"an artifact {entry['file']!r}")
+        document["device"]["name"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        words = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise SourceError(
+            str(path),
+            expected=f"a complete document that `edgecomp bench` wrote, schema {SCHEMA} or older",
+            actual=str(words),
+            cure="give a file of the folder `measurements`, or read it with the version of edgecomp that wrote it",
+        ) from None
+    return dict(document)

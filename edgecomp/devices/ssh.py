@@ -1,0 +1,141 @@
+"""Devices behind ssh, by OpenSSH's own client.
+
+The client, and not a library that speaks the protocol: whatever reaches the board in a terminal reaches it here too
+(configuration with `Match` and `Include`, agents, hardware keys, certificates, jump hosts), and the host key is checked
+against the same `known_hosts`. One connection carries everything, in one channel.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecomp.devices.connection import Connection, ProcessConnection, agent_source, boot_code
+from edgecomp.devices.device import Device, ssh_address
+from edgecomp.errors import DeviceError, EdgecompError, LinkError, MissingToolchainError
+
+_OPTIONS = (
+    "BatchMode=yes",  # never ask: there may be nobody to answer, and eight boards would ask at once
+    "StrictHostKeyChecking=yes",  # whatever the configuration says
+    "ServerAliveInterval=5",  # a link that is gone is noticed in 15 s
+    "ServerAliveCountMax=3",
+    "ConnectTimeout=15",
+    "ClearAllForwardings=yes",  # forwarded ports of the configuration would collide between boards
+    "LogLevel=ERROR",
+)
+
+#: What ssh says -> what that means and what to do, the first that matches.
+_REFUSALS: tuple[tuple[str, str, str], ...] = (
+    (
+        r"REMOTE HOST IDENTIFICATION HAS CHANGED",
+        "its host key is another than before: a new system on the board, or somebody in between",
+        "if the board was set up anew, run `ssh-keygen -R HOST` and connect once with `ssh`; if not, do not go on",
+    ),
+    (
+        r"host key is known|Host key verification failed|key fingerprint",
+        "its host key is not known yet",
+        "connect once with `ssh {host}` and compare the fingerprint",
+    ),
+    (
+        r"Permission denied|Too many authentication failures|no mutual signature|UNPROTECTED PRIVATE KEY",
+        "it refuses this user and key",
+        "make `ssh {host}` work without a password: `ssh-copy-id {host}` puts your key on the board",
+    ),
+    (
+        r"Could not resolve hostname",
+        "no such host name",
+        "correct the name, or take the board's address (`hostname -I` on it)",
+    ),
+    (
+        r"Connection refused",
+        "nothing answers at that port",
+        "turn ssh on on the board (`raspi-config`), or correct the port",
+    ),
+    (
+        r"timed out|No route to host|Network is unreachable|Host is down",
+        "it cannot be reached",
+        "check that the board is on and in the same network: `ping` it",
+    ),
+    (
+        r"Bad configuration option|terminating, \d+ bad",
+        "ssh refuses its configuration",
+        "correct the ssh configuration",
+    ),
+)
+
+
+def connect(device: Device, config: Path | None) -> Connection:
+    """Starts the agent on a board.
+
+    Args:
+        device: An ssh device.
+        config: An OpenSSH client configuration to use instead of the user's.
+
+    Raises:
+        MissingToolchainError: There is no ssh client.
+    """
+    if shutil.which("ssh") is None:
+        raise MissingToolchainError(
+            f"device {device.name}",
+            expected="OpenSSH's client, `ssh`",
+            actual="it is not on the PATH",
+            cure="install it (`apt install openssh-client`)",
+        )
+    return ProcessConnection(command(device, config), lambda code, said: explain(device, code, said))
+
+
+def command(device: Device, config: Path | None) -> list[str]:
+    """The ssh command that starts the agent."""
+    address = ssh_address(device.url)
+    options = [f"-o{option}" for option in _OPTIONS]
+    if config is not None:
+        options.append(f"-F{config.absolute()}")
+    if address.user is not None:
+        options.append(f"-l{address.user}")
+    if address.port is not None:
+        options.append(f"-p{address.port}")
+    return ["ssh", "-T", *options, "--", address.host, f"exec python3 -u -c '{boot_code(len(agent_source()))}'"]
+
+
+def explain(device: Device, code: int | None, said: str) -> EdgecompError:
+    """Why the ssh client ended.
+
+    Args:
+        device: What it was connected to.
+        code: Its exit code: 255 is ssh's own, any other the board's.
+        said: What it said.
+    """
+    for pattern, actual, cure in _REFUSALS:
+        if re.search(pattern, said):
+            return _refusal(device, f"{actual} ({_last(said)})", cure.format(host=ssh_address(device.url).host))
+    too_old = re.search(r"python-too-old (\S+)", said)
+    if too_old:
+        return _refusal(
+            device,
+            f"python3 is {too_old[1]} there",
+            "install a newer system on the board; Python 3.9 came with Debian 11",
+        )
+    if code in (126, 127):
+        return _refusal(device, f"no python3 there ({_last(said)})", "run `sudo apt install python3` on the board")
+    return lost(device, said)
+
+
+def lost(device: Device, said: Sequence[str] | str = "") -> LinkError:
+    """A connection that worked and does no more."""
+    return LinkError(
+        f"device {device.name}",
+        expected="a connection until the end",
+        actual=f"it was lost; last words: {_last(said if isinstance(said, str) else ' '.join(said))}",
+        cure="check power and network of the board and measure again; what was sent there is not sent twice",
+    )
+
+
+def _refusal(device: Device, actual: str, cure: str) -> DeviceError:
+    return DeviceError(f"device {device.name}", expected="a board that lets edgecomp in", actual=actual, cure=cure)
+
+
+def _last(said: str) -> str:
+    lines = [line.strip() for line in said.strip().splitlines() if line.strip() and set(line.strip()) != {"@"}]
+    return lines[-1] if lines else "none"
