@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from edgecomp.errors import MissingToolchainError
+from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.threads import one_torch_thread
 
 Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -104,6 +105,11 @@ def metric(outputs: torch.Tensor, labels: torch.Tensor) -> float:
 def labels() -> list[str]:
     """The classes."""
     return [str(digit) for digit in range(10)]
+
+
+def preprocessing() -> Preprocessing:
+    """How a picture of a digit, white on black, becomes an input."""
+    return Preprocessing(resize=8, crop=8, channels="gray")
 
 
 @cache

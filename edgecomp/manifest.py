@@ -14,6 +14,7 @@ from edgecomp.converter import Conversion, load_converter
 from edgecomp.errors import SourceError
 from edgecomp.model import Step
 from edgecomp.precision import Precision
+from edgecomp.processing import Processing
 from edgecomp.verification import Verification
 
 SCHEMA = 1
@@ -32,6 +33,7 @@ def build(
     provenance: Sequence[Step],
     notes: Sequence[str],
     data: Mapping[str, Any],
+    processing: Processing,
 ) -> dict[str, Any]:
     """The manifest as plain data.
 
@@ -44,6 +46,7 @@ def build(
         provenance: Every step.
         notes: Choices that were made for the user, as whole sentences.
         data: What was drawn from calibration and evaluation data.
+        processing: The steps before and after the model.
     """
     return {
         "schema": SCHEMA,
@@ -64,6 +67,7 @@ def build(
         },
         "provenance": [asdict(step) for step in provenance],
         "data": dict(data),
+        "processing": processing.as_dict(),
         "notes": list(notes),
         "versions": versions(),
     }

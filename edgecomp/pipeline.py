@@ -27,12 +27,14 @@ from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
 from edgecomp.frontends.constants import Constants
+from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.graph.absorb import RUN_TIME_RANGES
 from edgecomp.graph.query import describe
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
 from edgecomp.precision import Precision, Support, check_support
 from edgecomp.preparation import float_size, prepare
+from edgecomp.processing import describe_processing
 from edgecomp.progress import Progress, silent
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.recipe import Recipe, default_recipe
@@ -177,6 +179,7 @@ def _load(
     progress("load", 1, 1)
     return replace(
         loaded,
+        preprocessing=_preprocessing(loaded, preprocess),
         calibration_data=_opener(calibration, loaded, preprocess) or loaded.calibration_data,
         evaluation_data=_opener(evaluation, loaded, preprocess) or loaded.evaluation_data,
     )
@@ -196,10 +199,13 @@ def _opener(data: Data | None, source: Source, preprocess: str | None) -> Callab
     if data is None or not isinstance(data, str | Path):
         return data
     from edgecomp.frontends.data_files import open_data
-    from edgecomp.frontends.pictures import Preprocessing
 
-    preprocessing = source.preprocessing if preprocess is None else Preprocessing.parse(preprocess)
+    preprocessing = _preprocessing(source, preprocess)
     return lambda: open_data(data, source.input_specs, preprocessing=preprocessing)
+
+
+def _preprocessing(source: Source, given: str | None) -> Preprocessing | None:
+    return source.preprocessing if given is None else Preprocessing.parse(given)
 
 
 def conversion_options(recipe: Recipe, profile: TargetProfile) -> ConversionOptions:
@@ -243,6 +249,7 @@ class _Job:
         self._compress_module(bench)
         float_model = self._simplified()
         self._check_operators(float_model)
+        processing = describe_processing(self._source, float_model.graph)
         samples = evaluation or Unlabelled(calibration if calibration is not None else self._stand_ins())
         model = self._quantized(float_model, bench)
         with atomic_folder(self._output) as staging:
@@ -258,6 +265,7 @@ class _Job:
                 provenance=model.provenance,
                 notes=self._notes,
                 data=self._data,
+                processing=processing,
             )
             manifest.write(staging.path, content)
             (staging.path / "recipe.toml").write_text(self._recipe.to_toml(), encoding="utf-8")

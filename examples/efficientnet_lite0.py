@@ -47,6 +47,11 @@ def metric(outputs: torch.Tensor, labels: torch.Tensor) -> float:
     return float((outputs.argmax(dim=1) == labels).float().mean())
 
 
+def preprocessing() -> str:
+    """The centre of a picture, as the network's authors take it."""
+    return f"resize={SIZE + 32},crop={SIZE},scale=1,mean=127,std=128,interpolation=bicubic"
+
+
 @cache
 def decoded(file: Path) -> Image.Image:
     return Image.open(file).convert("RGB")

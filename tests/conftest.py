@@ -14,6 +14,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner, Result
 
+pytest_plugins = ["bundle_fixtures"]
+
 TASK = """
 import torch
 

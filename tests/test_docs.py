@@ -42,7 +42,7 @@ def test_the_measured_tables_are_there() -> None:
 
 def test_every_command_is_described() -> None:
     commands = {command.name for command in app.registered_commands}
-    assert commands <= set(re.findall(r"\| `edgecomp (\w+)", README))
+    assert commands <= set(re.findall(r"[|,] `edgecomp (\w+)", README))
 
 
 def test_every_folder_of_the_map_exists() -> None:

@@ -63,7 +63,9 @@ def test_the_wheel_holds_every_package_and_profile_and_no_test(tmp_path: Path) -
             if path.suffix in {".py", ".toml", ".typed"}:
                 installed = path.relative_to(ROOT) if top == "edgecomp" else Path("edgecomp") / path.relative_to(ROOT)
                 assert installed.as_posix() in names
-    assert not [name for name in names if "test" in name]
+    for path in (ROOT / "edgecomp" / "bundle").glob("platforms/*/templates/**/*"):
+        assert path.is_dir() or path.relative_to(ROOT).as_posix() in names
+    assert not [name for name in names if "tests/" in name or "/test_" in name]
 
 
 #: Top-level packages that each folder may import besides the standard library.

@@ -72,7 +72,9 @@ class Preprocessing:
         if shorter:
             factor = shorter / min(picture.size)
             size = tuple(max(shorter, round(side * factor)) for side in picture.size)
-            picture = picture.resize(size, Image.Resampling[self.interpolation.upper()])
+            method = Image.Resampling[self.interpolation.upper()]
+            # Which direction comes first changes roundings, and Pillow's choice depends on its release: rows are first.
+            picture = picture.resize((size[0], picture.height), method).resize(size, method)
         if self.crop:
             left, top = ((side - self.crop) // 2 for side in picture.size)
             picture = picture.crop((left, top, left + self.crop, top + self.crop))

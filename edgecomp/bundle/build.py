@@ -1,0 +1,193 @@
+"""Writes a bundle: models and labels, golden vectors, the platform's files, then `bundle.json` over all of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgecomp import manifest
+from edgecomp.bundle import contents as bundle_contents
+from edgecomp.bundle import signing
+from edgecomp.bundle.contents import FILE, GOLDEN, LABELS, SIGNATURE, Contents, choose_models, profile_of
+from edgecomp.bundle.golden import make_golden
+from edgecomp.bundle.names import parse_name
+from edgecomp.bundle.platform import load_platform
+from edgecomp.bundle.rendering import copy_shared, render
+from edgecomp.errors import InputError, SourceError
+from edgecomp.folder import atomic_folder, check_free
+from edgecomp.processing import Processing
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle that was written.
+
+    Attributes:
+        folder: Where it lies.
+        document: Its `bundle.json`.
+        models_size: Bytes of the models in it.
+        overhead: Bytes of everything else, but for copies of a model in the platform's own form.
+        signed: Whether it carries a signature.
+    """
+
+    folder: Path
+    document: dict[str, Any]
+    models_size: int
+    overhead: int
+    signed: bool
+
+
+def make_bundle(
+    folder: Path,
+    platform: str,
+    output: Path,
+    *,
+    name: str | None = None,
+    formats: Sequence[str] | None = None,
+    release: int = 1,
+    sign: Path | None = None,
+    trust: Path | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> Bundle:
+    """Packs what `compress` wrote for one platform.
+
+    Args:
+        folder: The result folder.
+        platform: A name of `available_platforms()`.
+        output: The bundle to make; it must not exist.
+        name: What it is called in code; by default what the source is called.
+        formats: Which artifacts, the preferred one first; by default all that the platform has a runtime for, in the
+            order of the target's profile.
+        release: Counts up from 1; loaders refuse one lower than they have seen.
+        sign: A private key to sign with; the code then trusts its public half.
+        trust: The public key that the code trusts, when the signature is made elsewhere.
+        progress: Called as the work goes on.
+
+    Raises:
+        InputError: The folder, the platform, the name or a key cannot be used; nothing was written.
+    """
+    check_free(output)
+    kind = load_platform(platform)
+    content = manifest.read(folder)
+    check_artifacts(folder, content)
+    if release < 1:
+        raise _bad_release(release)
+    key = trust or sign
+    contents = Contents(
+        folder=folder,
+        manifest=content,
+        name=parse_name(name or str(content["source"]), kind.keywords),
+        platform=kind,
+        models=choose_models(content, kind, None if formats is None else tuple(formats), folder),
+        processing=_processing(content, folder),
+        release=release,
+        trusted="" if key is None else signing.encoded(signing.read_public(key)),
+        profile=profile_of(content),
+    )
+    stages = (_write_assets, _write_golden, _write_code, _write_manifest)
+    with atomic_folder(output) as staging:
+        for done, stage in enumerate(stages):
+            progress("bundle", done, len(stages))
+            stage(contents, platform, staging.path)
+        if sign is not None:
+            sign_bundle(staging.path, sign)
+        progress("bundle", len(stages), len(stages))
+    return _summary(output, contents, sign is not None)
+
+
+def check_artifacts(folder: Path, content: dict[str, Any]) -> None:
+    """Makes sure that the artifacts are those that were verified.
+
+    Raises:
+        SourceError: One is missing or another.
+    """
+    for entry in content["artifacts"]:
+        path = folder / entry["file"]
+        found = manifest.sha256(path) if path.is_file() else "no such file"
+        if found != entry["sha256"]:
+            raise SourceError(
+                str(path),
+                expected=f"the artifact that was verified, SHA-256 {entry['sha256'][:12]}...",
+                actual=found if not path.is_file() else f"SHA-256 {found[:12]}...",
+                cure="run compress again",
+            )
+
+
+def sign_bundle(folder: Path, key: Path) -> None:
+    """Writes the signature of a bundle beside its `bundle.json`, in place of another.
+
+    Raises:
+        InputError: The key or the bundle cannot be used.
+    """
+    document = find_manifest(folder)
+    document.with_name(SIGNATURE).write_bytes(signing.read_private(key).sign(document.read_bytes()))
+
+
+def find_manifest(folder: Path) -> Path:
+    """The `bundle.json` of a bundle.
+
+    Raises:
+        SourceError: The folder is no bundle, or holds several.
+    """
+    found = sorted(folder.rglob(FILE)) if folder.is_dir() else []
+    if len(found) != 1:
+        raise SourceError(
+            str(folder),
+            expected=f"a bundle: a folder with one {FILE} in it",
+            actual=f"{len(found)} of them" if folder.is_dir() else "no such folder",
+            cure="give the folder that `edgecomp bundle` wrote",
+        )
+    return found[0]
+
+
+def _processing(content: dict[str, Any], folder: Path) -> Processing:
+    fields = content.get("processing")  # results of before 0.1 have none
+    return Processing() if fields is None else Processing.from_dict(fields, str(folder / manifest.FILE))
+
+
+def _write_assets(contents: Contents, platform: str, root: Path) -> None:
+    assets = root / contents.assets
+    assets.mkdir(parents=True, exist_ok=True)
+    for model in contents.models:
+        shutil.copyfile(contents.folder / model.file, assets / model.file)
+    if contents.processing.labels:
+        (assets / LABELS).write_text("".join(f"{line}\n" for line in contents.processing.labels), encoding="utf-8")
+
+
+def _write_golden(contents: Contents, platform: str, root: Path) -> None:
+    assets = root / contents.assets
+    golden = make_golden(contents, assets)
+    (assets / GOLDEN).write_text(json.dumps(golden, separators=(",", ":")) + "\n", encoding="utf-8")
+
+
+def _write_code(contents: Contents, platform: str, root: Path) -> None:
+    copy_shared(contents, root)
+    render(contents, platform, root)
+    if contents.platform.finish is not None:
+        contents.platform.finish(contents, root)
+
+
+def _write_manifest(contents: Contents, platform: str, root: Path) -> None:
+    document = bundle_contents.describe(contents, root)
+    (root / contents.assets / FILE).write_bytes(bundle_contents.to_bytes(document))
+
+
+def _summary(folder: Path, contents: Contents, signed: bool) -> Bundle:
+    document = json.loads(find_manifest(folder).read_bytes())
+    total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    models = sum(document["assets"][model.file]["size"] for model in contents.models)
+    copies = sum((folder / contents.name.in_path(path)).stat().st_size for path in contents.platform.copies)
+    return Bundle(folder, document, models, total - models - copies, signed)
+
+
+def _bad_release(release: int) -> InputError:
+    return InputError(
+        f"--release {release}",
+        expected="a whole number, 1 or more",
+        actual=str(release),
+        cure="count up from 1, by one for every bundle that you publish",
+    )

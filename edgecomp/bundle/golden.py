@@ -1,0 +1,135 @@
+"""`golden.json`: a small picture, or the inputs themselves, with what every model makes of it, for the device to prove
+that it computes the same. The picture goes through the whole path; what it becomes is held by a hash, since resizing,
+normalizing and quantizing give the same bits everywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgecomp.artifact import load, to_stored
+from edgecomp.converter import Array
+from edgecomp.errors import SourceError
+from edgecomp.golden import Golden
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+    from edgecomp.bundle.contents import Contents, Model
+    from edgecomp.frontends.pictures import Preprocessing
+
+SCHEMA = 1
+
+#: Another machine may be so many quantization steps away.
+TOLERANCE_STEPS = 8.0
+
+#: Pixels of the shorter side of the picture: enough to be recognised, small enough to be carried.
+_SIDE = 32
+
+
+def make_golden(contents: Contents, files: Path) -> dict[str, Any]:
+    """Runs every model of a bundle on one sample of its golden data.
+
+    Args:
+        contents: What the bundle is made of.
+        files: Where its models lie.
+
+    Raises:
+        SourceError: The result folder has no golden data, or its preprocessing does not fit the model.
+    """
+    golden = Golden(contents.folder)
+    steps = contents.processing.preprocessing
+    picture = None
+    sample = dict(golden.inputs)
+    if steps is not None and len(sample) == 1:
+        ((name, array),) = sample.items()
+        picture = to_picture(array, steps)
+        sample = {name: _fitting(steps.apply(picture), array, contents)}
+    models = {model.file: _run(files / model.file, model, sample, golden) for model in contents.models}
+    first = models[contents.models[0].file]["outputs"][0]
+    scores = np.frombuffer(base64.b64decode(first["values"]), "<i2") * first["scale"]
+    return {
+        "schema": SCHEMA,
+        "picture": None if picture is None else _pixels(picture),
+        "inputs": {} if picture is not None else {name: _values(array) for name, array in sample.items()},
+        "models": models,
+        "answer": [asdict(ranked) for ranked in contents.processing.answer(scores)],
+    }
+
+
+def to_picture(array: Array, steps: Preprocessing) -> Image:
+    """A picture that looks like a preprocessed one, small.
+
+    Args:
+        array: (1, C, H, W) or (1, H, W, C) float32, as `steps` gives it.
+        steps: How it was made.
+    """
+    from PIL import Image
+
+    pixels = array[0].transpose(1, 2, 0) if steps.layout == "nchw" else array[0]
+    pixels = (pixels * np.array(steps.std, np.float32) + np.array(steps.mean, np.float32)) * steps.scale
+    pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    picture = Image.fromarray(np.ascontiguousarray(pixels[:, :, ::-1] if steps.channels == "bgr" else pixels))
+    factor = min(1.0, _SIDE / min(picture.size))
+    width, height = (max(1, round(side * factor)) for side in picture.size)
+    return picture.resize((width, height), Image.Resampling.BILINEAR)
+
+
+def _fitting(sample: Array, wanted: Array, contents: Contents) -> Array:
+    if sample.shape == wanted.shape and sample.dtype == wanted.dtype:
+        return sample
+    raise SourceError(
+        f"{contents.folder}: preprocessing",
+        expected=f"steps that give the model's input: {wanted.dtype} {wanted.shape}",
+        actual=f"{sample.dtype} {sample.shape}",
+        cure="mend the task's preprocessing(), or --preprocess, and run compress again",
+    )
+
+
+def _run(path: Path, model: Model, sample: dict[str, Array], golden: Golden) -> dict[str, Any]:
+    results = load(path).predict(sample)
+    steps = golden.steps(model.file)
+    return {
+        "inputs_sha256": [
+            hashlib.sha256(to_stored(sample[spec.name], spec).tobytes()).hexdigest() for spec in model.inputs
+        ],
+        "outputs": [
+            {
+                **_rounded(results[spec.name]),
+                "tolerance": _tolerance(results[spec.name], steps[index]),
+            }
+            for index, spec in enumerate(model.outputs)
+        ],
+    }
+
+
+def _rounded(output: Array) -> dict[str, Any]:
+    """An output as int16 and the size of their steps: half the bytes, and far finer than what is tolerated."""
+    scale = float(np.abs(output).max(initial=0.0)) / 32767 or 1.0
+    return {"values": _base64(np.rint(output / scale).astype("<i2")), "scale": scale}
+
+
+def _tolerance(output: Array, step: float | None) -> float:
+    """How far another machine may be away, in the output's own unit; a tenth of a percent of its range for floats."""
+    return TOLERANCE_STEPS * step if step else max(1e-3 * float(np.ptp(output)), 1e-5)
+
+
+def _pixels(picture: Image) -> dict[str, Any]:
+    return {"width": picture.width, "height": picture.height, "rgb": _base64(np.asarray(picture))}
+
+
+def _values(array: Array) -> dict[str, Any]:
+    """Little-endian values of an input, in the source's layout."""
+    return {"dtype": array.dtype.name, "shape": list(array.shape), "data": _base64(array)}
+
+
+def _base64(array: Array) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

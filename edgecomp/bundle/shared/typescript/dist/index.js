@@ -1,0 +1,6 @@
+export * from "./bundle.js";
+export * from "./errors.js";
+export { isSignedBy, sha256, sha256Portable } from "./integrity.js";
+export * from "./processing.js";
+export { liteRt } from "./litert.js";
+export { onnxRuntime } from "./onnxruntime.js";

@@ -1,0 +1,112 @@
+"""Ed25519 (RFC 8032) over the bytes of `bundle.json`: key pairs, signatures, and nothing else.
+
+Keys are PEM files that OpenSSL reads too: `openssl pkeyutl -verify -rawin -pubin -inkey KEY.pub -in bundle.json
+-sigfile bundle.sig`. The private key stays where it was made; a bundle holds a signature, and its code the public key.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgecomp.errors import InputError, OutputError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+
+def write_keys(path: Path) -> Path:
+    """Makes a key pair: the private key at `path`, for its owner's eyes only, the public key beside it as `.pub`.
+
+    Returns:
+        The public key's file.
+
+    Raises:
+        OutputError: A file is there already, or nothing can be written.
+    """
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key, public = Ed25519PrivateKey.generate(), path.with_name(f"{path.name}.pub")
+    secret = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+    shown = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
+    try:
+        for file, content, mode in ((public, shown, 0o644), (path, secret, 0o600)):
+            # O_EXCL: a key that is overwritten is lost, and with it every app that trusts it.
+            with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+                stream.write(content)
+    except OSError as error:
+        raise OutputError(
+            str(file),
+            expected="a file that does not exist yet, in a folder that can be written to",
+            actual=error.strerror or str(error),
+            cure="choose another name; a key is never overwritten",
+        ) from None
+    return public
+
+
+def read_private(path: Path) -> Ed25519PrivateKey:
+    """Reads a private key.
+
+    Raises:
+        InputError: There is none, or it is something else.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        key = load_pem_private_key(path.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise _unusable(path, "a private key", error) from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise _unusable(path, "a private key", f"a {type(key).__name__}")
+    return key
+
+
+def read_public(path: Path) -> Ed25519PublicKey:
+    """Reads a public key, or takes the public half of a private one.
+
+    Raises:
+        InputError: There is none, or it is something else.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    try:
+        content = path.read_bytes()
+        if b"PRIVATE" in content:
+            return read_private(path).public_key()
+        key = load_pem_public_key(content)
+    except (OSError, ValueError) as error:
+        raise _unusable(path, "a public key", error) from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise _unusable(path, "a public key", f"a {type(key).__name__}")
+    return key
+
+
+def is_signed_by(key: Ed25519PublicKey, signature: bytes, content: bytes) -> bool:
+    """Whether a signature is the key's, over exactly these bytes."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, content)
+    except InvalidSignature:
+        return False
+    return True
+
+
+def encoded(key: Ed25519PublicKey) -> str:
+    """The key's 32 bytes as base64, for a constant in code."""
+    return base64.b64encode(key.public_bytes_raw()).decode()
+
+
+def _unusable(path: Path, wanted: str, problem: object) -> InputError:
+    actual = problem if isinstance(problem, str) else getattr(problem, "strerror", None) or str(problem)
+    return InputError(
+        str(path),
+        expected=f"{wanted} that `edgecomp keygen` made: Ed25519, PEM, without a password",
+        actual=actual,
+        cure="check the path, or make a pair with `edgecomp keygen KEY`",
+    )
