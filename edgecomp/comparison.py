@@ -88,7 +88,7 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         total / max(elements, 1) / unit,
         step,
         cosine=products / norm if norm else float(reference_power == candidate_power),
-        sqnr=None if integers else _decibels(reference_power, noise),
+        sqnr=None if integers else decibels(reference_power, noise),
         agreement=matches / decided if decided and (integers or not embeds) else None,
         broken=broken,
     )
@@ -99,7 +99,7 @@ def _are_unit_vectors(rows: npt.NDArray[np.float64]) -> bool:
     return bool((rows < 0).any() and np.allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-3))
 
 
-def _decibels(signal: float, noise: float) -> float:
+def decibels(signal: float, noise: float) -> float:
     """10 log10 of the ratio, within +-EQUAL so that it stays a number in JSON."""
     if noise == 0:
         return EQUAL

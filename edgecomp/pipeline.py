@@ -13,23 +13,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgecomp import golden, manifest
+from edgecomp.acceptance import check_float, check_operators, check_own_integers
 from edgecomp.converter import (
     Array,
     Conversion,
     ConversionOptions,
-    Unsupported,
     available_formats,
     load_converter,
 )
 from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
-from edgecomp.errors import InputError, UnsupportedOperatorError, VerificationError
+from edgecomp.errors import VerificationError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
 from edgecomp.frontends.constants import Constants
 from edgecomp.frontends.pictures import Preprocessing
-from edgecomp.graph.absorb import RUN_TIME_RANGES
-from edgecomp.graph.query import describe
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
 from edgecomp.precision import Precision, Support, check_support
@@ -38,7 +36,7 @@ from edgecomp.processing import describe_processing
 from edgecomp.progress import Progress, silent
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.recipe import Recipe, default_recipe
-from edgecomp.recording import Arrays, Samples, Unlabelled
+from edgecomp.recording import Arrays, Batches, Samples, Unlabelled
 from edgecomp.shapes import Shapes
 from edgecomp.size_verification import verify_sizes
 from edgecomp.target import TargetProfile, load_target
@@ -72,6 +70,29 @@ class Result:
     verification: Verification
     artifacts: Mapping[str, Path]
     source_size: int
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A model as `compress` would convert it.
+
+    Attributes:
+        source: Short name of the source.
+        model: Rounded as the recipe says.
+        unrounded: The same before that.
+        batches: What it was calibrated with, or what stands in for that.
+        metric: The task's metric.
+        samples: What artifacts would be compared on.
+        notes: What was assumed, as whole sentences.
+    """
+
+    source: str
+    model: CompressedModel
+    unrounded: CompressedModel
+    batches: Batches
+    metric: Metric | None
+    samples: Samples
+    notes: tuple[str, ...]
 
 
 def compress(
@@ -148,6 +169,29 @@ def forecast(
     profile, recipe = _plan(target, recipe)
     loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, None, preprocess, progress)
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).forecast()
+
+
+def quantize(
+    source: str | Path | torch.nn.Module | Source,
+    target: str | Path | TargetProfile,
+    *,
+    recipe: Recipe | None = None,
+    example_inputs: Any = None,
+    shapes: Shapes | None = None,
+    constants: Constants | None = None,
+    calibration: Data | None = None,
+    evaluation: Data | None = None,
+    preprocess: str | None = None,
+    progress: Progress = silent,
+) -> Quantized:
+    """Goes as far as `compress` goes before it converts; writes nothing. The arguments are the same.
+
+    Raises:
+        InputError: The source, the data or the target cannot be used.
+    """
+    profile, recipe = _plan(target, recipe)
+    loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, evaluation, preprocess, progress)
+    return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).quantized()
 
 
 def _plan(target: str | Path | TargetProfile, recipe: Recipe | None) -> tuple[TargetProfile, Recipe]:
@@ -239,6 +283,7 @@ class _Job:
         self._progress = progress
         self._data: dict[str, Any] = {}
         self._notes = list(source.notes)
+        self._unrounded: CompressedModel | None = None
 
     def run(self) -> Result:
         """All of it."""
@@ -248,7 +293,8 @@ class _Job:
         bench = self._bench(calibration, evaluation)
         self._compress_module(bench)
         float_model = self._simplified()
-        self._check_operators(float_model)
+        options = conversion_options(self._recipe, self._target)
+        check_operators(self._source.name, float_model, self._recipe.formats, options)
         processing = describe_processing(self._source, float_model.graph)
         samples = evaluation or Unlabelled(calibration if calibration is not None else self._stand_ins())
         model = self._quantized(float_model, bench)
@@ -294,6 +340,18 @@ class _Job:
             formats.append(forecast_format(name, model, options))
         self._progress("check", len(formats), len(formats))
         return Forecast(self._source.name, model.precision, tuple(formats), tuple(self._notes))
+
+    def quantized(self) -> Quantized:
+        """The model, before and after it was rounded."""
+        calibration, evaluation = self._calibration(), self._evaluation()
+        bench = self._bench(calibration, evaluation)
+        self._compress_module(bench)
+        float_model = self._simplified()
+        model = self._quantized(float_model, bench)
+        batches = calibration if calibration is not None else self._stand_ins()
+        samples = evaluation or Unlabelled(batches)
+        unrounded = self._unrounded or float_model
+        return Quantized(self._source.name, model, unrounded, batches, self._source.metric, samples, tuple(self._notes))
 
     def _compress_module(self, bench: Workbench) -> None:
         """What comes before there is a graph."""
@@ -359,58 +417,14 @@ class _Job:
 
     def _quantized(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         if model.quantization:
-            self._check_own_integers()
+            check_own_integers(self._source.name, self._recipe.precision)
             return model
         if self._recipe.graph_steps:
-            self._check_float(model)
+            check_float(self._source.name, self._recipe.precision, model)
         for step in self._recipe.graph_steps:
+            self._unrounded = model if step.stage == "precision" else self._unrounded
             model = step.apply(model, bench)
         return model
-
-    def _check_own_integers(self) -> None:
-        """A source that came with its own integers keeps them."""
-        if self._recipe.precision not in {"fp32", "int8"}:
-            raise InputError(
-                f"{self._source.name}: precision {self._recipe.precision}",
-                expected="a float model, whose weights can be rounded in another way",
-                actual="a model that is quantized to int8 itself, and keeps its integers",
-                cure="give the float model that it was made from, or leave out --precision",
-            )
-
-    def _check_float(self, model: CompressedModel) -> None:
-        """Integers with ranges of each input's own are not rounded again."""
-        node = next((each for each in model.graph.graph.all_nodes() if each.op_type in RUN_TIME_RANGES), None)
-        if node is not None:
-            raise InputError(
-                f"{self._source.name}: precision {self._recipe.precision}",
-                expected="a float model, whose numbers can be rounded in another way",
-                actual=f"a model that quantizes itself at run time: {describe(node)}",
-                cure="give the float model that it was made from, or leave out --precision",
-            )
-
-    def _check_operators(self, model: CompressedModel) -> None:
-        """Finds out before the long work what any of the formats cannot express, all of it at once.
-
-        Raises:
-            UnsupportedOperatorError: There is something.
-        """
-        options = conversion_options(self._recipe, self._target)
-        problems = {name: load_converter(name).check(model, options) for name in self._recipe.formats}
-        if not any(problems.values()):
-            return
-        able = [name for name in self._recipe.formats if not problems[name]]
-        others = set(available_formats()) - set(problems)
-        able = able or sorted(name for name in others if not load_converter(name).check(model, options))
-        cures = list(dict.fromkeys(problem.cure for found in problems.values() for problem in found))
-        if able:
-            left_out = f"write only what can take the model: --formats {','.join(able)}"
-            cures = [left_out, *(cure for cure in cures if "--formats" not in cure)]
-        raise UnsupportedOperatorError(
-            self._source.name,
-            expected=f"operators that {', '.join(self._recipe.formats)} can all express",
-            actual="; ".join(f"{name}: {_listing(found, model)}" for name, found in problems.items() if found),
-            cure="; or ".join(cures),
-        )
 
     def _convert(self, model: CompressedModel, folder: Path) -> dict[str, Conversion]:
         options = conversion_options(self._recipe, self._target)
@@ -478,11 +492,3 @@ def output_steps(model: CompressedModel) -> dict[str, float]:
 
 def _is_constant(array: Array) -> bool:
     return array.dtype.kind == "f" and array.size > 1 and bool((array == array.flat[0]).all())
-
-
-def _listing(problems: Sequence[Unsupported], model: CompressedModel, limit: int = 5) -> str:
-    """Operators that a format cannot express, with their nodes and modules, and why."""
-    nodes = {node.name: describe(node) for node in model.graph.graph}
-    texts = [f"{nodes.get(p.node, f'{p.op_type} {p.node!r}')}: {p.reason}" for p in problems]
-    more = [f"and {len(texts) - limit} more"] if len(texts) > limit else []
-    return ", ".join(texts[:limit] + more)

@@ -71,7 +71,7 @@ def run(
     from edgecomp.verification import Tolerance
 
     given = None if recipe is None else load_recipe(recipe)
-    profile = load_target(target or (given.target if given is not None else _no_target()))
+    profile = load_target(target or (given.target if given is not None else no_target()))
     plan = changed(
         given or default_recipe(profile),
         target=profile.name,
@@ -167,7 +167,8 @@ def _some(names: list[str], limit: int = 3) -> str:
     return ", ".join(names[:limit]) + more
 
 
-def _no_target() -> str:
+def no_target() -> str:
+    """Refuses to go on without a target."""
     from edgecomp.target import list_targets
 
     raise InputError(

@@ -9,7 +9,7 @@ from edgecomp.drawing.picture import picture
 from edgecomp.errors import OutputError
 from edgecomp.inspection import Inspection
 
-__all__ = ["SUFFIXES", "check_target", "draw"]
+__all__ = ["SUFFIXES", "check_target", "draw", "write"]
 
 SUFFIXES = (".svg", ".html")
 
@@ -41,7 +41,15 @@ def draw(inspection: Inspection, title: str, target: Path) -> None:
         OutputError: The suffix is another, or the file cannot be written.
     """
     check_target(target)
-    content = picture(inspection, title) if target.suffix == ".svg" else page(inspection, title)
+    write(target, picture(inspection, title) if target.suffix == ".svg" else page(inspection, title))
+
+
+def write(target: Path, content: str) -> None:
+    """Writes a drawing's text.
+
+    Raises:
+        OutputError: The file cannot be written.
+    """
     try:
         target.write_text(content, encoding="utf-8")
     except OSError as error:

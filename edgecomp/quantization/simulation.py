@@ -32,21 +32,26 @@ class Simulation:
     def __init__(self, model: CompressedModel, *, threads: int = 0) -> None:
         graph = with_stored_weights(model) if model.weights_only else to_qdq(model)
         _dequantize_constants(graph.graph)
-        options = onnxruntime.SessionOptions()
-        # Convolutions may take a faster layout, but no integer kernel may take the place of what the graph says.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-        # Without VNNI, x86 kernels of ConvInteger and MatMulInteger add pairs of products in saturating 16-bit.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        content = ir.to_proto(graph).SerializeToString()
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(graph, threads)
         self._names = [value.name for value in self._session.get_inputs()]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs on arrays as the source model takes them; gives one array per output."""
         results: list[Array] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
         return results
+
+
+def open_session(graph: ir.Model, threads: int) -> Any:
+    """An ONNX Runtime session that computes what a graph says: QuantizeLinear and DequantizeLinear stay as they are."""
+    options = onnxruntime.SessionOptions()
+    # Convolutions may take a faster layout, but no integer kernel may take the place of what the graph says.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    # Without VNNI, x86 kernels of ConvInteger and MatMulInteger add pairs of products in saturating 16-bit.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    content = ir.to_proto(graph).SerializeToString()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _dequantize_constants(graph: ir.Graph) -> None:

@@ -1,0 +1,75 @@
+"""What `compress` refuses before the long work begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgecomp.converter import ConversionOptions, Unsupported, available_formats, load_converter
+from edgecomp.errors import InputError, UnsupportedOperatorError
+from edgecomp.graph.absorb import RUN_TIME_RANGES
+from edgecomp.graph.query import describe
+from edgecomp.model import CompressedModel
+from edgecomp.precision import Precision
+
+
+def check_own_integers(source: str, precision: Precision) -> None:
+    """A source that came with its own integers keeps them.
+
+    Raises:
+        InputError: Another precision was asked for.
+    """
+    if precision not in {"fp32", "int8"}:
+        raise InputError(
+            f"{source}: precision {precision}",
+            expected="a float model, whose weights can be rounded in another way",
+            actual="a model that is quantized to int8 itself, and keeps its integers",
+            cure="give the float model that it was made from, or leave out --precision",
+        )
+
+
+def check_float(source: str, precision: Precision, model: CompressedModel) -> None:
+    """Integers with ranges of each input's own are not rounded again.
+
+    Raises:
+        InputError: The model has such.
+    """
+    node = next((each for each in model.graph.graph.all_nodes() if each.op_type in RUN_TIME_RANGES), None)
+    if node is not None:
+        raise InputError(
+            f"{source}: precision {precision}",
+            expected="a float model, whose numbers can be rounded in another way",
+            actual=f"a model that quantizes itself at run time: {describe(node)}",
+            cure="give the float model that it was made from, or leave out --precision",
+        )
+
+
+def check_operators(source: str, model: CompressedModel, formats: Sequence[str], options: ConversionOptions) -> None:
+    """Finds out what any of the formats cannot express, all of it at once.
+
+    Raises:
+        UnsupportedOperatorError: There is something.
+    """
+    problems = {name: load_converter(name).check(model, options) for name in formats}
+    if not any(problems.values()):
+        return
+    able = [name for name in formats if not problems[name]]
+    others = set(available_formats()) - set(problems)
+    able = able or sorted(name for name in others if not load_converter(name).check(model, options))
+    cures = list(dict.fromkeys(problem.cure for found in problems.values() for problem in found))
+    if able:
+        left_out = f"write only what can take the model: --formats {','.join(able)}"
+        cures = [left_out, *(cure for cure in cures if "--formats" not in cure)]
+    raise UnsupportedOperatorError(
+        source,
+        expected=f"operators that {', '.join(formats)} can all express",
+        actual="; ".join(f"{name}: {_listing(found, model)}" for name, found in problems.items() if found),
+        cure="; or ".join(cures),
+    )
+
+
+def _listing(problems: Sequence[Unsupported], model: CompressedModel, limit: int = 5) -> str:
+    """Operators that a format cannot express, with their nodes and modules, and why."""
+    nodes = {node.name: describe(node) for node in model.graph.graph}
+    texts = [f"{nodes.get(p.node, f'{p.op_type} {p.node!r}')}: {p.reason}" for p in problems]
+    more = [f"and {len(texts) - limit} more"] if len(texts) > limit else []
+    return ", ".join(texts[:limit] + more)

@@ -1,0 +1,104 @@
+"""`edgecomp diagnose`: which layers lose what the model knew, and why."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, table
+from edgecomp.cli.compress import Calibration, Constants, Precision, Preprocess, Shapes, changed, no_target
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from edgecomp.diagnosis.report import Diagnosis
+
+#: What the headings mean.
+LEGEND = (
+    "share: of the error of the outputs, by rounding each layer alone; outputs: their SQNR then\n"
+    "own: SQNR of the layer's values when it alone is rounded; all: when everything is\n"
+    "used: share of the range that 99.9 % of the values use"
+)
+
+
+@command
+def run(
+    source: Annotated[str, typer.Argument(help="task.py, module:function, model.onnx or program.pt2.")],
+    target: Annotated[str | None, typer.Option(help="A device; `edgecomp targets` lists them.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")] = None,
+    calibration: Calibration = None,
+    preprocess: Preprocess = None,
+    precision: Precision = None,
+    estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="How many calibration batches layers are measured on.")] = 16,
+    draw: Annotated[
+        Path | None, typer.Option(metavar="PAGE.html", help="Draw it too: the layers as .svg, or all as .html.")
+    ] = None,
+    shape: Shapes = None,
+    constant: Constants = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> Answer:
+    """Tell which layers cause the error of a quantized model, why, and what mends it."""
+    from edgecomp.diagnosis.picture import page, picture
+    from edgecomp.diagnosis.run import diagnose
+    from edgecomp.drawing import check_target, write
+    from edgecomp.frontends.constants import parse_constants
+    from edgecomp.recipe import default_recipe, load_recipe
+    from edgecomp.shapes import parse_shapes
+    from edgecomp.target import load_target
+
+    if draw is not None:
+        check_target(draw)
+    given = None if recipe is None else load_recipe(recipe)
+    profile = load_target(target or (given.target if given is not None else no_target()))
+    plan = changed(given or default_recipe(profile), target=profile.name, precision=precision, estimator=estimator)
+    with progress_bar() as progress:
+        diagnosis = diagnose(
+            source,
+            profile,
+            recipe=plan,
+            shapes=parse_shapes(shape or ()),
+            constants=parse_constants(constant or ()),
+            calibration=calibration,
+            preprocess=preprocess,
+            samples=samples,
+            progress=progress,
+        )
+
+    if draw is not None:
+        write(draw, picture(diagnosis) if draw.suffix == ".svg" else page(diagnosis))
+
+    def show(console: Console) -> None:
+        console.print(f"{diagnosis.source} for {diagnosis.target}: {diagnosis.verdict}", markup=False, soft_wrap=True)
+        console.print(_layers(diagnosis))
+        console.print(LEGEND, markup=False)
+        for line in (*_words(diagnosis, console.width), *([] if draw is None else [f"drawn: {draw}"])):
+            console.print(line, markup=False, soft_wrap=True)
+
+    return Answer(diagnosis.as_dict(), show)
+
+
+def _layers(diagnosis: Diagnosis, limit: int = 10) -> Table:
+    """The worst layers, a line for each."""
+    made = table("layer", "operator", ">share", ">outputs", ">own", ">all", ">used")
+    for layer in diagnosis.layers[:limit]:
+        numbers = (f"{number:.1f} dB" for number in (layer.output_sqnr, layer.own_sqnr, layer.sqnr))
+        made.add_row(layer.name, layer.op_type, f"{layer.share:.1%}", *numbers, f"{layer.used:.0%}")
+    return made
+
+
+def _words(diagnosis: Diagnosis, width: int) -> Iterator[str]:
+    """Why the layers hurt that do, and what mends them."""
+    for layer in diagnosis.harmful:
+        yield f"\n{layer.name} ({layer.op_type}, {layer.share:.0%} of the error)"
+        for finding in layer.findings:
+            for text, first in ((finding.words, "  - "), (f"cure: {finding.cure}", "    ")):
+                yield from textwrap.wrap(text, width, initial_indent=first, subsequent_indent="    ")
+    for note in diagnosis.notes:
+        yield f"note: {note}"

@@ -1,0 +1,1 @@
+"""Which layers of a quantized model cause the error of its outputs, why, and what mends it."""

@@ -1,0 +1,166 @@
+"""Measures what each layer of a quantized model does to its own tensor and to the model's outputs.
+
+With L layers this takes L + 4 passes over the samples: the float model, the simulation, every layer beside the float
+model, the histograms, and one for each layer rounded alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecomp.diagnosis.errors import Array, Error, OutputError
+from edgecomp.diagnosis.layers import Layer
+from edgecomp.diagnosis.probe import Arrays, Probe
+from edgecomp.model import CompressedModel
+from edgecomp.progress import Progress, silent
+from edgecomp.quantization.calibration import Statistics, collect
+from edgecomp.quantization.parameters import QuantizationParameters
+
+FloatArray = npt.NDArray[np.float32]
+
+
+#: Operators whose channels come second whatever the rank.
+_CHANNELS_FIRST = frozenset({"Input", "Conv", "ConvTranspose", "GlobalAveragePool", "AveragePool", "MaxPool"})
+
+
+@dataclass
+class Measured:
+    """What was measured of one layer.
+
+    Attributes:
+        layer: Which.
+        own: The error of its tensor when it alone is rounded.
+        all: The same when all layers are.
+        alone: The error of the model's outputs when it alone is rounded.
+        share: `alone` in relation to the sum over all layers.
+        statistics: Of its tensor in the float model; None for weights alone.
+        clipped: The share of its own error that comes from values beyond the range.
+        rounding: The share that rounding to steps of this size makes on average, one twelfth of a step's square.
+        means: The mean absolute value of each channel, summed over the batches; shaped like `peaks`.
+        peaks: The largest absolute value of each channel, shape (channels,); empty for a tensor without channels.
+    """
+
+    layer: Layer
+    own: Error = field(default_factory=Error)
+    all: Error = field(default_factory=Error)
+    alone: OutputError = field(default_factory=OutputError)
+    share: float = 0.0
+    statistics: Statistics | None = None
+    clipped: float = 0.0
+    rounding: float = 0.0
+    means: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+    peaks: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of a model.
+
+    Attributes:
+        outputs: The error of its outputs when all layers are rounded.
+        layers: In topological order.
+        batches: How many batches of samples it rests on.
+    """
+
+    outputs: OutputError
+    layers: tuple[Measured, ...]
+    batches: int
+
+
+def measure(
+    model: CompressedModel,
+    prepared: CompressedModel,
+    batches: Sequence[Arrays],
+    *,
+    threads: int = 0,
+    progress: Progress = silent,
+) -> Measurement:
+    """Measures every layer.
+
+    Args:
+        model: Quantized.
+        prepared: The same before it was rounded.
+        batches: Typical inputs.
+        threads: ONNX Runtime's threads; 0 for one a core.
+        progress: Called as the work goes on.
+    """
+    probe = Probe(model, prepared, threads=threads)
+    measured = [Measured(layer) for layer in probe.layers]
+    originals, outputs = _compare_tensors(probe, model, measured, batches, progress)
+    for done, each in enumerate(measured):
+        progress("layers", done, len(measured))
+        experiment = probe.rounded([each.layer])
+        for batch, original in zip(batches, originals, strict=True):
+            each.alone.add(original, experiment.run(batch)[0])
+    progress("layers", len(measured), len(measured))
+    total = sum(each.alone.ratio for each in measured)
+    for each in measured:
+        each.share = each.alone.ratio / total if total else 0.0
+    names = list(dict.fromkeys(each.layer.tensor for each in measured))
+    if names and not model.weights_only:
+        statistics = collect(probe.float_graph, names, batches, threads=threads).statistics
+        for each in measured:
+            each.statistics = statistics[each.layer.tensor]
+    return Measurement(outputs, tuple(measured), len(batches))
+
+
+def _compare_tensors(
+    probe: Probe,
+    model: CompressedModel,
+    measured: Sequence[Measured],
+    batches: Sequence[Arrays],
+    progress: Progress,
+) -> tuple[list[list[Array]], OutputError]:
+    """Fills in `own`, `all`, `clipped` and `peaks`; gives the original outputs of each batch, and their error."""
+    original = probe.rounded([], watch=probe.layers)
+    simulation, beside = probe.rounded(probe.layers, watch=probe.layers), probe.beside()
+    originals, outputs = [], OutputError()
+    expected = [np.zeros(2) for _ in measured]
+    for done, batch in enumerate(batches):
+        progress("tensors", done, len(batches))
+        right, tensors = original.run(batch)
+        found, rounded = simulation.run(batch)
+        outputs.add(right, found)
+        originals.append(right)
+        alone = beside.run(batch)[1]
+        for index, (each, x, y, z) in enumerate(zip(measured, tensors, rounded, alone, strict=True)):
+            each.all.add(x, y)
+            each.own.add(x, z)
+            parameters = model.quantization.get(each.layer.tensor)
+            if parameters is not None and not model.weights_only:
+                expected[index] += _expected_noise(x, parameters)
+            _add_channels(each, x)
+    progress("tensors", len(batches), len(batches))
+    for each, noises in zip(measured, expected, strict=True):
+        shares = noises / max(each.own.noise, 1e-30)
+        each.clipped, each.rounding = (float(share) for share in np.minimum(shares, 1.0))
+    return originals, outputs
+
+
+def _expected_noise(x: Array, parameters: QuantizationParameters) -> tuple[float, float]:
+    """The squares of what lies beyond the range, and of what rounding between its ends does on average."""
+    low, high = parameters.range
+    excess = np.maximum(x - high, 0) + np.minimum(x - low, 0)
+    # Zero and the ends of the range are exact; what is far smaller than a step becomes zero.
+    inside = x[(x > low) & (x < high) & (x != 0)]
+    step = float(parameters.scale)
+    small = np.abs(inside) < step / 2
+    rounding = float(np.count_nonzero(~small)) * step**2 / 12 + float(np.square(inside[small]).sum())
+    return float(np.vdot(excess, excess)), rounding
+
+
+def _add_channels(each: Measured, x: Array) -> None:
+    """Adds a batch to what is known of a tensor's channels."""
+    if x.ndim < 2 or x.dtype.kind != "f":
+        return
+    axis = 1 if x.ndim > 3 or each.layer.op_type in _CHANNELS_FIRST else x.ndim - 1
+    others = tuple(dimension for dimension in range(x.ndim) if dimension != axis)
+    size = np.abs(x)
+    peaks, means = size.max(axis=others), size.mean(axis=others)
+    first = each.peaks.shape != peaks.shape
+    each.peaks = peaks if first else np.maximum(each.peaks, peaks)
+    each.means = means if first else each.means + means

@@ -1,0 +1,175 @@
+"""Puts measurements and findings together into what `edgecomp diagnose` tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgecomp.diagnosis.evidence import Evidence
+from edgecomp.diagnosis.findings import Finding, explain
+from edgecomp.diagnosis.measure import Measurement, measure
+from edgecomp.diagnosis.probe import Arrays
+from edgecomp.model import CompressedModel
+from edgecomp.precision import Precision
+from edgecomp.progress import Progress, silent
+
+#: Rounded alone, a layer that hurts brings the outputs below this many dB: it makes 0.1 % of their power noise.
+HARMFUL = 30.0
+#: A layer hurts too when its own tensor is noise like this, and it causes a share of the error worth speaking of.
+DAMAGED, NOTABLE = 15.0, 0.01
+#: Outputs at least this exact are fine whatever is in between.
+FINE = 35.0
+
+
+@dataclass(frozen=True)
+class LayerDiagnosis:
+    """What is known of one layer, and why it hurts if it does.
+
+    Attributes:
+        name: Of the node, or of the tensor that enters the integers.
+        op_type: Of the node; "Input" for a graph input.
+        module: The torch module that it came from, "" when unknown.
+        tensor: The name of its tensor.
+        position: Its place from the input to the output.
+        sqnr: Of its tensor with all layers rounded, against float, in dB.
+        cosine: Likewise.
+        own_sqnr: With this layer alone rounded.
+        own_cosine: Likewise.
+        output_sqnr: Of the model's outputs with this layer alone rounded.
+        share: Of the error of the model's outputs that it causes; all layers' add up to 1.
+        range: What its integers can hold; None for weights alone.
+        used: The share of that range that 99.9 % of its values use.
+        clipped: The share of its own error that comes from values beyond the range.
+        channel_spread: The largest channel's peak over the median channel's.
+        findings: What is wrong; empty for a layer that does no harm.
+    """
+
+    name: str
+    op_type: str
+    module: str
+    tensor: str
+    position: int
+    sqnr: float
+    cosine: float
+    own_sqnr: float
+    own_cosine: float
+    output_sqnr: float
+    share: float
+    range: tuple[float, float] | None
+    used: float
+    clipped: float
+    channel_spread: float
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a quantized model.
+
+    Attributes:
+        source: Short name of the source.
+        target: The target's name.
+        precision: The model's.
+        batches: How many batches of samples it was measured on.
+        output_sqnr: Of the outputs with everything rounded, in dB; the mean of the noise of several.
+        layers: The worst first.
+        notes: What the reader should know, as whole sentences.
+    """
+
+    source: str
+    target: str
+    precision: Precision
+    batches: int
+    output_sqnr: float
+    layers: tuple[LayerDiagnosis, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def harmful(self) -> tuple[LayerDiagnosis, ...]:
+        """The layers that something is wrong with."""
+        return tuple(layer for layer in self.layers if layer.findings)
+
+    @property
+    def verdict(self) -> str:
+        """All of it in one line."""
+        whole = f"{self.precision} keeps the outputs to {self.output_sqnr:.1f} dB"
+        if not self.harmful:
+            return f"nothing is wrong: {whole}, and no layer hurts"
+        share = sum(layer.share for layer in self.harmful)
+        count = (
+            f"{len(self.harmful)} of {len(self.layers)} layers cause" if len(self.harmful) > 1 else "one layer causes"
+        )
+        return f"{whole}; {count} {share:.0%} of the error"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self) | {"verdict": self.verdict}
+
+
+def diagnose_model(
+    model: CompressedModel,
+    prepared: CompressedModel,
+    batches: Sequence[Arrays],
+    *,
+    source: str,
+    target: str,
+    threads: int = 0,
+    notes: Sequence[str] = (),
+    progress: Progress = silent,
+) -> Diagnosis:
+    """Measures a quantized model and explains what hurts it.
+
+    Args:
+        model: Quantized.
+        prepared: The same before it was rounded.
+        batches: Typical inputs.
+        source: For the report.
+        target: For the report.
+        threads: ONNX Runtime's threads; 0 for one a core.
+        notes: For the report.
+        progress: Called as the work goes on.
+    """
+    measurement = measure(model, prepared, batches, threads=threads, progress=progress)
+    layers = sorted(_layers(measurement, model, prepared), key=lambda layer: -layer.share)
+    return Diagnosis(
+        source, target, model.precision, len(batches), measurement.outputs.sqnr, tuple(layers), tuple(notes)
+    )
+
+
+def _layers(measurement: Measurement, model: CompressedModel, prepared: CompressedModel) -> Iterator[LayerDiagnosis]:
+    values = {value.name: value for value in model.graph.graph.inputs}
+    values |= {value.name: value for node in model.graph.graph for value in node.outputs}
+    nodes = {node.name: node for node in model.graph.graph}
+    for position, each in enumerate(measurement.layers):
+        layer = each.layer
+        node = nodes[layer.nodes[0]] if layer.nodes else values[layer.tensor].producer()
+        evidence = Evidence(each, model, node, values[layer.tensor])
+        parameters = evidence.parameters
+        yield LayerDiagnosis(
+            layer.name,
+            layer.op_type,
+            layer.module,
+            layer.tensor,
+            position,
+            each.all.sqnr,
+            each.all.cosine,
+            each.own.sqnr,
+            each.own.cosine,
+            each.alone.sqnr,
+            each.share,
+            None if parameters is None else parameters.range,
+            evidence.used,
+            each.clipped,
+            evidence.channel_spread,
+            explain(evidence) if _hurts(evidence, measurement) else (),
+        )
+
+
+def _hurts(evidence: Evidence, measurement: Measurement) -> bool:
+    measured = evidence.measured
+    if evidence.given_out and measured.own.sqnr < DAMAGED:
+        return True  # however little it is beside the other parts of the output
+    if measurement.outputs.sqnr >= FINE:
+        return False
+    return measured.share >= NOTABLE and (measured.alone.sqnr < HARMFUL or measured.own.sqnr < DAMAGED)

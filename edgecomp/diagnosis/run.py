@@ -1,0 +1,66 @@
+"""`diagnose`: from a source to a diagnosis."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgecomp.diagnosis.layers import layers_of
+from edgecomp.diagnosis.report import Diagnosis, diagnose_model
+from edgecomp.errors import InputError
+from edgecomp.pipeline import quantize
+from edgecomp.precision import NAMES
+from edgecomp.progress import Progress, silent
+from edgecomp.recipe import Recipe
+from edgecomp.target import TargetProfile, load_target
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgecomp.frontends import Source
+
+#: Precisions in which no layer can be told from another.
+_UNROUNDED = frozenset({"fp32", "fp16"})
+
+
+def diagnose(
+    source: str | Path | torch.nn.Module | Source,
+    target: str | Path | TargetProfile,
+    *,
+    recipe: Recipe | None = None,
+    samples: int = 16,
+    progress: Progress = silent,
+    **options: Any,
+) -> Diagnosis:
+    """Tells which layers of what `compress` would make cause the error of its outputs, and why; writes nothing.
+
+    Args:
+        source: As `compress` takes it.
+        target: As `compress` takes it.
+        recipe: As `compress` takes it.
+        samples: How many batches of the calibration data the layers are measured on.
+        progress: Called as the work goes on.
+        **options: The other arguments of `compress` about the source and its data.
+
+    Raises:
+        InputError: The source, the data or the target cannot be used, or the recipe's precision rounds nothing.
+    """
+    profile = target if isinstance(target, TargetProfile) else load_target(target)
+    made = quantize(source, profile, recipe=recipe, progress=progress, **options)
+    if not layers_of(made.model):
+        raise InputError(
+            f"{made.source}: precision {made.model.precision}",
+            expected=f"a precision that rounds layers: {', '.join(name for name in NAMES if name not in _UNROUNDED)}",
+            actual="no layer in integers",
+            cure="leave out --precision, or give --precision int8",
+        )
+    return diagnose_model(
+        made.model,
+        made.unrounded,
+        tuple(islice(made.batches, samples)),
+        source=made.source,
+        target=profile.name,
+        notes=made.notes,
+        progress=progress,
+    )

@@ -1,0 +1,38 @@
+"""Each net that is broken on purpose: the layer is named, and the reason is the right one."""
+
+import pytest
+from broken import BROKEN, HEALTHY, Broken, drawn
+
+from edgecomp.diagnosis.findings import CAUSES
+from edgecomp.diagnosis.report import Diagnosis, diagnose_model
+from edgecomp.quantization.static import quantize_static
+
+
+def diagnosed(broken: Broken) -> Diagnosis:
+    model = broken.make()
+    quantized = quantize_static(model, broken.calibration(), broken.settings, threads=1)
+    batches = (broken.batches or broken.calibration)()
+    return diagnose_model(quantized, model, batches[:6], source="net", target="none", threads=1)
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_the_broken_layer_is_named_with_the_right_reason(name: str) -> None:
+    broken = BROKEN[name]
+    worst = next(layer for layer in diagnosed(broken).harmful if broken.layer in layer.name)
+    (finding,) = [each for each in worst.findings if each.cause == broken.cause]
+    assert broken.says in finding.words
+    assert finding.cure
+
+
+def test_every_cause_has_a_net_that_is_broken_in_that_way() -> None:
+    assert {broken.cause for broken in BROKEN.values()} == {cause.name for cause in CAUSES}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_wrong_with_a_healthy_net(name: str) -> None:
+    model = HEALTHY[name]()
+    quantized = quantize_static(model, drawn(), threads=1)
+    diagnosis = diagnose_model(quantized, model, drawn()[:6], source="net", target="none", threads=1)
+    assert not diagnosis.harmful
+    assert diagnosis.verdict.startswith("nothing is wrong")
+    assert sum(layer.share for layer in diagnosis.layers) == pytest.approx(1)
