@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from edgecomp.compression.settings import check_share
-from edgecomp.step import Changed, Stage
+from edgecomp.step import Changed, Stage, check_setting
 
 if TYPE_CHECKING:
     import torch
@@ -46,8 +45,8 @@ class ChannelPruning:
     batches: int = 16
 
     def __post_init__(self) -> None:
-        check_share(self.kind, "keep", self.keep, f"the share of the {self.of} that is left")
-        check_share(self.kind, "most", self.most, "the largest share of a layer that may go")
+        check_setting(0 < self.keep < 1, self, "keep", f"the share of the {self.of} that is left, in (0, 1)")
+        check_setting(0 < self.most < 1, self, "most", "the largest share of a layer that may go, in (0, 1)")
 
     def apply(self, module: torch.nn.Module, bench: Workbench) -> Changed:
         """Removes channels."""

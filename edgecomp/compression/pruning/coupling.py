@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from edgecomp.compression.pruning.rules import rule_of
 from edgecomp.compression.pruning.scope import Product, Scope, Split
 from edgecomp.compression.pruning.trace import Call, Trace
 from edgecomp.compression.pruning.units import FIXED, Labels, Units, UnitTable
+from edgecomp.compression.training.masks import weight_of
 
 #: Which units are removed, by unit.
 Removed = npt.NDArray[np.bool_]
@@ -85,7 +87,7 @@ class Coupling:
     trace: Trace
     shapes: tuple[tuple[Labels, ...], ...]
 
-    @property
+    @cached_property
     def units(self) -> int:
         """How many units there are: `Removed` is as long."""
         return 1 + max((int(units.max(initial=0)) for labels in self.labels.values() for units in labels), default=0)
@@ -112,18 +114,20 @@ def couple(
     stored = stored_tensors(module)
     scope = Scope(UnitTable(), carrier)
     for path, tensor in stored.items():
-        labels = scope.table.fresh(tensor.shape)
-        scope[tensor] = labels
-        for axis, units in enumerate(labels):
+        scope[tensor] = scope.table.fresh(tensor.shape)
+        for axis, units in enumerate(scope[tensor]):
             reason = pinned(Member(path, axis))
             if reason is not None:
                 scope.table.fix(units, reason)
+    masks = {path: weight for path in stored if (weight := weight_of(path)) is not None}
+    for path, weight in masks.items():
+        scope[stored[path]] = scope[stored[weight]]
     shapes = [_apply(call, scope) for call in trace.calls]
     for tensor in trace.outputs:
         scope.fix(tensor, "an output of the model")
     used = {id(tensor) for call in trace.calls for tensor in _touched(call)}
-    for tensor in stored.values():
-        if id(tensor) not in used:
+    for path, tensor in stored.items():
+        if id(tensor) not in used and path not in masks:
             scope.fix(tensor, "it takes no part in forward")
     return _resolved(stored, scope, trace, shapes)
 
@@ -162,7 +166,10 @@ def _resolved(
     fixed = {
         path: reasons[int(units[0][0])]
         for path, units in raw.items()
-        if len(units) > 1 and len(units[0]) > 1 and (labels[path][0] == FIXED).all()
+        if isinstance(stored[path], torch.nn.Parameter)
+        and len(units) > 1
+        and len(units[0]) > 1
+        and (labels[path][0] == FIXED).all()
     }
     return Coupling(
         stored,

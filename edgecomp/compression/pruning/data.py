@@ -12,14 +12,17 @@ from edgecomp.compression.pruning.channels import CriterionName
 from edgecomp.compression.pruning.coupling import Coupling
 from edgecomp.compression.pruning.criteria import CRITERIA
 from edgecomp.compression.pruning.evidence import Batch, Evidence
+from edgecomp.compression.training.objective import task_loss
 from edgecomp.errors import DataError
-from edgecomp.frontends.source import Arrays
 from edgecomp.workbench import Workbench
+
+#: Samples in a batch whose gradient is looked at.
+_BATCH = 64
 
 
 def example_inputs(bench: Workbench) -> tuple[torch.Tensor, ...]:
     """One example of everything that the module takes."""
-    return _tensors(bench.source.inputs)
+    return tuple(torch.from_numpy(np.array(array)) for array in bench.source.inputs)
 
 
 def evidence_of(
@@ -37,27 +40,23 @@ def evidence_of(
     Raises:
         DataError: The criterion needs data that the task does not have.
     """
-    name = bench.source.name
-    if CRITERIA[criterion].need == "training data" and (bench.source.train_data is None or bench.source.loss is None):
+    if CRITERIA[criterion].need == "training data" and bench.source.train_data is None:
         raise DataError(
-            f"{name}: the criterion {criterion}",
-            expected="training data and a loss, to see what channels do to the loss",
-            actual=f"no {'train_data()' if bench.source.train_data is None else 'loss(outputs, labels)'} in the task",
-            cure="add it, or use a criterion that looks at weights only: "
-            + ", ".join(key for key, each in CRITERIA.items() if not each.need),
+            f"{bench.source.name}: the criterion {criterion}",
+            expected="training data, to see what channels do to the loss",
+            actual="none: the source has no train_data()",
+            cure="add train_data() to the task, or use a criterion that looks at weights only: "
+            + ", ".join(name for name, each in CRITERIA.items() if not each.need),
         )
 
     def labelled() -> Iterator[Batch]:
-        assert bench.source.train_data is not None, "it is there, see above"
-        for done, (inputs, labels) in enumerate(islice(bench.source.train_data(), batches)):
+        for done, batch in enumerate(islice(bench.training.in_order(_BATCH), batches)):
             bench.progress(f"judge by {criterion}", done, batches)
-            yield _tensors(inputs), torch.as_tensor(np.asarray(labels))
+            yield batch
+        bench.progress(f"judge by {criterion}", batches, batches)
 
     def samples() -> Iterator[tuple[torch.Tensor, ...]]:
-        return map(_tensors, islice(bench.calibration_batches(f"judge by {criterion}"), batches))
+        for arrays in islice(bench.calibration_batches(f"judge by {criterion}"), batches):
+            yield tuple(torch.from_numpy(np.array(array)) for array in arrays)
 
-    return Evidence(module, coupling, labelled, bench.source.loss, samples, bench.seed)
-
-
-def _tensors(arrays: Arrays) -> tuple[torch.Tensor, ...]:
-    return tuple(torch.from_numpy(np.array(array)) for array in arrays)
+    return Evidence(module, coupling, labelled, task_loss(bench.source), samples, bench.seed)

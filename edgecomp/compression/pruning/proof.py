@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 
 import torch
 
@@ -146,10 +147,9 @@ def first_mismatch(coupling: Coupling, trace: Trace, removed: Removed) -> Call |
     calls = [
         (call, shapes) for call, shapes in zip(coupling.trace.calls, coupling.shapes, strict=True) if not call.is_copy
     ]
-    for index, (call, shapes) in enumerate(calls):
-        if index >= len(trace.shaping):
+    for (call, shapes), other in zip_longest(calls, trace.shaping[: len(calls)]):
+        if other is None:
             return call
-        other = trace.shaping[index]
         expected = [tuple(kept(units, removed) for units in labels) for labels in shapes]
         if other.name != call.name or [tuple(tensor.shape) for tensor in other.outputs] != expected:
             return call

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import torch
 
 from edgecomp.compression.pruning import costs, selection
+from edgecomp.compression.pruning.attention import separate_attention
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.pruning.coupling import Coupling, Member, Removed
 from edgecomp.compression.pruning.criteria import judge
@@ -37,6 +38,7 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
     """
     subject = f"{bench.source.name}: the step {settings.kind}"
     bench.progress("find channels", 0, 1)
+    separate_attention(module)
     coupling = prunable(module, example_inputs(bench), protection(module, settings.protected, subject), subject)
     bench.progress("find channels", 1, 1)
     scores = judge(evidence_of(module, coupling, bench, settings.criterion, settings.batches), settings.criterion)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgecomp.frontends import structure
 from edgecomp.frontends.torch_module import preserving
+from edgecomp.threads import one_torch_thread
 
 #: Modules that are one operation: inside, a runtime's kernel does not keep to dimensions that could be followed.
 LEAVES = (torch.nn.RNNBase, torch.nn.RNNCellBase)
@@ -54,7 +56,7 @@ class Call:
         """The tensors that went in."""
         return _tensors((self.args, dict(self.kwargs)))
 
-    @property
+    @cached_property
     def is_copy(self) -> bool:
         """Whether it only copies."""
         return str(self.op) in _COPIES
@@ -91,6 +93,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
         self.inside_leaf = 0
         self.calls: list[Call] = []
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; the default loads the compiler, which takes seconds."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if not self.inside_leaf:
@@ -116,7 +123,7 @@ def record(module: torch.nn.Module, inputs: Sequence[torch.Tensor], recorder: Re
     """
     trace = Trace(tuple(inputs))
     recorder = recorder or Recorder()
-    with preserving(module), torch.no_grad(), _following(module, recorder), recorder:
+    with preserving(module), torch.no_grad(), one_torch_thread(), _following(module, recorder), recorder:
         try:
             result = module(*trace.inputs)
         except Exception as error:

@@ -36,6 +36,16 @@ def mask_of(layer: torch.nn.Module, name: str) -> torch.Tensor | None:
     return layer._buffers.get(_PREFIX + name)
 
 
+def weight_of(buffer: str) -> str | None:
+    """The path of the weight that a buffer is the mask of, None for other buffers.
+
+    Args:
+        buffer: The buffer's path, as `named_buffers` gives it.
+    """
+    owner, dot, name = buffer.rpartition(".")
+    return owner + dot + name.removeprefix(_PREFIX) if name.startswith(_PREFIX) else None
+
+
 def apply_masks(module: torch.nn.Module) -> None:
     """Sets everything to zero that has a mask there, in `module` and all its parts."""
     for layer, name in _masked(module):

@@ -1,6 +1,8 @@
 """What is removed is gone, and what is left computes what it did."""
 
 import copy
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from edgecomp.compression.pruning.coupling import Coupling, Removed
 from edgecomp.compression.pruning.proof import prunable
 from edgecomp.compression.pruning.structured import prune_channels
 from edgecomp.compression.pruning.surgery import cut, mask
+from edgecomp.compression.training.masks import apply_masks, mask_of, set_mask
 from edgecomp.errors import DataError, InputError, SourceError
 from edgecomp.frontends.source import Source
 from edgecomp.frontends.torch_module import load_module
@@ -232,3 +235,43 @@ def test_artifacts_of_a_pruned_network_are_smaller_and_agree(tmp_path: Path) -> 
     assert step["settings"]["multiple"] == "target"
     assert step["facts"]["macs"] <= 0.5 * size.macs(source.module, source.inputs)
     assert load_recipe(tmp_path / "pruned" / "recipe.toml").steps[0] == ChannelPruning(protected=("0",))
+
+
+def test_masks_are_cut_with_their_weights_and_keep_them_zero() -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)).eval()
+    set_mask(module[0], "weight", torch.rand(8, 4) > 0.5)
+    coupling = prunable(module, [torch.rand(1, 4)])
+    removed = random_half(coupling)
+    zeros = (module[0].weight == 0)[torch.from_numpy(~removed[coupling.labels["0.weight"][0]])]
+    cut(module, coupling, removed)
+    found = mask_of(module[0], "weight")
+    assert found is not None
+    assert torch.equal(found, ~zeros)
+    torch.nn.init.ones_(module[0].weight)
+    apply_masks(module)
+    assert torch.equal(module[0].weight == 0, zeros)
+
+
+def test_gradients_of_the_training_data_decide() -> None:
+    source = source_of("recurrent")
+    generator = torch.Generator().manual_seed(0)
+    items = [((torch.rand(2, 5, 6, generator=generator).numpy(),), np.array([0, 2])) for _ in range(3)]
+    bench = replace(bench_of("recurrent"), source=replace(source, train_data=lambda: items))
+    for criterion in ("taylor", "fisher", "hessian"):
+        module = copy.deepcopy(bench.teacher)
+        changed = prune_channels(module, bench, ChannelPruning(criterion=criterion, multiple=1))
+        assert changed.facts["kept"]["macs"] <= 0.5
+        assert module(torch.rand(2, 5, 6)).shape == (2, 3)
+
+
+def test_a_network_of_a_hundred_layers_takes_three_seconds() -> None:
+    torch.manual_seed(0)
+    blocks = [prunable_networks.Residual(32, 32) for _ in range(49)]
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3, 1, 1), *blocks, torch.nn.Flatten(), torch.nn.Linear(2048, 8))
+    module.eval()
+    source = load_module(module, torch.rand(1, 3, 8, 8), name="net", subject="net")
+    bench = Workbench(source, load_target("raspberry-pi-4b"))
+    started = time.process_time()
+    prune_channels(module, bench, ChannelPruning())
+    assert time.process_time() - started < 3

@@ -1,0 +1,139 @@
+"""Every criterion against what its paper's formula gives for a network small enough to work it out."""
+
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from edgecomp.compression.pruning.channels import CriterionName
+from edgecomp.compression.pruning.criteria import CRITERIA, judge
+from edgecomp.compression.pruning.evidence import Evidence, Floats
+from edgecomp.compression.pruning.proof import prunable
+
+INPUTS = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.0, 1.0]])
+TARGETS = torch.tensor([[1.0], [0.0], [2.0]])
+
+
+def module() -> torch.nn.Sequential:
+    """Two inputs, three hidden units with a rectifier, one output."""
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3, bias=False), torch.nn.ReLU(), torch.nn.Linear(3, 1, bias=False))
+    network[0].weight.data = torch.tensor([[1.0, -2.0], [0.5, 0.25], [0.0, 3.0]])
+    network[2].weight.data = torch.tensor([[2.0, -1.0, 0.5]])
+    return network.eval()
+
+
+def evidence(network: torch.nn.Module | None = None) -> Evidence:
+    network = network or module()
+    coupling = prunable(network, [INPUTS[:1]])
+    return Evidence(
+        network,
+        coupling,
+        batches=lambda: [((INPUTS[i : i + 1],), TARGETS[i : i + 1]) for i in range(3)],
+        loss=lambda outputs, targets: ((outputs - targets) ** 2).sum(),
+        samples=lambda: [(INPUTS[i : i + 1],) for i in range(3)],
+    )
+
+
+def scores(name: CriterionName, known: Evidence) -> Floats:
+    (group,) = known.coupling.groups
+    return CRITERIA[name].score(known)[group.units]
+
+
+def fading(network: torch.nn.Sequential) -> torch.Tensor:
+    """For every sample, the derivative of the loss by a factor on every hidden unit, (3, 3)."""
+    rows = []
+    for inputs, targets in zip(INPUTS, TARGETS, strict=True):
+        factors = torch.ones(3, requires_grad=True)
+        loss = ((network[2](network[1](network[0](inputs)) * factors) - targets) ** 2).sum()
+        rows.append(torch.autograd.grad(loss, factors)[0])
+    return torch.stack(rows)
+
+
+def test_the_names_in_recipes_are_those_in_the_table() -> None:
+    assert set(get_args(CriterionName)) == set(CRITERIA)
+
+
+def test_l1() -> None:
+    np.testing.assert_allclose(scores("l1", evidence()), [3 + 2, 0.75 + 1, 3 + 0.5])
+
+
+def test_l2() -> None:
+    np.testing.assert_allclose(scores("l2", evidence()), np.sqrt([5 + 4, 0.3125 + 1, 9 + 0.25]))
+
+
+def test_taylor_is_the_mean_derivative_by_a_factor_on_the_channel() -> None:
+    np.testing.assert_allclose(scores("taylor", evidence()), fading(module()).mean(0).abs(), rtol=1e-6)
+
+
+def test_fisher_is_half_its_mean_square() -> None:
+    np.testing.assert_allclose(scores("fisher", evidence()), 0.5 * fading(module()).square().mean(0), rtol=1e-6)
+
+
+def test_hessian_is_half_its_diagonal_times_the_squared_weights() -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(3, 3, bias=False), torch.nn.Linear(3, 1, bias=False)).eval()
+    network[0].weight.data, network[1].weight.data = 2 * torch.eye(3), torch.tensor([[1.0, 2.0, 3.0]])
+    network[0].weight.requires_grad_(False)
+    inputs = torch.eye(3)
+    # Sample i reaches hidden unit i only: its loss is (2 v_i)^2, with the second derivative 8 by v_i and no mixed ones.
+    known = Evidence(
+        network,
+        prunable(network, [inputs[:1]]),
+        batches=lambda: [((inputs[i : i + 1],), torch.zeros(1, 1)) for i in range(3)],
+        loss=lambda outputs, targets: ((outputs - targets) ** 2).sum(),
+    )
+    np.testing.assert_allclose(scores("hessian", known), 0.5 * 8 * np.array([1.0, 4.0, 9.0]) / 3)
+
+
+def test_bn_scale_is_the_magnitude_of_the_factor_and_spares_channels_without_one() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Linear(3, 4), torch.nn.Linear(4, 1)
+    ).eval()
+    network[1].weight.data = torch.tensor([0.5, -2.0, 0.1])
+    known = evidence(network)
+    found = CRITERIA["bn-scale"].score(known)
+    first, second = known.coupling.groups
+    np.testing.assert_allclose(found[first.units], [0.5, 2.0, 0.1])
+    assert np.isinf(found[second.units]).all()
+
+
+def test_geometric_median_is_the_sum_of_distances_to_the_others() -> None:
+    rows = module()[0].weight.detach().numpy().astype(float)
+    expected = [sum(float(np.linalg.norm(row - other)) for other in rows) for row in rows]
+    np.testing.assert_allclose(scores("geometric-median", evidence()), expected)
+
+
+def test_distances_of_many_channels_are_computed_another_way() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 300, bias=False), torch.nn.Linear(300, 1, bias=False)).eval()
+    rows = network[0].weight.detach().numpy().astype(float)
+    expected = [float(np.linalg.norm(rows - row, axis=1).sum()) for row in rows]
+    np.testing.assert_allclose(scores("geometric-median", evidence(network)), expected, rtol=1e-5)
+
+
+def test_lamp_divides_by_all_that_are_no_weaker() -> None:
+    np.testing.assert_allclose(scores("lamp", evidence()), [9 / 18.25, 1.3125 / 19.5625, 1.0])
+
+
+def test_activation_is_one_minus_the_share_of_zeros() -> None:
+    hidden = module()[1](module()[0](INPUTS)).detach().numpy()
+    np.testing.assert_allclose(scores("activation", evidence()), (hidden != 0).mean(0))
+    assert (hidden == 0).any()
+
+
+def test_random_follows_from_the_seed() -> None:
+    known = evidence()
+    assert np.array_equal(scores("random", known), scores("random", known))
+    assert not np.array_equal(scores("random", known), scores("random", replace(known, seed=1)))
+
+
+@pytest.mark.parametrize("name", sorted(set(CRITERIA) - {"random", "bn-scale", "geometric-median"}))
+def test_every_measure_of_effect_ranks_a_channel_without_one_last(name: CriterionName) -> None:
+    network = module()
+    network[0].weight.data[1], network[2].weight.data[0, 1] = 0.0, 0.0
+    known = evidence(network)
+    (group,) = known.coupling.groups
+    found = judge(known, name)[group.units]
+    assert found[1] == min(found)
+    assert found[1] < max(found)
