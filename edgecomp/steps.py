@@ -9,6 +9,8 @@ from edgecomp.compression.training.batch_norm import BatchNormEstimation
 from edgecomp.quantization.half import HalfPrecision
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
 from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
+from edgecomp.recovery.absorption import BiasAbsorption
+from edgecomp.recovery.equalization import Equalization
 from edgecomp.recovery.smoothing import Smoothing
 from edgecomp.step import GraphStep, ModuleStep, PrecisionStep
 
@@ -19,7 +21,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     ChannelPruning,
 )
 
-GRAPH_STEPS: tuple[type[GraphStep], ...] = (Smoothing,)
+GRAPH_STEPS: tuple[type[GraphStep], ...] = (Equalization, BiasAbsorption, Smoothing)
 
 PRECISION_STEPS: tuple[type[PrecisionStep], ...] = (
     StaticQuantization,

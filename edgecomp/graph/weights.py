@@ -30,6 +30,11 @@ def has_weight(node: ir.Node | None) -> bool:
     )
 
 
+def channel_axes(node: ir.Node) -> tuple[int, int]:
+    """The dimension of the output channels of a node that `has_weight`, and the one of its input channels."""
+    return _CHANNELS[node.op_type]
+
+
 def scale_outputs(graph: ir.Graph, node: ir.Node, factor: _Array, offset: _Array) -> bool:
     """Changes weight and bias so that `node` gives its output times `factor` plus `offset`.
 

@@ -16,6 +16,9 @@ from edgecomp.quantization.calibration import FloatArray, Statistics
 Range = tuple[float, float]
 EstimatorName = Literal["minmax", "moving-average", "percentile", "mse", "entropy"]
 
+#: What a recipe may ask for: an estimator, or the best of several, measured (see `static`).
+EstimatorChoice = Literal["minmax", "moving-average", "percentile", "mse", "entropy", "measured"]
+
 
 def minmax(statistics: Statistics) -> Range:
     """All that was seen; nothing is clipped."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,9 +17,10 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.attention import keep_attention_in_float
 from edgecomp.quantization.bias_correction import correct_biases, correctable_inputs
 from edgecomp.quantization.calibration import Collected, collect
-from edgecomp.quantization.estimators import ESTIMATORS, EstimatorName
+from edgecomp.quantization.choice import closest
+from edgecomp.quantization.estimators import ESTIMATORS, EstimatorChoice, EstimatorName
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
-from edgecomp.quantization.plan import plan
+from edgecomp.quantization.plan import Group, plan
 from edgecomp.quantization.relative import keep_ratios
 from edgecomp.step import Stage
 
@@ -36,13 +37,20 @@ _LARGEST_BIAS: dict[IntegerType, float] = {"int32": 2.0**29, "int64": 2.0**37}
 #: What biases are stored as, by the type of the activations.
 _BIAS: dict[IntegerType, IntegerType] = {"int8": "int32", "int16": "int64"}
 
+#: What "measured" tries. Moving averages and entropy were never the best on real networks (`benchmarks/recovery.py`).
+TRIED: tuple[EstimatorName, ...] = ("mse", "minmax", "percentile")
+
+#: How many calibration batches it tries them on.
+CHOSEN_ON = 16
+
 
 @dataclass(frozen=True)
 class StaticQuantization:
     """Settings of static int8 quantization.
 
     Attributes:
-        estimator: How activation ranges follow from the statistics (see `estimators`).
+        estimator: How activation ranges follow from the statistics (see `estimators`); "measured" tries `TRIED`, and
+            takes the one whose simulation is closest to the float model (see `choice`).
         per_channel: Whether weights have a scale per output channel.
         samples: Elements of each tensor and batch that go into its histogram.
         correct_bias: Whether biases make up for what rounding the weights does on average (see `bias_correction`).
@@ -52,7 +60,7 @@ class StaticQuantization:
     stage: ClassVar[Stage] = "precision"
     precision: ClassVar[Precision] = "int8"
     activations: ClassVar[IntegerType] = "int8"
-    estimator: EstimatorName = "mse"
+    estimator: EstimatorChoice = "mse"
     per_channel: bool = True
     samples: int = 2048
     correct_bias: bool = True
@@ -82,7 +90,8 @@ def quantize_static(
 
     Args:
         model: A simplified float model.
-        batches: Calibration inputs in the graph's order and shapes; read once, kept nowhere.
+        batches: Calibration inputs in the graph's order and shapes; read once. None is kept, but for the first
+            `CHOSEN_ON` when estimators are measured.
         settings: See `StaticQuantization`.
         threads: ONNX Runtime threads; 0 for one a core.
 
@@ -100,21 +109,57 @@ def quantize_static(
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
     seen = Collected({}, {})
+    kept_batches: list[tuple[npt.NDArray[Any], ...]] = []
+    if settings.estimator == "measured":
+        batches = _keeping(batches, kept_batches)
     # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
     if measured:
         seen = collect(graph, measured, batches, samples=settings.samples, channel_means=correctable, threads=threads)
+    measuring = settings.estimator == "measured" and bool(kept_batches)
+    tried = TRIED if measuring else ("mse" if settings.estimator == "measured" else settings.estimator,)
+    candidates = [_with_ranges(model, graph, groups, seen, name, settings) for name in tried]
+    facts: dict[str, Any] = {"kept_in_float": kept}
+    best = 0
+    if measuring:
+        best, sqnr = closest(model, candidates, kept_batches, threads=threads)
+        facts |= {"estimator": tried[best], "sqnr": dict(zip(tried, sqnr, strict=True))}
+    chosen = candidates[best]
+    facts = {"tensors": len(chosen.quantization), **chosen.provenance[-1].facts, **facts}
+    step = Step("quantize", {"method": f"static-{settings.precision}", **asdict(settings)}, facts)
+    return model.after(step, graph=chosen.graph, quantization=chosen.quantization, precision=settings.precision)
+
+
+def _keeping(
+    batches: Iterable[tuple[npt.NDArray[Any], ...]], kept: list[tuple[npt.NDArray[Any], ...]]
+) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+    """The batches, of which the first go into a list too."""
+    for batch in batches:
+        if len(kept) < CHOSEN_ON:
+            kept.append(batch)
+        yield batch
+
+
+def _with_ranges(
+    model: CompressedModel,
+    graph: ir.Model,
+    groups: list[Group],
+    seen: Collected,
+    estimator: EstimatorName,
+    settings: StaticQuantization,
+) -> CompressedModel:
+    """The model with one estimator's ranges and everything that follows from them."""
+    graph = graph.clone()
     table: dict[str, QuantizationParameters] = {}
     for group in groups:
         parameters = group.fixed
         if parameters is None:
-            ranges = [ESTIMATORS[settings.estimator](seen.statistics[name]) for name in dict.fromkeys(group.measured)]
+            ranges = [ESTIMATORS[estimator](seen.statistics[name]) for name in dict.fromkeys(group.measured)]
             low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
             parameters = scheme.activation_parameters(low, high, settings.activations)
         table |= dict.fromkeys(group.members, parameters)
     quantize_constants(graph.graph, table, per_channel=settings.per_channel)
     corrected = correct_biases(graph.graph, table, seen.channel_means)
-    facts = {"tensors": len(table), "biases_corrected": corrected, "kept_in_float": kept}
-    step = Step("quantize", {"method": f"static-{settings.precision}", **asdict(settings)}, facts)
+    step = Step(estimator, facts={"biases_corrected": corrected})
     return model.after(step, graph=graph, quantization=table, precision=settings.precision)
 
 

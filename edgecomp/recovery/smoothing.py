@@ -30,17 +30,12 @@ from edgecomp.graph.weights import has_weight, register, scale_inputs, scale_out
 from edgecomp.model import CompressedModel, Step
 from edgecomp.quantization import scheme
 from edgecomp.quantization.attention import NORMALIZATIONS, keep_attention_in_float
+from edgecomp.recovery.balance import balance, channel_widths, evening_gain
 from edgecomp.recovery.channels import ChannelStatistics, FloatArray, measure_channels
 from edgecomp.step import Stage
 
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
-
-#: Activations have 255 steps from end to end, weights 254.
-_ACTIVATION_STEPS, _WEIGHT_STEPS = 255, 254
-
-#: How much of a channel's size goes into the weights, to choose from.
-_ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 
 
 @dataclass(frozen=True)
@@ -163,20 +158,16 @@ def _is_uneven_gelu(
 ) -> bool:
     if branch.reader.op_type != "Gelu" or not any(fan.value is branch.reader.outputs[0] for fan in fans):
         return False
-    return _evening_gain(seen[branch.end.name or ""]) >= settings.float_gain
+    return evening_gain(seen[branch.end.name or ""]) >= settings.float_gain
 
 
 def _smooth_fan(graph: ir.Graph, fan: _Fan, seen: Mapping[str, ChannelStatistics], settings: Smoothing) -> bool:
     """Rule 1."""
     statistics = seen[fan.value.name or ""]
-    weights = [_input_rows(node) for node in fan.readers]
-    before = _noise(statistics, weights, np.ones_like(statistics.mean))
-    candidates = [_factors(statistics, weights, alpha) for alpha in _ALPHAS]
-    after = [_noise(statistics, weights, factors) for factors in candidates]
-    best = int(np.argmin(after))
-    if not before >= after[best] * 10 ** (settings.least_gain / 10):
+    best = balance(statistics, fan.readers)
+    if best.gain < settings.least_gain:
         return False
-    factors = candidates[best]
+    factors = best.factors
     divided = _divided(graph, fan, 1 / factors)
     for node in fan.readers:
         scale_inputs(graph, node, factors)
@@ -203,9 +194,9 @@ def _smooth_branch(
 ) -> bool:
     """Rule 2."""
     statistics = seen[branch.end.name or ""]
-    if _evening_gain(statistics) < settings.least_gain:
+    if evening_gain(statistics) < settings.least_gain:
         return False
-    width = _width(statistics.low, statistics.high)
+    width = channel_widths(statistics.low, statistics.high)
     factors = np.maximum(width / width.max(), 1e-4)  # a channel that is always 0 keeps finite weights
     (use,) = branch.end.uses()
     behind = _product(graph, branch.end, factors, f"{branch.end.name}/restored")
@@ -229,41 +220,3 @@ def _product(graph: ir.Graph, value: ir.Value, factor: FloatArray, name: str) ->
     assert producer is not None
     graph.insert_after(producer, node)
     return result
-
-
-def _input_rows(node: ir.Node) -> FloatArray:
-    """The weight as (input channels, output channels)."""
-    weight = required_constant(node.inputs[1]).astype(np.float64)
-    transposed = node.op_type == "Gemm" and bool(node.attributes.get_int("transB", 0))
-    return weight.T if transposed else weight
-
-
-def _factors(statistics: ChannelStatistics, weights: list[FloatArray], alpha: float) -> FloatArray:
-    largest = np.maximum(statistics.largest, 1e-5)
-    rows = np.maximum(np.max([np.abs(weight).max(axis=1) for weight in weights], axis=0), 1e-5)
-    return np.asarray(largest**alpha / rows ** (1 - alpha), np.float64)
-
-
-def _noise(statistics: ChannelStatistics, weights: list[FloatArray], factors: FloatArray) -> float:
-    """The expected square of the error of all outputs for one input: of uniform rounding of inputs and weights."""
-    step = float(_width(statistics.low / factors, statistics.high / factors, joint=True)) / _ACTIVATION_STEPS
-    power = statistics.power / factors**2
-    total = 0.0
-    for weight in weights:
-        scaled = weight * factors[:, None]
-        steps = 2 * np.abs(scaled).max(axis=0) / _WEIGHT_STEPS
-        total += step**2 / 12 * float((scaled**2).sum()) + float((steps**2).sum()) / 12 * float(power.sum())
-    return total
-
-
-def _evening_gain(statistics: ChannelStatistics) -> float:
-    """What a step for each channel would save of the noise of one step for all, in dB."""
-    width = _width(statistics.low, statistics.high)
-    joint = _width(statistics.low, statistics.high, joint=True)
-    return float(10 * np.log10(max(joint**2, 1e-30) / max(float((width**2).mean()), 1e-30)))
-
-
-def _width(low: FloatArray, high: FloatArray, *, joint: bool = False) -> Any:
-    """The length of each channel's range, or of the range of all; it contains 0 always."""
-    low, high = np.minimum(low, 0), np.maximum(high, 0)
-    return high.max() - low.min() if joint else high - low

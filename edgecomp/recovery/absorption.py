@@ -1,0 +1,98 @@
+"""High-bias absorption: what a Relu always passes moves into the biases behind it (Nagel et al., 2019, section 4.1.3).
+
+A channel that never comes near 0 wastes the range from 0 to its smallest value c, and stretches the range of all:
+relu(x) - c = relu(x - c) as long as x >= c. So c leaves the first layer's bias, and the layers behind get it back as
+part of theirs. Where zeros are padded in front of a layer behind, the border would miss it: such links are left alone.
+
+Nagel et al. derive c from BatchNorm; here it is the smallest value that calibration has seen, less `margin` of the
+channel's range, since other data may reach lower. Below c the network then computes something else, by at most the
+distance to c; calibration data see no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgecomp.graph.weights import channel_axes, scale_outputs, shift_inputs, takes_offset
+from edgecomp.model import CompressedModel, Step
+from edgecomp.recovery.channels import ChannelStatistics, FloatArray, measure_channels
+from edgecomp.recovery.equalization import Link, links
+from edgecomp.step import Stage
+
+if TYPE_CHECKING:
+    from edgecomp.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class BiasAbsorption:
+    """Settings of high-bias absorption.
+
+    Attributes:
+        margin: How much of a channel's range is kept below its smallest value.
+        least_gain: By how much the activation's range must shrink, in dB; else nothing is changed.
+    """
+
+    kind: ClassVar[str] = "absorb-biases"
+    stage: ClassVar[Stage] = "graph"
+    margin: float = 0.1
+    least_gain: float = 1.0
+
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Absorbs by what the calibration data show."""
+        return absorb_biases(model, bench.calibration_batches("absorb"), self)
+
+
+def absorb_biases(
+    model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]], settings: BiasAbsorption | None = None
+) -> CompressedModel:
+    """Moves what a Relu always passes into the biases behind it.
+
+    Args:
+        model: A simplified float model.
+        batches: Calibration inputs in the graph's order and shapes.
+        settings: See `BiasAbsorption`.
+
+    Returns:
+        A model that computes the same on the calibration data.
+    """
+    settings = settings or BiasAbsorption()
+    graph = model.graph.clone()
+    found = [link for link in links(graph.graph) if _can_absorb(link)]
+    axes = {link.activation.name or "": channel_axes(link.first)[0] for link in found}
+    seen = measure_channels(model.graph, axes, batches)
+    absorbed = 0
+    for link in found:
+        offset = _offset(seen[link.activation.name or ""], settings)
+        if offset is None:
+            continue
+        scale_outputs(graph.graph, link.first, np.ones(1), -offset)
+        for node in link.readers:
+            shift_inputs(graph.graph, node, offset)
+        absorbed += 1
+    step = Step(settings.kind, asdict(settings), {"links": len(found), "absorbed": absorbed})
+    return model.after(step, graph=graph)
+
+
+def _can_absorb(link: Link) -> bool:
+    """One Relu or less in between, pools that pass an offset on, and layers that take it."""
+    passes = {"Relu", "MaxPool", "GlobalMaxPool", "GlobalAveragePool"}
+    return (
+        link.first.op_type != "MatMul"
+        and all(node.op_type in passes for node in link.between)
+        and all(takes_offset(node) for node in link.readers)
+    )
+
+
+def _offset(statistics: ChannelStatistics, settings: BiasAbsorption) -> FloatArray | None:
+    """What each channel always passes; None when the range of all shrinks too little by it."""
+    low, high = statistics.low, statistics.high
+    offset = np.maximum(low - settings.margin * (high - low), 0)
+    before = max(high.max(), 0) - min(low.min(), 0)
+    after = max((high - offset).max(), 0) - min((low - offset).min(), 0)
+    gain = 20 * np.log10(max(before, 1e-30) / max(after, 1e-30))
+    return offset if gain >= settings.least_gain else None
