@@ -62,6 +62,9 @@ class Tensor:
 #: The key of the signature that an interpreter runs when it is not asked for another.
 SIGNATURE = "serving_default"
 
+#: Bytes that the description of a tensor or an operator takes, at most but for very long names.
+_ROOM = 1024
+
 #: A name and the tensor that goes by it.
 Border = tuple[str, Tensor]
 
@@ -133,16 +136,6 @@ class Builder:
         """The operator that gives a tensor; None for inputs and constants."""
         return self._makers.get(tensor)
 
-    def finish(self, inputs: Sequence[Border], outputs: Sequence[Border], metadata: Mapping[str, bytes]) -> bytes:
-        """The file's bytes.
-
-        Args:
-            inputs: The model's inputs, each with the name that the signature gives it.
-            outputs: The model's outputs likewise; one tensor may be given out more than once.
-            metadata: Named buffers.
-        """
-        return write_file({SIGNATURE: self.finished("main", inputs, outputs)}, self.subgraphs, metadata)
-
     def finish_subgraph(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
         """Adds what this builder has collected to the file as a subgraph; returns its index there."""
         borders = ([(tensor.name, tensor) for tensor in tensors] for tensors in (inputs, outputs))
@@ -169,7 +162,7 @@ class Builder:
         return self._unique(f"{name}_{count}") if count else name
 
 
-def write_file(mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metadata: Mapping[str, bytes]) -> bytes:
+def write_file(mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metadata: Mapping[str, bytes]) -> bytearray:
     """The bytes of a file.
 
     Args:
@@ -196,7 +189,7 @@ class _Writer:
         self._tensors: dict[Tensor, int] = {}
         self._packed: list[Any] = []
 
-    def write(self) -> bytes:
+    def write(self) -> bytearray:
         operators = [operator for subgraph in self._subgraphs for operator in subgraph.operators]
         codes = sorted({(operator.code, operator.version) for operator in operators})
         self._codes = {code: index for index, code in enumerate(codes)}
@@ -212,8 +205,9 @@ class _Writer:
                 model.signatureDefs.append(self._signature(keys[id(subgraph)], index, subgraph))
         model.metadata = [self._metadata_entry(*item) for item in self._metadata.items()]
         model.buffers = self._buffers
-        size = sum(tensor.data.nbytes for tensor in self._filled if tensor.data is not None)
-        packer = flatbuffers.Builder(size + (1 << 16))
+        # Large enough: a builder that runs out of room doubles, and copies what it has.
+        size = sum(tensor.data.nbytes + _ROOM for tensor in self._filled if tensor.data is not None)
+        packer = flatbuffers.Builder(size + _ROOM * len(operators) + (1 << 16))
         try:
             packer.Finish(model.Pack(packer), file_identifier=b"TFL3")
         except (TypeError, struct.error) as error:  # what flatbuffers says of a number that has no place
@@ -223,7 +217,7 @@ class _Writer:
                 actual=str(error),
                 cure="look for a number of that size in the model",
             ) from error
-        return bytes(packer.Output())
+        return packer.Output()  # type: ignore[no-any-return]  # flatbuffers ships no types
 
     def _packed_subgraph(self, subgraph: Subgraph) -> Any:
         self._tensors, self._packed = {}, []

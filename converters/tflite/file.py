@@ -21,7 +21,9 @@ from edgecomp.shapes import InputShapes
 HALF_IS_ENOUGH = {"reduced_precision_support": b"fp16accfp16"}
 
 
-def write(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tuple[FloatIsland, ...], tuple[str, ...]]:
+def write(
+    model: CompressedModel, options: ConversionOptions
+) -> tuple[bytearray, tuple[FloatIsland, ...], tuple[str, ...]]:
     """Lowers a model.
 
     Returns:
@@ -46,12 +48,14 @@ def write(model: CompressedModel, options: ConversionOptions) -> tuple[bytes, tu
     return _file(model, {SIGNATURE: lowered}, lowered.interface), lowered.islands, notes
 
 
-def _file(model: CompressedModel, signatures: Mapping[str, Lowered], interface: Interface) -> bytes:
+def _file(model: CompressedModel, signatures: Mapping[str, Lowered], interface: Interface) -> bytearray:
     metadata = {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()}
     if model.precision == "fp16" and not any(map(stays_in_float, model.graph.graph)):
         metadata |= HALF_IS_ENOUGH
     others = next(iter(signatures.values())).builder.subgraphs
-    return seal(write_file({key: each.subgraph() for key, each in signatures.items()}, others, metadata))
+    content = write_file({key: each.subgraph() for key, each in signatures.items()}, others, metadata)
+    seal(content)
+    return content
 
 
 def _lower_dynamic(model: CompressedModel, shapes: InputShapes, options: ConversionOptions) -> Lowered:
@@ -70,7 +74,7 @@ def _lower_dynamic(model: CompressedModel, shapes: InputShapes, options: Convers
 
 def _signatures(
     model: CompressedModel, shapes: InputShapes, options: ConversionOptions
-) -> tuple[bytes, tuple[FloatIsland, ...], tuple[str, ...]]:
+) -> tuple[bytearray, tuple[FloatIsland, ...], tuple[str, ...]]:
     """A static graph for each size, with common weights."""
     file = Builder()
     lowered = [lower_graph(bind(model, sizes), options, file) for sizes in shapes.signatures]

@@ -20,9 +20,10 @@ def blank() -> bytes:
     return _BLANK
 
 
-def seal(content: bytes) -> bytes:
-    """The file with its checksum in the blank entry."""
-    return content.replace(_BLANK, hashlib.sha256(content).digest(), 1)
+def seal(content: bytearray) -> None:
+    """Puts a file's checksum into its blank entry, in place: a file may be large."""
+    start = content.index(_BLANK)
+    content[start : start + len(_BLANK)] = hashlib.sha256(content).digest()
 
 
 def is_intact(content: bytes, checksum: bytes) -> bool:

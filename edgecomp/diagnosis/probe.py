@@ -32,12 +32,11 @@ class Experiment:
 
     def __init__(self, graph: ir.Model, watched: int, threads: int) -> None:
         self._session = open_session(graph, threads)
-        self._names = [value.name for value in self._session.get_inputs()]
-        self._outputs = len(self._session.get_outputs()) - watched
+        self._outputs = len(self._session.outputs) - watched
 
     def run(self, inputs: Sequence[Array]) -> tuple[list[Array], list[Array]]:
         """The model's outputs on one batch, and the watched values."""
-        results = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
+        results = self._session.run(inputs)
         return results[: self._outputs], results[self._outputs :]
 
 

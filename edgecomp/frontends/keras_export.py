@@ -246,11 +246,13 @@ def _layer_of(name: str, layers: set[str]) -> str:
 
 
 def _difference(source: str, model: Any, examples: Sequence[Array], expected: Sequence[Array]) -> float:
+    import onnx_ir as ir
+
     from edgecomp.frontends import runtime
 
-    session = runtime.open_session(model.SerializeToString())
+    session = runtime.open_session(ir.from_proto(model))
     worst = 0.0
-    for wanted, got in zip(expected, runtime.run_session(session, list(examples)), strict=True):
+    for wanted, got in zip(expected, session.run(examples), strict=True):
         worst = max(worst, runtime.difference(wanted, got))
     if not worst <= _TOLERANCE:
         raise SourceError(

@@ -38,7 +38,7 @@ from edgecomp.model import Step
 from edgecomp.shapes import InputShapes, Shapes
 
 if TYPE_CHECKING:
-    import onnxruntime  # it ships no types
+    from edgecomp.graph.session import Session
 
 #: What graphs are raised to: the opset of the torch frontends, repeated here because theirs imports torch.
 OPSET = 20
@@ -140,11 +140,11 @@ class _Reference:
         self._model = model
 
     @functools.cached_property
-    def _session(self) -> onnxruntime.InferenceSession:
-        return runtime.open_session(ir.to_proto(self._model).SerializeToString())
+    def _session(self) -> Session:
+        return runtime.open_session(self._model)
 
     def __call__(self, inputs: Arrays) -> list[Array]:
-        return runtime.run_session(self._session, inputs)
+        return self._session.run(inputs)
 
 
 _CURE = "check the model: it gives this for random inputs from 0 to 1, or for the example inputs"
@@ -331,10 +331,10 @@ def _dtype(role: str, value: ir.Value, subject: str) -> np.dtype[Any]:
     )
 
 
-def _open(model: ir.Model, subject: str) -> onnxruntime.InferenceSession | SourceError:
+def _open(model: ir.Model, subject: str) -> Session | SourceError:
     """A session, or why there is none when the model has operators of its own, which the converters will name."""
     try:
-        return runtime.open_session(ir.to_proto(model).SerializeToString())
+        return runtime.open_session(model)
     # ONNX Runtime's exceptions have no common base below Exception.
     except Exception as error:
         failure = SourceError(
@@ -348,9 +348,9 @@ def _open(model: ir.Model, subject: str) -> onnxruntime.InferenceSession | Sourc
         raise failure from error
 
 
-def _run(session: onnxruntime.InferenceSession, examples: Arrays, subject: str) -> list[Array]:
+def _run(session: Session, examples: Arrays, subject: str) -> list[Array]:
     try:
-        return runtime.run_session(session, examples)
+        return session.run(examples)
     except Exception as error:
         sizes = ", ".join("x".join(map(str, array.shape)) for array in examples)
         raise SourceError(
@@ -368,7 +368,7 @@ def _raise_opset(
         return model, []
     try:
         raised = without_weights(model, _raised)
-        actual = runtime.run_session(runtime.open_session(ir.to_proto(raised).SerializeToString()), examples)
+        actual = runtime.open_session(raised).run(examples)
         for left, right in zip(expected, actual, strict=True):
             difference = runtime.difference(left, right)
             if difference > runtime.tolerance(left.dtype):

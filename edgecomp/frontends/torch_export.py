@@ -234,11 +234,11 @@ def _check(model: ir.Model, job: Job) -> tuple[ir.Model, float]:
         raise _DisagreementError(f"the graph has the inputs {found[0]} and the outputs {found[1]}")
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto)
-    serialized = proto.SerializeToString()
-    session = runtime.open_session(serialized)
+    model = ir.from_proto(onnx.load_model_from_string(proto.SerializeToString()))
+    session = runtime.open_session(model)
     worst = 0.0
     for inputs, expected in ((job.inputs, job.expected), *([job.other] if job.other else ())):
-        actual = runtime.run_session(session, [tensor.detach().cpu().numpy() for tensor in inputs])
+        actual = session.run([tensor.detach().cpu().numpy() for tensor in inputs])
         for name, left, right in zip(job.output_names, expected, actual, strict=True):
             difference = runtime.difference(left, right)
             if difference > runtime.tolerance(left.dtype):
@@ -247,7 +247,7 @@ def _check(model: ir.Model, job: Job) -> tuple[ir.Model, float]:
                     f"output {name!r} differs from the module's by {difference:.2g} of its range{sizes}"
                 )
             worst = max(worst, difference)
-    return ir.from_proto(onnx.load_model_from_string(serialized)), worst
+    return model, worst
 
 
 def _scopes(model: ir.Model) -> set[str]:

@@ -205,35 +205,27 @@ def _try_out(
     model: ir.Model, examples: Sequence[Array], shapes: InputShapes, sized: Sequence[str]
 ) -> tuple[list[dict[str, int]], list[dict[str, Array]]]:
     """Sizes that the model runs at, and what the values `sized` and the outputs are there."""
-    import onnxruntime
+    from edgecomp.graph.session import Session
 
     graph = model.clone()
     names = [value.name for value in graph.graph.outputs]
     values = {value.name: value for node in graph.graph for value in node.outputs}
     graph.graph.outputs.extend(values[name] for name in sized if name not in names)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
     try:
-        session = onnxruntime.InferenceSession(
-            ir.to_proto(graph).SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = Session(graph)
     except Exception as error:
         raise NotGeneralError(
             f"ONNX Runtime cannot run the model, so nothing is known of other sizes: {error}"
         ) from None
     failure = "there are no smaller sizes"
-    keys = [value.name for value in session.get_outputs()]
     for direction in (1, -1):
         candidates = bindings(shapes.example, direction)
         recorded = []
         for binding in candidates:
             wanted = shapes.at(binding)
-            feeds = {
-                value.name: np.resize(array, wanted[value.name])
-                for value, array in zip(session.get_inputs(), examples, strict=True)
-            }
+            resized = [np.resize(array, wanted[name]) for name, array in zip(session.inputs, examples, strict=True)]
             try:
-                recorded.append(dict(zip(keys, map(np.asarray, session.run(None, feeds)), strict=True)))
+                recorded.append(dict(zip(session.outputs, session.run(resized), strict=True)))
             except Exception as error:
                 failure = f"the model does not run at {_listing(binding)}: {' '.join(str(error).split())[:200]}"
                 break

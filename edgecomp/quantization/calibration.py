@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime  # it ships no types
 
 from edgecomp.errors import DataError
 from edgecomp.graph.query import shape_of
+from edgecomp.graph.session import Session
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -162,17 +162,11 @@ def collect(
     instrumented = model.clone()
     sizes, channels = _instrument(instrumented.graph, tensors, samples, channel_means)
     collector = Collector(tensors, sizes)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # another process may need the core
-    session = onnxruntime.InferenceSession(
-        ir.to_proto(instrumented).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [value.name for value in model.graph.inputs]
+    # Without spinning: another process may need the core.
+    session = Session(instrumented, threads=threads, config={"session.intra_op.allow_spinning": "0"})
     sums = np.zeros(sum(channels))
     for batch in batches:
-        minima, maxima, values, *means = session.run(None, dict(zip(names, batch, strict=True)))
+        minima, maxima, values, *means = session.run(batch)
         collector.add(minima.astype(np.float64), maxima.astype(np.float64), values)
         sums += means[0] if means else 0.0
     if collector.batches == 0:

@@ -11,14 +11,21 @@ from typing import Any
 
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime
 
 from edgecomp.graph.query import constant, required_constant
+from edgecomp.graph.session import Session
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import to_qdq, with_stored_weights
 
 Array = npt.NDArray[Any]
+
+_AS_IT_SAYS = {
+    # Convolutions may take a faster layout, but no integer kernel may take the place of what the graph says.
+    "session.disable_quant_qdq": "1",
+    # Without VNNI, x86 kernels of ConvInteger and MatMulInteger add pairs of products in saturating 16-bit.
+    "session.x64quantprecision": "1",
+}
 
 
 class Simulation:
@@ -33,25 +40,15 @@ class Simulation:
         graph = with_stored_weights(model) if model.weights_only else to_qdq(model)
         _dequantize_constants(graph.graph)
         self._session = open_session(graph, threads)
-        self._names = [value.name for value in self._session.get_inputs()]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs on arrays as the source model takes them; gives one array per output."""
-        results: list[Array] = self._session.run(None, dict(zip(self._names, inputs, strict=True)))
-        return results
+        return self._session.run(inputs)
 
 
-def open_session(graph: ir.Model, threads: int) -> Any:
-    """An ONNX Runtime session that computes what a graph says: QuantizeLinear and DequantizeLinear stay as they are."""
-    options = onnxruntime.SessionOptions()
-    # Convolutions may take a faster layout, but no integer kernel may take the place of what the graph says.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    # Without VNNI, x86 kernels of ConvInteger and MatMulInteger add pairs of products in saturating 16-bit.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    content = ir.to_proto(graph).SerializeToString()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def open_session(graph: ir.Model, threads: int) -> Session:
+    """A session that computes what a graph says: QuantizeLinear and DequantizeLinear stay as they are."""
+    return Session(graph, threads=threads, config=_AS_IT_SAYS)
 
 
 def _dequantize_constants(graph: ir.Graph) -> None:
@@ -65,7 +62,7 @@ def _dequantize_constants(graph: ir.Graph) -> None:
         parameters = QuantizationParameters(scale, zero_point.astype("int32"), str(integers.dtype), axis)  # type: ignore[arg-type]
         real = node.outputs[0]
         real.const_value = ir.tensor(parameters.dequantize(integers), name=real.name)
-        graph.remove(node, safe=False)
         initializer = ir.Value(name=real.name, shape=real.shape, type=real.type, const_value=real.const_value)
         real.replace_all_uses_with(initializer)
+        graph.remove(node, safe=True)
         graph.register_initializer(initializer)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
-import onnxruntime
 
 from edgecomp.graph.query import shape_of
+from edgecomp.graph.session import Session
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -58,13 +58,12 @@ def measure_channels(
         return {}
     instrumented = model.clone()
     counts = [_instrument(instrumented.graph, name, axis) for name, axis in _values(instrumented.graph, axes)]
-    session = _session(instrumented)
-    inputs = [value.name for value in model.graph.inputs]
+    session = Session(instrumented, config={"session.intra_op.allow_spinning": "0"})  # others may need the core
     seen: list[FloatArray] = []
     total = 0
     for batch in batches:
         total += 1
-        found = [np.asarray(array, np.float64) for array in session.run(None, dict(zip(inputs, batch, strict=True)))]
+        found = [np.asarray(array, np.float64) for array in session.run(batch)]
         seen = [_merged(index, *pair) for index, pair in enumerate(zip(seen, found, strict=True))] if seen else found
     assert seen, "a workbench without calibration data says so itself"
     result = {}
@@ -99,11 +98,3 @@ def _instrument(graph: ir.Graph, value: ir.Value, axis: int) -> int:
 def _merged(index: int, before: FloatArray, now: FloatArray) -> FloatArray:
     join = (np.minimum, np.maximum, np.add, np.add)[index % 4]
     return np.asarray(join(before, now), np.float64)
-
-
-def _session(model: ir.Model) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # another process may need the core
-    content = ir.to_proto(model).SerializeToString()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,90 @@
+"""ONNX Runtime on a graph in memory: it gets the weights as they lie there, not in a message of all of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import onnxruntime  # it ships no types
+
+Array = npt.NDArray[Any]
+
+#: Bytes. ONNX Runtime reads smaller tensors while it prepares the graph: axes, sizes, scales.
+_LARGE = 1024
+
+#: What numpy and ONNX Runtime lay out in the same way.
+_SHARED = frozenset({ir.DataType.from_numpy(np.dtype(code)) for code in "efdbBhHiIqQ?"})
+
+
+class Session:
+    """A graph that can be run.
+
+    Args:
+        model: Must not be changed in place as long as the session lives: they share the weights' memory.
+        threads: ONNX Runtime's intra-op threads; 0 for one a core.
+        config: ONNX Runtime's session options by key.
+
+    Attributes:
+        inputs: Names, in the graph's order.
+        outputs: Names, in the graph's order.
+
+    Raises:
+        Exception: ONNX Runtime cannot load the model; its exceptions have no base of their own.
+    """
+
+    def __init__(self, model: ir.Model, *, threads: int = 0, config: Mapping[str, str] | None = None) -> None:
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = threads
+        for key, text in (config or {}).items():
+            options.add_session_config_entry(key, text)
+        weights = _large_weights(model.graph)
+        with _elsewhere(weights) as arrays:
+            content = ir.to_proto(model).SerializeToString()
+        #: The session refers to their memory.
+        self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+        options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
+        self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """All outputs, for inputs in the graph's order."""
+        feeds = dict(zip(self.inputs, inputs, strict=True))
+        return [np.asarray(output) for output in self._session.run(None, feeds)]
+
+
+def _large_weights(graph: ir.Graph) -> list[ir.Value]:
+    return [
+        value
+        for value in graph.initializers.values()
+        if (tensor := value.const_value) is not None
+        and tensor.nbytes > _LARGE
+        and tensor.dtype in _SHARED
+        and value.uses()  # ONNX Runtime drops the others, and misses them then
+        and not (value.is_graph_input() or value.is_graph_output())
+    ]
+
+
+@contextlib.contextmanager
+def _elsewhere(weights: Sequence[ir.Value]) -> Iterator[dict[str, Array]]:
+    """Within the block, weights say that they lie in a file; gives what they hold."""
+    tensors = [value.const_value for value in weights]
+    for value, tensor in zip(weights, tensors, strict=True):
+        assert tensor is not None, "a weight has numbers"
+        value.const_value = ir.ExternalTensor(
+            "memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.numpy().shape), name=value.name or ""
+        )
+    try:
+        yield {
+            value.name or "": np.ascontiguousarray(tensor.numpy())
+            for value, tensor in zip(weights, tensors, strict=True)
+            if tensor is not None
+        }
+    finally:
+        for value, tensor in zip(weights, tensors, strict=True):
+            value.const_value = tensor
