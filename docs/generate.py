@@ -1,4 +1,4 @@
-"""Writes the generated parts of README.md, between `<!-- NAME -->` and `<!-- /NAME -->`.
+"""Writes the generated parts of the documentation, between `<!-- NAME -->` and `<!-- /NAME -->`.
 
 `python docs/generate.py` writes all of them and needs what `make test-all` installs; `python docs/generate.py targets`
 writes only that one.
@@ -7,10 +7,11 @@ writes only that one.
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from edgecomp.pipeline import precision_tables
-from edgecomp.precision import PRECISIONS
+from edgecomp.precision import PRECISIONS, Precision, Support
 from edgecomp.target import list_targets, load_target
 
 ROOT = Path(__file__).parents[1]
@@ -30,18 +31,28 @@ def targets() -> str:
 
 
 def precisions() -> str:
-    """What each format makes of each precision as a Markdown table, with a footnote for every fact."""
-    tables = precision_tables()
-    formats = [name for name in ("tflite", "onnxruntime", "ort", "mnn") if name in tables]
-    rows = [f"| precision | weights | activations | {' | '.join(formats)} |", "|---" * (3 + len(formats)) + "|"]
+    """What each format does with each precision as a Markdown table."""
+    tables = _tables()
+    rows = [f"| precision | weights | activations | {' | '.join(tables)} |", "|---" * (3 + len(tables)) + "|"]
     for name, facts in PRECISIONS.items():
-        cells = [tables[form][name].execution for form in formats]
+        cells = [table[name].execution for table in tables.values()]
         rows.append(f"| `{name}` | {facts.weights} | {facts.activations} | {' | '.join(cells)} |")
-    rows.append("")
-    for form in formats:
-        facts = "; ".join(f"`{name}`: {tables[form][name].how}" for name in PRECISIONS if name != "fp32")
-        rows.append(f"- {form}: {facts}.")
     return "\n".join(rows)
+
+
+def executions() -> str:
+    """How each format executes or stores each precision: a Markdown table for each."""
+    parts = []
+    for form, table in _tables().items():
+        rows = [f"## {form}", "", "| precision | | how |", "|---|---|---|"]
+        rows += [f"| `{name}` | {table[name].execution} | {table[name].how} |" for name in PRECISIONS if name != "fp32"]
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts)
+
+
+def _tables() -> dict[str, Mapping[Precision, Support]]:
+    tables = precision_tables()
+    return {name: tables[name] for name in ("tflite", "onnxruntime", "ort", "mnn") if name in tables}
 
 
 def demo() -> str:
@@ -76,8 +87,16 @@ def replace_part(path: Path, name: str, content: str) -> None:
     path.write_text(f"{head}{begin}\n{content}\n{end}{tail}", encoding="utf-8")
 
 
-PARTS = {part.__name__: part for part in (targets, precisions, demo, lite0)}
+#: Part -> the file that it stands in, and what makes it.
+PARTS = {
+    "precisions": ("README.md", precisions),
+    "demo": ("README.md", demo),
+    "lite0": ("README.md", lite0),
+    "executions": ("docs/precisions.md", executions),
+    "targets": ("docs/targets.md", targets),
+}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:
-        replace_part(ROOT / "README.md", name, PARTS[name]())
+        file, make = PARTS[name]
+        replace_part(ROOT / file, name, make())
