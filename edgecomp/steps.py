@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgecomp.compression.fine_tuning import FineTuning
+from edgecomp.compression.low_rank.settings import LowRank
 from edgecomp.compression.magnitude import MagnitudePruning
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.training.batch_norm import BatchNormEstimation
@@ -19,6 +20,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     FineTuning,
     BatchNormEstimation,
     ChannelPruning,
+    LowRank,
 )
 
 GRAPH_STEPS: tuple[type[GraphStep], ...] = (Equalization, BiasAbsorption, Smoothing)

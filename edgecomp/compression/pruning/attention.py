@@ -11,6 +11,8 @@ import math
 import torch
 from torch import nn
 
+from edgecomp.compression.replacement import replace_modules
+
 
 class SeparateAttention(nn.Module):
     """Multi-head attention (Vaswani et al., 2017) with any number of heads.
@@ -82,11 +84,13 @@ class SeparateAttention(nn.Module):
 
 def separate_attention(module: nn.Module) -> None:
     """Replaces every `nn.MultiheadAttention` inside a module that can be, in place."""
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            # Subclasses compute something else; added keys and values are rare, and stay.
-            if type(child) is nn.MultiheadAttention and child.bias_k is None and not child.add_zero_attn:
-                setattr(parent, name, SeparateAttention(child))
+    # Subclasses compute something else; added keys and values are rare, and stay.
+    replaceable = [
+        child
+        for child in module.modules()
+        if type(child) is nn.MultiheadAttention and child.bias_k is None and not child.add_zero_attn
+    ]
+    replace_modules(module, {child: SeparateAttention(child) for child in replaceable})
 
 
 def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:

@@ -20,11 +20,6 @@ from edgecomp.workbench import Workbench
 _BATCH = 64
 
 
-def example_inputs(bench: Workbench) -> tuple[torch.Tensor, ...]:
-    """One example of everything that the module takes."""
-    return tuple(torch.from_numpy(np.array(array)) for array in bench.source.inputs)
-
-
 def evidence_of(
     module: torch.nn.Module, coupling: Coupling, bench: Workbench, criterion: CriterionName, batches: int
 ) -> Evidence:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Callable
 
 import torch
 
+from edgecomp.compression.data import example_inputs
+from edgecomp.compression.protection import protector
 from edgecomp.compression.pruning import costs, selection
 from edgecomp.compression.pruning.attention import separate_attention
 from edgecomp.compression.pruning.channels import ChannelPruning
-from edgecomp.compression.pruning.coupling import Coupling, Member, Removed
+from edgecomp.compression.pruning.coupling import Coupling, Removed
 from edgecomp.compression.pruning.criteria import judge
-from edgecomp.compression.pruning.data import evidence_of, example_inputs
+from edgecomp.compression.pruning.data import evidence_of
 from edgecomp.compression.pruning.evidence import Floats
 from edgecomp.compression.pruning.proof import Pin, prunable
 from edgecomp.compression.pruning.surgery import cut
@@ -39,7 +40,8 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
     subject = f"{bench.source.name}: the step {settings.kind}"
     bench.progress("find channels", 0, 1)
     separate_attention(module)
-    coupling = prunable(module, example_inputs(bench), protection(module, settings.protected, subject), subject)
+    pin = _pin(protector(module, settings.protected, subject))
+    coupling = prunable(module, example_inputs(bench), pin, subject)
     bench.progress("find channels", 1, 1)
     scores = judge(evidence_of(module, coupling, bench, settings.criterion, settings.batches), settings.criterion)
     multiple = bench.target.cpu.simd_channels if settings.multiple == "target" else settings.multiple
@@ -87,32 +89,9 @@ def choose(
     return removed
 
 
-def protection(module: torch.nn.Module, patterns: Sequence[str], subject: str) -> Pin:
-    """Keeps the outputs of layers.
-
-    Args:
-        module: Has the layers.
-        patterns: Their paths, with * and ?.
-        subject: For the error.
-
-    Raises:
-        InputError: There is no such layer.
-    """
-    layers = {path.rpartition(".")[0] for path, _ in module.named_parameters()}
-    for pattern in patterns:
-        if not any(fnmatchcase(layer, pattern) for layer in layers):
-            raise InputError(
-                f"{subject}: protected = {pattern!r}",
-                expected="the path of a layer with weights, with * and ?",
-                actual=f"no such layer among {', '.join(sorted(layers)[:8])}{', ...' if len(layers) > 8 else ''}",
-                cure="correct it",
-            )
-
-    def pinned(member: Member) -> str | None:
-        layer = member.tensor.rpartition(".")[0]
-        return "protected" if member.axis == 0 and any(fnmatchcase(layer, each) for each in patterns) else None
-
-    return pinned
+def _pin(protected: Callable[[str], bool]) -> Pin:
+    """Keeps the outputs of protected layers."""
+    return lambda member: "protected" if member.axis == 0 and protected(member.tensor.rpartition(".")[0]) else None
 
 
 #: What a budget is in.

@@ -1,0 +1,55 @@
+"""The step that factorizes layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from edgecomp.step import Changed, Stage, check_setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgecomp.workbench import Workbench
+
+KernelScheme = Literal["auto", "tucker", "spatial", "cp", "none"]
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Settings of low-rank factorization. Recurrent layers stay: no kernel takes their weights in factors.
+
+    Attributes:
+        ranks: What decides on ranks: the share of "energy" that is left, "vbmf", which tells singular values from
+            noise, or a "budget" of multiplications, met with the same energy in all layers.
+        energy: The share of the squared singular values that is left, in (0, 1); for ranks = "energy".
+        keep: The share of the network's multiplications that is left, in (0, 1); for ranks = "budget".
+        matrices: Whether linear layers and convolutions with a 1x1 kernel are factorized, by singular values.
+        kernels: How other convolutions are: "tucker", "spatial", "cp", "auto" for the cheaper of the first two, or
+            "none".
+        data_aware: Whether errors count as much as calibration inputs are large in their direction, for matrices.
+        multiple: Ranks are multiples of this; "target" is what the target's kernels compute at once.
+        protected: Layers that stay, by path, with * and ?.
+    """
+
+    kind: ClassVar[str] = "low-rank"
+    stage: ClassVar[Stage] = "module"
+    ranks: Literal["energy", "vbmf", "budget"] = "energy"
+    energy: float = 0.95
+    keep: float = 0.7
+    matrices: bool = True
+    kernels: KernelScheme = "auto"
+    data_aware: bool = True
+    multiple: Literal["target", 1, 2, 4, 8, 16, 32] = "target"
+    protected: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_setting(0 < self.energy < 1, self, "energy", "the share of the squared singular values left, in (0, 1)")
+        check_setting(0 < self.keep < 1, self, "keep", "the share of the multiplications that is left, in (0, 1)")
+        check_setting(self.matrices or self.kernels != "none", self, "kernels", "something to factorize")
+
+    def apply(self, module: torch.nn.Module, bench: Workbench) -> Changed:
+        """Factorizes layers."""
+        from edgecomp.compression.low_rank.factorization import factorize
+
+        return factorize(module, bench, self)

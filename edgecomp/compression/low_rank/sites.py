@@ -1,0 +1,118 @@
+"""The layers of a module that can be factorized, and how often they compute."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from edgecomp.frontends.torch_module import preserving
+
+Layer = nn.Linear | nn.Conv1d | nn.Conv2d
+
+
+@dataclass
+class Site:
+    """A layer in a network.
+
+    Attributes:
+        path: Of the layer.
+        layer: The layer.
+        inputs: Places that it reads in one run, over all calls: pixels, or rows of a linear layer.
+        outputs: Places that it writes.
+        between: Places with the height of the output and the width of the input.
+        covariance: Of its inputs, (in, in), where it was measured.
+    """
+
+    path: str
+    layer: Layer
+    inputs: int = 0
+    outputs: int = 0
+    between: int = 0
+    covariance: torch.Tensor | None = None
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it mixes channels and nothing else."""
+        return isinstance(self.layer, nn.Linear) or math.prod(self.layer.kernel_size) == 1
+
+    @property
+    def matrix(self) -> torch.Tensor:
+        """Its weight as (out, in), for one that is a matrix."""
+        return self.layer.weight.detach().flatten(1)
+
+    @property
+    def macs(self) -> int:
+        """Multiplications in one run."""
+        return self.outputs * self.layer.weight.numel()
+
+
+def find_sites(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Site]:
+    """The layers with plain weights that a run uses: linear, and convolutions in one group.
+
+    Args:
+        module: Left as it is.
+        inputs: Examples of what it takes.
+    """
+    sites = [Site(path, layer) for path, layer in module.named_modules() if path and _is_candidate(layer)]
+    handles = [site.layer.register_forward_hook(_counter(site)) for site in sites]
+    _run(module, [inputs], handles)
+    return [site for site in sites if site.outputs]
+
+
+def measure_covariances(module: nn.Module, sites: Sequence[Site], batches: Any) -> None:
+    """Sets the covariances of the inputs of sites that are matrices.
+
+    Args:
+        module: Left as it is.
+        sites: Of the module.
+        batches: What it takes, batch after batch.
+    """
+    handles = [site.layer.register_forward_pre_hook(_observer(site)) for site in sites if site.is_matrix]
+    _run(module, batches, handles)
+
+
+def _run(module: nn.Module, batches: Any, handles: Sequence[Any]) -> None:
+    try:
+        with preserving(module), torch.no_grad():
+            for batch in batches:
+                module(*batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _is_candidate(layer: nn.Module) -> bool:
+    """A layer of exactly these classes: a subclass may do something else with its weight."""
+    one_group = type(layer) in (nn.Conv1d, nn.Conv2d) and getattr(layer, "groups", 0) == 1
+    return (type(layer) is nn.Linear or one_group) and not parametrize.is_parametrized(layer)
+
+
+def _counter(site: Site) -> Any:
+    def count(layer: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        axis = -1 if isinstance(layer, nn.Linear) else 1
+        data = args[0]
+        site.inputs += data.numel() // data.shape[axis]
+        site.outputs += output.numel() // output.shape[axis]
+        if isinstance(layer, nn.Conv2d):
+            site.between += len(data) * output.shape[2] * data.shape[3]
+
+    return count
+
+
+def _observer(site: Site) -> Any:
+    def observe(layer: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        data = args[0]
+        if isinstance(layer, nn.Conv1d | nn.Conv2d):
+            strides = [slice(None, None, stride) for stride in layer.stride]
+            data = data[(slice(None), slice(None), *strides)].movedim(1, -1)
+        rows = data.reshape(-1, data.shape[-1]).double()
+        total = rows.T @ rows
+        site.covariance = total if site.covariance is None else site.covariance + total
+
+    return observe
