@@ -14,6 +14,7 @@
     │   └── MissingToolchainError     a Python package that is not installed
     └── PromiseError                  exit code 1: edgecomp could not keep its word
         ├── ConversionError           a converter failed or its toolchain crashed
+        ├── BudgetError               no choice of layers keeps what was asked for
         ├── LinkError                 the connection to a device was lost while it worked
         └── VerificationError         an artifact does not agree with the original
 
@@ -114,6 +115,10 @@ class ConversionError(PromiseError):
 
 class LinkError(PromiseError):
     """The connection to a device was lost while it worked."""
+
+
+class BudgetError(PromiseError):
+    """No choice of layers keeps what was asked for."""
 
 
 class VerificationError(PromiseError):

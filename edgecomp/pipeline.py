@@ -373,6 +373,7 @@ class _Job:
             evaluation,
             self._recipe.data.training_samples,
             self._output.with_name(self._output.name + ".training") if trains and self._output.name else None,
+            tuple(step for step in self._recipe.graph_steps if step.stage in {"precision", "refinement"}),
         )
 
     def _simplified(self) -> CompressedModel:
@@ -424,6 +425,7 @@ class _Job:
         for step in self._recipe.graph_steps:
             self._unrounded = model if step.stage == "precision" else self._unrounded
             model = step.apply(model, bench)
+            self._recipe = self._recipe.settled(step, model.provenance[-1])
         return model
 
     def _convert(self, model: CompressedModel, folder: Path) -> dict[str, Conversion]:

@@ -34,6 +34,7 @@ import tomli_w
 from edgecomp.compression.training.settings import Training
 from edgecomp.converter import available_formats
 from edgecomp.errors import InputError, SourceError
+from edgecomp.model import Step as ProvenanceStep
 from edgecomp.precision import Precision
 from edgecomp.step import STAGES, GraphStep, ModuleStep
 from edgecomp.steps import PRECISION_STEPS, STEPS
@@ -106,6 +107,13 @@ class Recipe:
     def training_steps(self) -> tuple[str, ...]:
         """The kinds of the steps that train."""
         return tuple(step.kind for step in self.steps if isinstance(step, Training))
+
+    def settled(self, step: GraphStep, done: ProvenanceStep) -> Recipe:
+        """The recipe with what a step chose itself as its settings: run again, it does not choose anew."""
+        if done.name != step.kind:
+            return self
+        chosen = replace(cast(Any, step), **done.settings)
+        return replace(self, steps=tuple(chosen if each is step else each for each in self.steps))
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain data, every default spelled out."""

@@ -7,6 +7,7 @@ from edgecomp.compression.low_rank.settings import LowRank
 from edgecomp.compression.magnitude import MagnitudePruning
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.training.batch_norm import BatchNormEstimation
+from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.quantization.half import HalfPrecision
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
 from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
@@ -23,7 +24,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     LowRank,
 )
 
-GRAPH_STEPS: tuple[type[GraphStep], ...] = (Equalization, BiasAbsorption, Smoothing)
+GRAPH_STEPS: tuple[type[GraphStep], ...] = (Equalization, BiasAbsorption, Smoothing, MixedPrecision)
 
 PRECISION_STEPS: tuple[type[PrecisionStep], ...] = (
     StaticQuantization,

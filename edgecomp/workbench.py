@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from edgecomp.compression.training.data import TrainingData
     from edgecomp.data import CalibrationData, EvaluationData
+    from edgecomp.step import GraphStep
 
 __all__ = ["Progress", "Workbench"]
 
@@ -38,6 +39,8 @@ class Workbench:
         progress: Called as the work goes on.
         evaluation: Labelled samples that are not trained on, to report the metric on; None when the user gave none.
         training_samples: How many of the training data are used at most.
+        following: The steps that round the model and refine it after that, for those in front of them that want to
+            know what comes of their choice.
         checkpoints: A folder for what interrupted training goes on from, made when it is needed; None for nowhere.
     """
 
@@ -49,6 +52,7 @@ class Workbench:
     evaluation: EvaluationData | None = None
     training_samples: int | None = None
     checkpoints: Path | None = None
+    following: tuple[GraphStep, ...] = ()
 
     @property
     def teacher(self) -> torch.nn.Module:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from edgecomp.pipeline import Result
     from edgecomp.recipe import Recipe
+    from edgecomp.verification import Tolerance
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The folder to make; it must not exist.")]
 Calibration = Annotated[
@@ -36,6 +38,19 @@ Shapes = Annotated[
     list[str] | None, typer.Option("--shape", metavar="NAME=1x3x224x224", help="Fix the shape of a dynamic input.")
 ]
 
+MinAgreement = Annotated[
+    float | None,
+    typer.Option(
+        help="Least share of samples with the original's argmax; layers stay in float until it is kept. [0.95]"
+    ),
+]
+MinSqnr = Annotated[float | None, typer.Option(help="Least signal to noise of the outputs in dB, kept likewise.")]
+MaxDrop = Annotated[
+    str | None, typer.Option(help="How much of the metric may be lost, 0.5% of the original's or a number, likewise.")
+]
+KeepFloat = Annotated[
+    list[str] | None, typer.Option("--keep-float", metavar="LAYER", help="A node or torch module to keep in float.")
+]
 Constants = Annotated[
     list[str] | None, typer.Option("--constant", metavar="NAME=16000", help="Make an input of an .onnx file constant.")
 ]
@@ -56,7 +71,10 @@ def run(
     estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
     io_dtype: IoDtype = None,
     io_layout: IoLayout = None,
-    min_agreement: Annotated[float, typer.Option(help="Least share of samples with the original's argmax.")] = 0.95,
+    min_agreement: MinAgreement = None,
+    min_sqnr: MinSqnr = None,
+    max_drop: MaxDrop = None,
+    keep_float: KeepFloat = None,
     shape: Shapes = None,
     constant: Constants = None,
     as_json: AsJson = False,
@@ -68,7 +86,6 @@ def run(
     from edgecomp.recipe import default_recipe, load_recipe
     from edgecomp.shapes import parse_shapes
     from edgecomp.target import load_target
-    from edgecomp.verification import Tolerance
 
     given = None if recipe is None else load_recipe(recipe)
     profile = load_target(target or (given.target if given is not None else no_target()))
@@ -81,6 +98,7 @@ def run(
         io_dtype=io_dtype,
         io_layout=io_layout,
     )
+    plan = promised(plan, min_agreement=min_agreement, min_sqnr=min_sqnr, max_drop=max_drop, layers=keep_float or None)
     with progress_bar() as progress:
         result = compress(
             source,
@@ -93,7 +111,7 @@ def run(
             evaluation=evaluation,
             training=training,
             preprocess=preprocess,
-            tolerance=Tolerance(agreement=min_agreement),
+            tolerance=tolerance_of(plan, min_agreement),
             progress=progress,
         )
     return answer(result)
@@ -135,6 +153,54 @@ def changed(
         key: value for key, value in (("io_dtype", io_dtype), ("io_layout", io_layout)) if value is not None
     }
     return Recipe.from_dict(content, subject="the options")
+
+
+def promised(recipe: Recipe, **settings: Any) -> Recipe:
+    """A recipe with mixed precision as the command line asks for it, instead of what it has of that.
+
+    Args:
+        recipe: Any.
+        **settings: Of `MixedPrecision`; None for what was not given.
+
+    Raises:
+        InputError: The precision rounds nothing that could stay in float, or a setting cannot be.
+    """
+    from edgecomp.mixed_precision.step import MixedPrecision
+
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not given:
+        return recipe
+    if recipe.precision == "fp32":
+        if set(given) == {"min_agreement"}:  # a tolerance, and nothing else: all is in float
+            return recipe
+        option = next(name for name in given if name != "min_agreement")
+        raise InputError(
+            f"--{'keep-float' if option == 'layers' else option.replace('_', '-')}",
+            expected="a precision that rounds numbers",
+            actual=f"precision {recipe.precision}",
+            cure="leave the option out, or add --precision int8",
+        )
+    layers = tuple(given.pop("layers", ()))
+    mixed = MixedPrecision(layers=layers, **given)
+    steps = [step for step in recipe.steps if step.kind != mixed.kind]
+    place = sum(step.stage in {"module", "graph"} for step in steps)
+    return replace(recipe, steps=(*steps[:place], mixed, *steps[place:]))
+
+
+def tolerance_of(recipe: Recipe, min_agreement: float | None) -> Tolerance:
+    """What artifacts are held to: what was promised, and no less than always."""
+    from edgecomp.mixed_precision.step import MixedPrecision
+    from edgecomp.verification import Tolerance
+
+    usual = Tolerance()
+    promises = [step for step in recipe.steps if isinstance(step, MixedPrecision)]
+    agreement = max((step.min_agreement for step in promises), default=0.0) or usual.agreement
+    sqnr = max((step.min_sqnr for step in promises), default=0.0)
+    return replace(
+        usual,
+        agreement=agreement if min_agreement is None else min_agreement,
+        original_sqnr=max(usual.original_sqnr, sqnr),
+    )
 
 
 def answer(result: Result) -> Answer:

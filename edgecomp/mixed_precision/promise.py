@@ -1,0 +1,179 @@
+"""What a model in mixed precision is to keep, and whether it does."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgecomp.comparison import EQUAL, compare
+from edgecomp.errors import DataError, InputError
+from edgecomp.recording import Recorder, Run, Samples
+from edgecomp.verification import Metric
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What is asked for; zeros ask for nothing.
+
+    Attributes:
+        min_agreement: Least share of samples with the original's argmax.
+        min_sqnr: Least signal to noise of every output, in dB.
+        max_drop: How much less than the original's metric there may be, as `parse_drop` reads it.
+    """
+
+    min_agreement: float = 0.0
+    min_sqnr: float = 0.0
+    max_drop: str = ""
+
+    def __str__(self) -> str:
+        parts = []
+        if self.min_agreement:
+            parts.append(f"the original's argmax on {self.min_agreement:.1%} of the samples")
+        if self.min_sqnr:
+            parts.append(f"{self.min_sqnr:g} dB of signal to noise")
+        if self.max_drop:
+            parts.append(f"a metric at most {self.max_drop} below the original's")
+        return " and ".join(parts) or "nothing"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a model keeps.
+
+    Attributes:
+        sqnr: Signal to noise of its outputs against the original's, the least of all outputs, in dB.
+        agreement: Share of samples with the original's argmax, the least of all outputs; None without classes.
+        metric: The task's; None without.
+    """
+
+    sqnr: float
+    agreement: float | None = None
+    metric: float | None = None
+
+    def __str__(self) -> str:
+        agreement = "" if self.agreement is None else f", same argmax on {self.agreement:.1%}"
+        metric = "" if self.metric is None else f", metric {self.metric:.4g}"
+        return f"{self.sqnr:.1f} dB{agreement}{metric}"
+
+
+class Judge:
+    """Compares models with the original on the same samples; a context manager.
+
+    Args:
+        promise: What to hold them to.
+        original: The model in float.
+        samples: What to compare on.
+        outputs: The names of the outputs.
+        inputs: The names of the inputs.
+        metric: The task's metric, for `max_drop`.
+        subject: What error messages are about.
+    """
+
+    def __init__(
+        self,
+        promise: Promise,
+        original: Run,
+        samples: Samples,
+        *,
+        inputs: Sequence[str],
+        outputs: Sequence[str],
+        metric: Metric | None,
+        subject: str,
+    ) -> None:
+        self._promise, self._original, self._subject = promise, original, subject
+        self._outputs, self._metric = tuple(outputs), metric
+        self._recorder = Recorder(samples, inputs, outputs)
+        self._judged = 0
+
+    def __enter__(self) -> Judge:
+        self._recorder.__enter__()
+        try:
+            self._recorder.run("original", self._original)
+            self._reference = self._metric_of("original")
+            self._check()
+        except BaseException as error:
+            self._recorder.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._recorder.__exit__(*details)
+
+    @property
+    def samples(self) -> int:
+        """How many samples the judgement rests on."""
+        return self._recorder.samples
+
+    def judge(self, run: Run) -> Quality:
+        """What a model keeps."""
+        self._judged += 1
+        name = f"candidate {self._judged}"
+        self._recorder.run(name, run)
+        found = [compare(output, self._recorder.pairs("original", name, output), None) for output in self._outputs]
+        agreements = [each.agreement for each in found if each.agreement is not None]
+        return Quality(
+            min((each.sqnr for each in found if each.sqnr is not None), default=EQUAL),
+            min(agreements) if agreements else None,
+            self._metric_of(name),
+        )
+
+    def holds(self, quality: Quality) -> bool:
+        """Whether the promise is kept."""
+        return not any(self._misses(quality))
+
+    def _misses(self, quality: Quality) -> Iterator[bool]:
+        promise = self._promise
+        yield quality.sqnr < promise.min_sqnr
+        yield bool(promise.min_agreement) and (quality.agreement or 0.0) < promise.min_agreement
+        if promise.max_drop and self._reference is not None and quality.metric is not None:
+            allowed = parse_drop(promise.max_drop, self._reference)
+            yield not self._reference - quality.metric <= allowed + 1e-9
+
+    def _metric_of(self, name: str) -> float | None:
+        labels = self._recorder.labels
+        if self._metric is None or labels is None:
+            return None
+        columns = [np.concatenate(list(self._recorder.column(name, output))) for output in self._outputs]
+        found = float(self._metric(columns, labels))
+        if not math.isfinite(found):
+            raise DataError(
+                f"{self._subject}: metric()",
+                expected="a number",
+                actual=f"{found} for {name}",
+                cure="let metric(outputs, labels) return a finite number, larger for better outputs",
+            )
+        return found
+
+    def _check(self) -> None:
+        """The promise can be judged."""
+        if self._promise.max_drop and self._reference is None:
+            raise InputError(
+                f"{self._subject}: --max-drop {self._promise.max_drop}",
+                expected="a metric and labelled data to measure it on",
+                actual="a source without metric() or evaluation_data()",
+                cure="add both to the task file, or ask for --min-agreement or --min-sqnr",
+            )
+        if self._promise.min_agreement and self.judge(self._original).agreement is None:
+            raise InputError(
+                f"{self._subject}: --min-agreement {self._promise.min_agreement:g}",
+                expected="an output of the shape (batch, classes), whose argmax is the answer",
+                actual="none of the outputs has that shape",
+                cure="ask for --min-sqnr, or for --max-drop with a metric",
+            )
+
+
+def parse_drop(text: str, reference: float) -> float:
+    """How much of a metric may be lost: "0.5%" is a share of the original's, "0.005" a number of the metric's own."""
+    return abs(reference) * float(text[:-1]) / 100 if text.endswith("%") else float(text)
+
+
+def is_drop(text: Any) -> bool:
+    """Whether a text can be read by `parse_drop`."""
+    try:
+        return math.isfinite(value := parse_drop(str(text), 1.0)) and value >= 0
+    except ValueError:
+        return False

@@ -1,0 +1,105 @@
+"""The recipe step that keeps layers in float."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from edgecomp.errors import BudgetError
+from edgecomp.mixed_precision.islands import keep_in_float
+from edgecomp.mixed_precision.promise import Judge, Promise, is_drop
+from edgecomp.model import CompressedModel, Step
+from edgecomp.quantization.simulation import Simulation
+from edgecomp.recording import Unlabelled
+from edgecomp.step import Stage, check_setting
+
+if TYPE_CHECKING:
+    from edgecomp.mixed_precision.search import Point
+    from edgecomp.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class MixedPrecision:
+    """Settings of mixed precision: some layers in float32, the rest as the precision says.
+
+    Float islands are float32, which all runtimes execute in the middle of integers: float16 is only stored by most of
+    them (see `edgecomp.precision`), and MNN has no int16 activations.
+
+    Attributes:
+        layers: The layers whose values stay real numbers: names of nodes, inputs or torch modules. Each takes along
+            what reads it (see `islands`). When there are none, they are searched for, and the recipe that is written
+            names them.
+        min_agreement: Least share of samples with the original's argmax; 0 asks for none.
+        min_sqnr: Least signal to noise of the outputs in dB; 0 asks for none.
+        max_drop: How much of the task's metric may be lost: "0.5%" of the original's, or a number; "" asks for none.
+        max_float: The largest share of the multiplications that may be in float.
+    """
+
+    kind: ClassVar[str] = "mixed-precision"
+    stage: ClassVar[Stage] = "graph"
+    layers: tuple[str, ...] = ()
+    min_agreement: float = 0.0
+    min_sqnr: float = 0.0
+    max_drop: str = ""
+    max_float: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_setting(0 <= self.min_agreement <= 1, self, "min_agreement", "a share from 0 to 1, such as 0.99")
+        check_setting(self.min_sqnr >= 0, self, "min_sqnr", "decibels, 0 or more")
+        check_setting(not self.max_drop or is_drop(self.max_drop), self, "max_drop", 'a share as "0.5%", or a number')
+        check_setting(0 < self.max_float <= 1, self, "max_float", "a share above 0 and at most 1")
+
+    @property
+    def promise(self) -> Promise:
+        """What is asked for."""
+        return Promise(self.min_agreement, self.min_sqnr, self.max_drop)
+
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Marks the nodes that stay in float.
+
+        Raises:
+            BudgetError: No choice of layers keeps the promise.
+            InputError: The promise cannot be judged: there is no metric, or there are no classes.
+        """
+        facts: dict[str, object] = {}
+        layers = self.layers
+        if not layers and self.promise != Promise():
+            point, frontier, samples = self._search(model, bench)
+            layers = point.layers
+            facts = {"samples": samples, "chosen": str(point), "frontier": [_facts(each) for each in frontier]}
+        graph = model.graph.clone()
+        facts["kept_in_float"] = keep_in_float(graph.graph, layers)
+        return model.after(Step(self.kind, asdict(replace(self, layers=layers)), facts), graph=graph)
+
+    def _search(self, model: CompressedModel, bench: Workbench) -> tuple[Point, list[Point], int]:
+        from edgecomp.mixed_precision.search import Search
+
+        rounding = next(step for step in bench.following if step.stage == "precision")
+        batches = tuple(bench.calibration_batches("read"))
+        graph = model.graph.graph
+        with Judge(
+            self.promise,
+            Simulation(CompressedModel(model.graph, dynamic=model.dynamic)).run,
+            bench.evaluation or Unlabelled(batches),
+            inputs=[value.name or "" for value in graph.inputs],
+            outputs=[value.name or "" for value in graph.outputs],
+            metric=bench.source.metric,
+            subject=bench.source.name,
+        ) as judge:
+            search = Search(
+                model, lambda each: rounding.apply(each, bench), judge, batches, self.max_float, bench.progress
+            )
+            point = search.run()
+            if point is None:
+                best = max(search.frontier, key=lambda each: (each.quality.agreement or 0.0, each.quality.sqnr))
+                raise BudgetError(
+                    f"{bench.source.name}: mixed precision",
+                    expected=f"{self.promise}, with at most {self.max_float:.0%} of the multiplications in float",
+                    actual=f"the best is {best}",
+                    cure="ask for less, allow more with max_float in the recipe, or use --precision fp16",
+                )
+            return point, search.frontier, judge.samples
+
+
+def _facts(point: Point) -> dict[str, object]:
+    return {"layers": len(point.layers), "float_macs": point.float_macs, **asdict(point.quality), "holds": point.holds}
