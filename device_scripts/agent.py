@@ -8,6 +8,7 @@ by as many raw bytes as its "size" says. It needs Python 3.9 and no package.
     {"do": "put", "sha256": H, "offset": N, "size": BYTES} + bytes -> {"stored": H}
     {"do": "run", "files": {NAME: SHA256}, "command": [...]}
                                                     -> {"line": TEXT} while it runs, {"exit": CODE, "size": N} + stdout
+    {"do": "drop", "files": [SHA256, ...]}          -> {"dropped": N}
     {"do": "ping"}                                  -> nothing
 
 Anything that goes wrong is answered with {"error": KIND, "message": WORDS}.
@@ -207,6 +208,12 @@ class Agent:
         part.replace(self._stored(sha256))
         self._link.send({"stored": sha256})
 
+    def do_drop(self, files: list[str]) -> None:
+        """Removes files that will not be needed again."""
+        for digest in files:
+            self._stored(digest).unlink()
+        self._link.send({"dropped": len(files)})
+
     def do_run(self, files: dict[str, str], command: list[str]) -> None:
         """Runs a command among its files (rule 3)."""
         if command[0] == "@python":
@@ -266,13 +273,14 @@ class Agent:
 
 def interpreter() -> str:
     """The Python that has the runtimes (rule 2)."""
-    venv = pathlib.Path.home() / ".local/share/edgecomp/venv/bin/python"
-    return str(venv) if venv.exists() else sys.executable
+    venv = pathlib.Path.home() / ".local/share/edgecomp/venv"
+    finished = (venv / "edgecomp-requirements").exists()  # what setup.sh writes last
+    return str(venv / "bin/python") if finished else sys.executable
 
 
 def writable_home() -> pathlib.Path:
     """The folder for everything that is stored here (rule 1)."""
-    home = pathlib.Path.home() / ".cache" / "edgecomp"
+    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "edgecomp")
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=home):

@@ -26,6 +26,7 @@ x86 without VNNI: there "agrees" is said of a session that does not, and "agrees
 An error is a JSON object with "error" (usage, no-runtime, bad-model, bad-golden, interrupted, unexpected) and
 "message", and a non-zero exit code. What native libraries print goes to stderr. With `--progress` so do lines that
 begin with "@ ", each a JSON object: {"stage": WORDS} and what is known of it. The last one says where a runtime died.
+`--marks` puts a harmless system call before and after every timed inference, for who counts instructions outside.
 """
 # zip(strict=...) needs Python 3.10 (B905); what the methods of a runtime do is said once, in `Runtime` (D102).
 # ruff: noqa: B905, D102
@@ -33,6 +34,7 @@ begin with "@ ", each a JSON object: {"stage": WORDS} and what is known of it. T
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import gc
 import glob
@@ -54,7 +56,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn
 
-import numpy as np
+try:
+    import numpy as np
+except ImportError as missing:
+    print(json.dumps({"schema": 1, "error": "no-runtime", "message": f"no numpy for {sys.executable}: {missing}"}))
+    sys.exit(1)
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -67,8 +73,10 @@ SCHEMA = 1
 TOLERANCE_STEPS = 1.0
 TOLERANCE_FLOAT = 1e-3
 PROFILE_RUNS = 10
-#: Whether `report` says anything; `main` decides.
-PROGRESS = False
+#: Whether `report` and `mark` do anything; `main` decides.
+PROGRESS = MARKS = False
+#: Processes that cannot exist: above the highest number that Linux gives.
+MARK_START, MARK_STOP = 0x7ECC0001, 0x7ECC0002
 
 
 class BenchError(Exception):
@@ -600,7 +608,7 @@ def memory() -> Json:
 
 def timed_runs(runtime: Runtime, arrays: Sequence[Array], count: int, stage: str = "") -> list[float]:
     """Milliseconds of each of `count` runs (rule 1 of the module); a stage with a name reports now and then."""
-    clock, feed, run = time.perf_counter_ns, runtime.feed, runtime.run
+    clock, feed, run = time.perf_counter_ns, runtime.feed, marked(runtime.run) if MARKS else runtime.run
     samples = []
     due = clock() if stage else math.inf
     for _ in range(count):
@@ -623,6 +631,23 @@ def timer_cost() -> float:
         start = clock()
         samples.append(clock() - start)
     return float(np.median(samples)) / 1e6
+
+
+def marked(run: Callable[[], None]) -> Callable[[], None]:
+    """The same between two marks: a getpgid of nobody, which changes nothing."""
+
+    def between_marks() -> None:
+        mark(MARK_START)
+        run()
+        mark(MARK_STOP)
+
+    return between_marks
+
+
+def mark(number: int) -> None:
+    """A system call that does nothing."""
+    with contextlib.suppress(ProcessLookupError):
+        os.getpgid(number)
 
 
 def report(stage: str, **facts: Any) -> None:
@@ -669,6 +694,9 @@ def measure(options: argparse.Namespace) -> Json:
     gc.disable()
     try:
         report("first run")
+        if MARKS:
+            for _ in range(3):  # what the marks themselves cost
+                marked(lambda: None)()
         (first,) = timed_runs(runtime, arrays, 1)
     except Exception as error:
         cure = "; give inputs that it can work with by --golden" if golden is None else ""
@@ -744,6 +772,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=at_least(1), default=1)
     parser.add_argument("--golden", help="an .npz file with inputs and expected outputs")
     parser.add_argument("--profile", action="store_true", help="time each operator as well, in extra runs")
+    parser.add_argument("--marks", action="store_true", help="mark each inference for a counter outside")
     parser.add_argument("--progress", action="store_true", help="say on stderr how far it is")
     return parser.parse_args(arguments)
 
@@ -761,8 +790,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     answer = os.dup(1)
     os.dup2(2, 1)
     if options is not None:
-        global PROGRESS
-        PROGRESS = options.progress
+        global PROGRESS, MARKS
+        PROGRESS, MARKS = options.progress, options.marks
         try:
             document, code = measure(options), 0
         except BenchError as error:

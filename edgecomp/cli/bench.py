@@ -35,17 +35,24 @@ def run(
     warmup: Annotated[int, typer.Option(min=0, help="Inferences before them.")] = 10,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Time each operator too.")] = False,
+    setup: Annotated[
+        bool, typer.Option("--setup", help="First install there the runtimes that the target's profile recommends.")
+    ] = False,
+    offline: Annotated[
+        Path | None,
+        typer.Option(metavar="WHEELS", help="The same from this folder of wheels, which is filled here."),
+    ] = None,
     ssh_config: Annotated[Path | None, typer.Option(help="OpenSSH configuration to use instead of yours.")] = None,
+    sysroot: Annotated[
+        Path | None, typer.Option(envvar="EDGECOMP_SYSROOT", help="Root file system of emulated devices.")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
     """Measure artifacts on this machine, on boards and on phones; results are kept beside the artifacts."""
-    return _measure(
-        source,
-        device or ["local"],
-        None if formats is None else formats.split(","),
-        {"runs": runs, "warmup": warmup, "threads": threads, "profile": profile, "ssh_config": ssh_config},
-    )
+    how = {"runs": runs, "warmup": warmup, "threads": threads, "profile": profile}
+    where = {"setup": setup, "wheels": offline, "ssh_config": ssh_config, "sysroot": sysroot}
+    return _measure(source, device or ["local"], None if formats is None else formats.split(","), how | where)
 
 
 def _measure(
@@ -96,7 +103,9 @@ def _show(console: Console, result: DeviceResult) -> None:
     """A device's table, and what has to be said about it."""
     for line in _heading(result):
         console.print(line, markup=False, soft_wrap=True)
-    made = table("", ">p50", ">p90", ">min", ">first", ">load", ">memory", "golden")
+    emulated = result.device.scheme == "emulated"
+    timed = (">p50", ">p90", ">min", ">first", ">load", ">memory")
+    made = table("", *([">emulated instructions"] if emulated else timed), "golden")
     for entry in result.artifacts:
         if entry.result is not None:
             made.add_row(entry.file, *_row(entry.result))
@@ -123,9 +132,12 @@ def _heading(result: DeviceResult) -> Iterator[str]:
 
 def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
     """An artifact's figures."""
-    latency, memory, golden = result["latency_ms"], result["memory_bytes"]["peak"], result["golden"]
-    times = [latency[key] for key in ("p50", "p90", "min")] + [result["first_inference_ms"], result["load_ms"]]
+    golden = result["golden"]
     agrees = "-" if golden is None else "agrees" if golden["agrees"] else "DISAGREES"
+    if "emulated_instructions" in result:
+        return f"{result['emulated_instructions']['median'] / 1e6:.3f} million", agrees
+    latency, memory = result["latency_ms"], result["memory_bytes"]["peak"]
+    times = [latency[key] for key in ("p50", "p90", "min")] + [result["first_inference_ms"], result["load_ms"]]
     return *(f"{time:.3g} ms" for time in times), "" if memory is None else kilobytes(memory), agrees
 
 
@@ -134,7 +146,8 @@ def _remarks(entry: ArtifactResult) -> Iterator[str]:
     if entry.error is not None:
         yield ("left out: " if entry.left_out else "failed: ") + f"{entry.error['actual']}; {entry.error['cure']}"
         return
-    assert entry.result is not None
+    if entry.result is None or "emulated_instructions" in entry.result:
+        return
     steady, throttling = entry.result["steady_state"], entry.result["conditions"]["after"]["throttling"]
     if steady["steady"] is False:
         yield steady["verdict"]

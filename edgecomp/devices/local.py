@@ -13,8 +13,13 @@ from edgecomp.errors import EdgecompError, PromiseError
 PYTHON = sys.executable
 
 
-def connect(device: Device) -> Connection:
-    """Starts the agent on this machine."""
+def connect(device: Device, **variables: str) -> Connection:
+    """Starts the agent on this machine.
+
+    Args:
+        device: What to call it in errors.
+        **variables: Of its environment, besides those of this process.
+    """
 
     def explain(code: int | None, said: str) -> EdgecompError:
         return PromiseError(
@@ -25,7 +30,8 @@ def connect(device: Device) -> Connection:
         )
 
     # The agent's children must find the same runtimes, also when they were put on the path by hand.
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    path = os.pathsep.join(entry for entry in sys.path if entry)
+    environment = {**os.environ, "PYTHONPATH": path, **variables}
     return ProcessConnection(
         [sys.executable, "-u", "-c", boot_code(len(agent_source()))], explain, environment=environment
     )

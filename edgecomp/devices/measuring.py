@@ -6,7 +6,7 @@ import getpass
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +18,7 @@ from typing import Any
 from edgecomp import manifest
 from edgecomp.artifact import find_converter
 from edgecomp.benchmark import Circumstances, read_answer
-from edgecomp.devices import local, results, ssh
+from edgecomp.devices import emulated, local, results, setup, ssh
 from edgecomp.devices.connection import Connection
 from edgecomp.devices.device import Device
 from edgecomp.devices.results import ArtifactResult, DeviceResult
@@ -27,6 +27,7 @@ from edgecomp.errors import DeviceError, EdgecompError, InputError, LinkError, S
 from edgecomp.golden import FILE as GOLDEN
 from edgecomp.target import TargetProfile, load_target
 
+Json = Mapping[str, Any]
 #: Device, stage, how far, of how much.
 Progress = Callable[[Device, str, int, int], None]
 
@@ -78,6 +79,9 @@ class Settings:
         threads: Threads of the runtime, where the device does not say.
         profile: Whether to time each operator too.
         ssh_config: An OpenSSH client configuration instead of the user's.
+        setup: Whether to install the runtimes of the device's target profile first.
+        wheels: A folder of wheels on this machine to install them from; implies `setup`.
+        sysroot: The root file system of emulated devices.
         patience: Seconds to try to reach a device again that was lost in the middle.
     """
 
@@ -86,6 +90,9 @@ class Settings:
     threads: int = 1
     profile: bool = False
     ssh_config: Path | None = None
+    setup: bool = False
+    wheels: Path | None = None
+    sysroot: Path | None = None
     patience: float = 60.0
 
 
@@ -207,6 +214,8 @@ class Measuring:
         script = Payload.of(Path(str(resources.files("edgecomp.device_scripts").joinpath("bench.py"))))
         with self._session(device) as session:
             session.lock(f"{getpass.getuser()} on {platform.node()}")
+            if self.settings.setup or self.settings.wheels:
+                self._set_up(session, device, profile)
             files = [script, *([self.job.golden] if self.job.golden else []), *(a.payload for a in self.job.artifacts)]
             sent = session.push(files, lambda done, total: self.progress(device, "send", done, total))
             result = replace(result, facts=session.facts, sent=result.sent + sent)
@@ -216,9 +225,20 @@ class Measuring:
                 result = replace(result, artifacts=(*result.artifacts, found))
                 yield result
 
+    def _set_up(self, session: Session, device: Device, profile: TargetProfile | None) -> None:
+        if profile is None:
+            raise InputError(
+                f"device {device.name}",
+                expected="a target, whose profile says which runtimes it gets",
+                actual="neither the folder nor a farm file names one",
+                cure="describe the device in a farm file with `target = NAME`",
+            )
+        wanted = setup.requirements(profile, [artifact.format for artifact in self.job.artifacts])
+        setup.set_up(session, device, wanted, self.settings.wheels, lambda words: self.progress(device, words, 0, 1))
+
     @contextmanager
     def _session(self, device: Device) -> Iterator[Session]:
-        session = Session(device, connect(device, self.settings))
+        session = Session(device, SCHEMES[device.scheme].connect(device, self.settings))
         with self._guard:
             self._open.add(session)
             stopped = self._stopped
@@ -254,7 +274,7 @@ class Measuring:
             )
         except EdgecompError as error:
             return replace(made, error=error.as_dict())
-        return replace(made, result=measured.raw)
+        return replace(made, result=SCHEMES[device.scheme].finish(measured.raw, stages))
 
     def _files(self, artifact: Artifact, script: Payload) -> dict[str, Payload]:
         files = {"bench.py": script, artifact.name: artifact.payload}
@@ -262,14 +282,39 @@ class Measuring:
 
     def _command(self, device: Device, artifact: Artifact) -> list[str]:
         settings, threads = self.settings, device.threads or self.settings.threads
-        python = device.python or local.PYTHON if device.scheme == "local" else device.python or "@python"
-        words = [python, "bench.py", f"./{artifact.name}", f"--runs={settings.runs}", f"--warmup={settings.warmup}"]
-        words += [f"--threads={threads}", "--progress"]
-        return words + ([f"--golden={GOLDEN}"] if self.job.golden else []) + (["--profile"] if settings.profile else [])
+        words = [*SCHEMES[device.scheme].python(device, settings), "bench.py", f"./{artifact.name}", "--progress"]
+        words += [f"--runs={settings.runs}", f"--warmup={settings.warmup}", f"--threads={threads}"]
+        words += [f"--golden={GOLDEN}"] if self.job.golden else []
+        return words + ["--profile"] * settings.profile + ["--marks"] * (device.scheme == "emulated")
 
 
-def connect(device: Device, settings: Settings) -> Connection:
-    """Opens a connection to a device, whichever way its address says."""
-    if device.scheme == "ssh":
-        return ssh.connect(device, settings.ssh_config)
-    return local.connect(device)
+@dataclass(frozen=True)
+class Scheme:
+    """How devices of one kind are used.
+
+    Attributes:
+        connect: Starts the agent there.
+        python: The words that run the Python that has the runtimes.
+        finish: Makes what is kept of bench.py's result, given what it told while it ran.
+    """
+
+    connect: Callable[[Device, Settings], Connection]
+    python: Callable[[Device, Settings], list[str]]
+    finish: Callable[[Json, Sequence[Json]], Json] = lambda result, stages: result
+
+
+SCHEMES = {
+    "local": Scheme(
+        connect=lambda device, settings: local.connect(device),
+        python=lambda device, settings: [device.python or local.PYTHON],
+    ),
+    "ssh": Scheme(
+        connect=lambda device, settings: ssh.connect(device, settings.ssh_config),
+        python=lambda device, settings: [device.python or "@python"],
+    ),
+    "emulated": Scheme(
+        connect=lambda device, settings: emulated.connect(device),
+        python=lambda device, settings: emulated.python(device, settings.sysroot),
+        finish=emulated.counted,
+    ),
+}

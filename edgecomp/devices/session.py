@@ -80,7 +80,7 @@ class Session:
 
     def __init__(self, device: Device, connection: Connection) -> None:
         self._device, self._connection = device, connection
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
         self._closed = threading.Event()
         try:
             self._write(agent_source())
@@ -129,8 +129,8 @@ class Session:
         total, done = sum(file.size - offsets[digest] for digest, file in missing.items()), 0
         for digest, file in missing.items():
             size = file.size - offsets[digest]
-            self._send({"do": "put", "sha256": digest, "offset": offsets[digest], "size": size})
-            with file.path.open("rb") as source:
+            with self._writing, file.path.open("rb") as source:  # no sign of life in between: these are raw bytes
+                self._send({"do": "put", "sha256": digest, "offset": offsets[digest], "size": size})
                 source.seek(offsets[digest])
                 while block := source.read(min(size, _BLOCK)):
                     self._write(block)
@@ -139,6 +139,10 @@ class Session:
                     progress(done, total)
             self._answer()
         return total
+
+    def drop(self, files: Sequence[Payload]) -> None:
+        """Removes files from the device that will not be needed again."""
+        self._ask({"do": "drop", "files": [file.sha256 for file in files]})
 
     def run(self, files: Mapping[str, Payload], command: Sequence[str], on_line: Callable[[str], None]) -> Ended:
         """Runs a command on the device, in a folder with these files, which were sent before.

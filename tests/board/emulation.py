@@ -27,40 +27,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgecomp.devices.cores import CORES
+
 #: To be raised when `Image` builds something else from the same lists.
 VERSION = 2
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("EDGECOMP_BOARDS", HERE.parents[1] / ".venv" / "boards"))
 
-
-@dataclass(frozen=True)
-class Core:
-    """A core that QEMU knows, and what Linux says of it in /proc/cpuinfo: runtimes choose kernels by both."""
-
-    name: str
-    part: str
-    features: str
-
-    @property
-    def cpuinfo(self) -> str:
-        """/proc/cpuinfo of a board with four of them."""
-        lines = [f"Features\t: {self.features}", "CPU implementer\t: 0x41", "CPU architecture: 8", "CPU variant\t: 0x0"]
-        lines += [f"CPU part\t: {self.part}", "CPU revision\t: 3"]
-        return "".join(f"processor\t: {index}\n" + "\n".join(lines) + "\n\n" for index in range(4))
-
-
-_ARM_V8 = "fp asimd evtstrm crc32 cpuid"
-_ARM_V82 = (
-    "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp"  # with dotprod
-)
-CORES = {
-    core.name: core
-    for core in (
-        Core("cortex-a72", "0xd08", _ARM_V8),
-        Core("cortex-a76", "0xd0b", _ARM_V82),
-        Core("cortex-a15", "0xc0f", "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae"),
-    )
-}
 
 _PASSWD = (
     "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\npi:x:1000:1000::/home/pi:/bin/bash\n"

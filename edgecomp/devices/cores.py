@@ -1,0 +1,42 @@
+"""Cores that QEMU emulates, and what Linux says of each in /proc/cpuinfo: runtimes choose their kernels by both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Core:
+    """One core.
+
+    Attributes:
+        name: What QEMU calls it (`-cpu`).
+        title: What its designer calls it, as target profiles do.
+        part: ARM's part number.
+        features: What Linux lists.
+    """
+
+    name: str
+    title: str
+    part: str
+    features: str
+
+    @property
+    def cpuinfo(self) -> str:
+        """The file /proc/cpuinfo of a board with four of them."""
+        lines = (f"Features\t: {self.features}", "CPU implementer\t: 0x41", "CPU architecture: 8", "CPU variant\t: 0x0")
+        rest = "\n".join((*lines, f"CPU part\t: {self.part}", "CPU revision\t: 3"))
+        return "".join(f"processor\t: {index}\n{rest}\n\n" for index in range(4))
+
+
+_ARMV8_0 = "fp asimd evtstrm crc32 cpuid"
+_ARMV8_2 = f"{_ARMV8_0} aes pmull sha1 sha2 atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"  # asimddp: dotprod
+CORES = {
+    core.name: core
+    for core in (
+        Core("cortex-a53", "Cortex-A53", "0xd03", _ARMV8_0),
+        Core("cortex-a55", "Cortex-A55", "0xd05", _ARMV8_2),
+        Core("cortex-a72", "Cortex-A72", "0xd08", _ARMV8_0),
+        Core("cortex-a76", "Cortex-A76", "0xd0b", _ARMV8_2),
+    )
+}

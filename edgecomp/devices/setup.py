@@ -1,0 +1,124 @@
+"""Gives a device the runtimes that its target profile recommends, from the network or from wheels of this machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from edgecomp.devices.device import Device
+from edgecomp.devices.session import Payload, Session
+from edgecomp.errors import DeviceError, PromiseError
+from edgecomp.target import Runtime, TargetProfile
+
+#: Machine -> architecture of its wheels when its userland has 64 bits; with 32 bits all ARM is armv7l.
+_ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64", "AMD64": "x86_64"}
+_OLDEST_GLIBC = 17
+
+
+def requirements(profile: TargetProfile, formats: Sequence[str]) -> list[str]:
+    """What pip is asked for: the profile's versions, and never one that is known to be bad there.
+
+    Args:
+        profile: The device's.
+        formats: Of the artifacts; those without a wheel for the device are left out.
+    """
+    return [
+        _requirement(profile.runtimes[name])
+        for name in formats
+        if name in profile.runtimes and profile.runtimes[name].wheel
+    ]
+
+
+def _requirement(runtime: Runtime) -> str:
+    if runtime.version is not None:
+        return f"{runtime.package}=={runtime.version}"
+    return runtime.package + ",".join(f"!={bad.version}" for bad in runtime.known_bad)
+
+
+def set_up(
+    session: Session, device: Device, wanted: Sequence[str], wheels: Path | None, told: Callable[[str], None]
+) -> None:
+    """Runs `device_scripts/setup.sh` on a device, unless it has all that already.
+
+    Args:
+        session: With the device, locked.
+        device: The device.
+        wanted: Requirements.
+        wheels: A folder on this machine for wheels, which are fetched when they are not there; None lets the device
+            fetch them itself.
+        told: Is given what it does, in words.
+
+    Raises:
+        DeviceError: The setup failed there.
+        PromiseError: The wheels could not be fetched.
+    """
+    script = {"setup.sh": Payload.of(Path(str(resources.files("edgecomp.device_scripts").joinpath("setup.sh"))))}
+    session.push(list(script.values()))
+    told("look at its runtimes")
+    if session.run(script, ["sh", "setup.sh", "--check", *wanted], lambda line: None).code == 0:
+        return
+    files, options = dict(script), []
+    if wheels is not None:
+        told("fetch wheels")
+        files |= {path.name: Payload.of(path) for path in fetch(wheels, device, session.facts, wanted)}
+        session.push(list(files.values()), lambda done, total: told(f"send wheels, {done * 100 // total} %"))
+        options = ["--wheels", "."]
+    told("install runtimes")
+    ended = session.run(files, ["sh", "setup.sh", *options, *wanted], lambda line: None)
+    session.drop([file for name, file in files.items() if name not in script])
+    if ended.code != 0:
+        raise DeviceError(
+            f"device {device.name}",
+            expected=f"a device that takes {', '.join(wanted)}",
+            actual=" | ".join(ended.stderr[-4:]) or f"setup.sh ended with exit code {ended.code}",
+            cure="mend what it says; without a network on the device, give --offline FOLDER",
+        )
+
+
+def fetch(folder: Path, device: Device, facts: Mapping[str, Any], wanted: Sequence[str]) -> list[Path]:
+    """Wheels for a device, with all that they need and pip itself, in a folder for boards of its kind.
+
+    Args:
+        folder: Where they are kept; with all of them there, nothing is fetched.
+        device: The device.
+        facts: What its agent said: Python, machine, bits, C library.
+        wanted: Requirements.
+
+    Raises:
+        PromiseError: pip finds no wheel.
+    """
+    minor = facts["python"].split(".")[1]
+    small = facts["userland_bits"] == 32
+    architecture = "armv7l" if small else _ARCHITECTURES.get(facts["machine"], facts["machine"])
+    place = folder / f"python3.{minor}-{architecture}"
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--dest={place}"]
+    command += [
+        f"--python-version=3.{minor}",
+        *(f"--platform={tag}_{architecture}" for tag in _tags(facts["libc"])),
+    ]
+    command += ["--no-deps"] * small  # its numpy comes from its own system: see setup.sh
+    # A folder that has everything is asked first, so that nothing is fetched where nothing can be.
+    tries = ([*command, "--no-index", f"--find-links={place}"], command)
+    for attempt in tries:
+        place.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([*attempt, "pip", *wanted], capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return sorted(place.glob("*.whl"))
+    raise PromiseError(
+        f"wheels for {device.name}",
+        expected=f"{', '.join(wanted)} for Python 3.{minor} on {architecture} in {place}",
+        actual=(done.stderr.strip().splitlines() or ["pip said nothing"])[-1],
+        cure="run it once with a network, or put the wheels there",
+    )
+
+
+def _tags(libc: str) -> list[str]:
+    """Platform tags of wheels that run there, less the architecture: one for each glibc up to the device's."""
+    found = re.fullmatch(r"glibc-2\.(\d+)", libc)
+    newest = int(found[1]) if found else _OLDEST_GLIBC
+    return ["manylinux2014", *(f"manylinux_2_{minor}" for minor in range(_OLDEST_GLIBC, newest + 1))]
