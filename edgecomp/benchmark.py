@@ -84,6 +84,14 @@ class Measurement:
         """
         try:
             raw = json.loads(text)
+        except ValueError as error:
+            raise cls._incomplete(subject, error) from None
+        return cls.from_document(raw, subject=subject)
+
+    @classmethod
+    def from_document(cls, raw: Any, *, subject: str) -> Measurement:
+        """The same of a document that was read already."""
+        try:
             if raw["schema"] > SCHEMA:
                 raise ValueError(f"schema {raw['schema']}")
             return cls(
@@ -95,12 +103,16 @@ class Measurement:
                 raw=raw,
             )
         except (ValueError, KeyError, TypeError) as error:
-            raise SourceError(
-                subject,
-                expected=f"a complete result of bench.py, schema {SCHEMA} or older",
-                actual=f"{type(error).__name__}: {error}",
-                cure="measure again, or read it with the version of edgecomp that wrote it",
-            ) from None
+            raise cls._incomplete(subject, error) from None
+
+    @staticmethod
+    def _incomplete(subject: str, error: Exception) -> SourceError:
+        return SourceError(
+            subject,
+            expected=f"a complete result of bench.py, schema {SCHEMA} or older",
+            actual=f"{type(error).__name__}: {error}",
+            cure="measure again, or read it with the version of edgecomp that wrote it",
+        )
 
 
 def measure_local(

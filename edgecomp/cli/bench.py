@@ -46,10 +46,17 @@ def run(
     sysroot: Annotated[
         Path | None, typer.Option(envvar="EDGECOMP_SYSROOT", help="Root file system of emulated devices.")
     ] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="BEFORE.json AFTER.json", help="Measure nothing: compare two kept results."),
+    ] = None,
+    tolerance: Annotated[float, typer.Option(min=0, help="How much slower is no regression, with --compare.")] = 0.05,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
     """Measure artifacts on this machine, on boards and on phones; results are kept beside the artifacts."""
+    if compare is not None:
+        return _compare(*compare, tolerance)
     how = {"runs": runs, "warmup": warmup, "threads": threads, "profile": profile}
     where = {"setup": setup, "wheels": offline, "ssh_config": ssh_config, "sysroot": sysroot}
     return _measure(source, device or ["local"], None if formats is None else formats.split(","), how | where)
@@ -84,6 +91,26 @@ def _measure(
 
     document = {"devices": [result.as_dict() for result in found], "files": [str(file) for file in files]}
     return Answer(document, show, exit_code=max(_exit_code(result) for result in found))
+
+
+def _compare(before: Path, after: Path, tolerance: float) -> Answer:
+    from edgecomp.devices import results
+    from edgecomp.devices.regression import compare_documents
+
+    found = compare_documents(results.read(before), results.read(after), tolerance)
+
+    def show(console: Console) -> None:
+        made = table("", ">after / before", ">95 % interval", "verdict")
+        for entry in found:
+            ratio = entry.comparison
+            words = "SLOWER" if entry.regressed else "faster" if ratio.high < 1 else "no regression"
+            note = "" if entry.same_model else " (another model file)"
+            made.add_row(entry.file, f"{ratio.ratio:.3f}", f"{ratio.low:.3f} - {ratio.high:.3f}", words + note)
+        console.print(made)
+        console.print(f"in {found[0].unit}; SLOWER: beyond {tolerance:.0%}, also at the interval's lower end")
+
+    document = {"tolerance": tolerance, "artifacts": [entry.as_dict() for entry in found]}
+    return Answer(document, show, exit_code=int(any(entry.regressed for entry in found)))
 
 
 def _exit_code(result: DeviceResult) -> int:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from emulation import Board
+from emulation import Board, running
 from typer.testing import Result
 
 pytestmark = pytest.mark.board
 Run = Callable[..., Result]
 FEATURES = {"cortex-a72": "crc32", "cortex-a76": "asimddp"}
+
+
+@pytest.fixture(scope="module", params=["cortex-a72", "cortex-a76"])
+def board(request: pytest.FixtureRequest) -> Iterator[Board]:
+    """A Raspberry Pi 4 and a Raspberry Pi 5."""
+    with running("arm64", request.param) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's result folder: three int8 artifacts."""
+    folder = tmp_path_factory.mktemp("digits") / "digits"
+    subprocess.run(["edgecomp", "demo", "-o", folder], check=True, capture_output=True)
+    return folder
 
 
 def measure(edgecomp: Run, board: Board, folder: Path, *options: str) -> dict:
