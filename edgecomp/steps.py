@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from edgecomp.compression.fine_tuning import FineTuning
 from edgecomp.compression.low_rank.settings import LowRank
-from edgecomp.compression.magnitude import MagnitudePruning
 from edgecomp.compression.pruning.channels import ChannelPruning
+from edgecomp.compression.pruning.weights import GradualWeightPruning, WeightPruning
 from edgecomp.compression.training.batch_norm import BatchNormEstimation
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.quantization.half import HalfPrecision
@@ -17,7 +17,8 @@ from edgecomp.recovery.smoothing import Smoothing
 from edgecomp.step import GraphStep, ModuleStep, PrecisionStep
 
 MODULE_STEPS: tuple[type[ModuleStep], ...] = (
-    MagnitudePruning,
+    WeightPruning,
+    GradualWeightPruning,
     FineTuning,
     BatchNormEstimation,
     ChannelPruning,

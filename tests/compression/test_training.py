@@ -13,7 +13,7 @@ from labelled import accuracy, bench_of, items, network, points, source_of
 
 import edgecomp
 from edgecomp.compression.fine_tuning import FineTuning
-from edgecomp.compression.magnitude import MagnitudePruning
+from edgecomp.compression.pruning.weights import WeightPruning
 from edgecomp.compression.training.batch_norm import reestimate
 from edgecomp.compression.training.data import TrainingData
 from edgecomp.compression.training.loop import Callback, Epoch
@@ -159,7 +159,7 @@ def test_masks_survive_training_and_copies() -> None:
 
 
 def test_what_a_step_before_removed_stays_removed(tmp_path: Path) -> None:
-    recipe = replace(FLOAT, steps=(MagnitudePruning(0.5), replace(QUICK, epochs=2)))
+    recipe = replace(FLOAT, steps=(WeightPruning(0.5), replace(QUICK, epochs=2)))
     result = edgecomp.compress(source_of(network()), FLOAT.target, tmp_path / "out", recipe=recipe)
     facts = {step["name"]: step["facts"] for step in result.manifest["provenance"]}
     assert facts["prune-weights"]["zeros"] == 88
@@ -314,7 +314,7 @@ def test_statistics_of_batch_norm_are_measured_again() -> None:
 
 
 def test_without_training_data_the_steps_that_need_them_are_named(tmp_path: Path) -> None:
-    recipe = replace(FLOAT, steps=(MagnitudePruning(0.5), QUICK))
+    recipe = replace(FLOAT, steps=(WeightPruning(0.5), QUICK))
     source = source_of(network(), train_data=None)
     with pytest.raises(DataError, match="fine-tune learns from") as caught:
         edgecomp.compress(source, FLOAT.target, tmp_path / "out", recipe=recipe)
