@@ -15,7 +15,6 @@ import numpy as np
 from edgecomp import golden, manifest
 from edgecomp.acceptance import check_float, check_operators, check_own_integers
 from edgecomp.converter import (
-    Array,
     Conversion,
     ConversionOptions,
     available_formats,
@@ -39,6 +38,7 @@ from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Batches, Samples, Unlabelled
 from edgecomp.shapes import Shapes
 from edgecomp.size_verification import verify_sizes
+from edgecomp.stand_ins import stand_ins
 from edgecomp.target import TargetProfile, load_target
 from edgecomp.threads import one_torch_thread
 from edgecomp.verification import Metric, Tolerance, Verification, verify
@@ -402,19 +402,10 @@ class _Job:
         self._data["evaluation"] = {"samples": data.samples, "sha256": data.digest}
         return data
 
-    def _stand_ins(self, count: int = 8) -> list[Arrays]:
-        """The example, or random numbers for one that is constant: on zeros, wrong weights give right answers."""
-        example = self._source.inputs
-        if not any(_is_constant(array) for array in example):
-            return [example]
-        self._notes.append("The example inputs are constant: seeded random numbers from 0 to 1 stand in for them.")
-        generator = np.random.default_rng(self._recipe.seed)
-        return [
-            tuple(
-                generator.random(array.shape).astype(array.dtype) if _is_constant(array) else array for array in example
-            )
-            for _ in range(count)
-        ]
+    def _stand_ins(self) -> list[Arrays]:
+        batches, note = stand_ins(self._source, self._recipe.seed)
+        self._notes.extend(note)
+        return batches
 
     def _quantized(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         if model.quantization:
@@ -447,6 +438,14 @@ class _Job:
         names = [[value.name or "" for value in values] for values in (graph.inputs, graph.outputs)]
         # A source that is quantized itself is its own reference: its float graph computes something else.
         original = self._source.reference if float_model.quantization else Original(self._source, float_model).run
+        tolerance = self._tolerance.promised(model.precision)
+        trained = [step.kind for step in self._recipe.graph_steps if step.kind in self._recipe.training_steps]
+        if trained:
+            tolerance = tolerance.of_the_simulation()
+            self._notes.append(
+                f"{trained[0]} trained the model after it was rounded: artifacts are held to the simulation, "
+                "and the metric says how good it is."
+            )
         simulation = Simulation(model, threads=1).run if model.precision != "fp32" else None
 
         def run(paths: Sequence[Path], batches: Samples, metric: Metric | None = None) -> Verification:
@@ -459,7 +458,7 @@ class _Job:
                 outputs=names[1],
                 steps=output_steps(model),
                 metric=metric,
-                tolerance=self._tolerance.promised(model.precision),
+                tolerance=tolerance,
                 progress=lambda done, total: self._progress("verify", done, total),
             )
 
@@ -490,7 +489,3 @@ def output_steps(model: CompressedModel) -> dict[str, float]:
     """The quantization step of each quantized output."""
     names = [value.name or "" for value in model.graph.graph.outputs]
     return {name: float(model.quantization[name].scale) for name in names if name in model.quantization}
-
-
-def _is_constant(array: Array) -> bool:
-    return array.dtype.kind == "f" and array.size > 1 and bool((array == array.flat[0]).all())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from edgecomp.compression.distillation.step import DistillationStep
 from edgecomp.compression.fine_tuning import FineTuning
 from edgecomp.compression.low_rank.settings import LowRank
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.pruning.weights import GradualWeightPruning, WeightPruning
+from edgecomp.compression.quantization_aware.step import QuantizationAwareTraining
 from edgecomp.compression.training.batch_norm import BatchNormEstimation
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.quantization.half import HalfPrecision
@@ -20,6 +22,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     WeightPruning,
     GradualWeightPruning,
     FineTuning,
+    DistillationStep,
     BatchNormEstimation,
     ChannelPruning,
     LowRank,
@@ -36,7 +39,7 @@ PRECISION_STEPS: tuple[type[PrecisionStep], ...] = (
     WeightInt4,
 )
 
-REFINEMENT_STEPS: tuple[type[GraphStep], ...] = ()
+REFINEMENT_STEPS: tuple[type[GraphStep], ...] = (QuantizationAwareTraining,)
 
 #: By the name that recipes use.
 STEPS: dict[str, type[ModuleStep] | type[GraphStep]] = {

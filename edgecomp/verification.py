@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.comparison import Comparison, compare, wilson_upper
+from edgecomp.comparison import EQUAL, Comparison, compare, wilson_upper
 from edgecomp.converter import Array
 from edgecomp.interface import Interface
 from edgecomp.precision import PRECISIONS, Precision
@@ -40,6 +40,10 @@ class Tolerance:
     def promised(self, precision: Precision) -> Tolerance:
         """Held to what a precision promises, where that is more."""
         return replace(self, simulation_sqnr=max(self.simulation_sqnr, PRECISIONS[precision].simulation_sqnr))
+
+    def of_the_simulation(self) -> Tolerance:
+        """Held to the simulation alone: for a model that was trained after it was rounded, and moved on purpose."""
+        return replace(self, agreement=0.0, original_sqnr=-EQUAL)
 
 
 @dataclass(frozen=True)

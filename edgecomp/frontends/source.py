@@ -48,6 +48,8 @@ class Source:
         train_data: Opens `(inputs, labels)` items for training, `labels` an array.
         evaluation_data: Opens `(inputs, labels)` items that were not trained on.
         loss: The task's `loss(outputs, labels)`, untouched: torch in, torch out.
+        student: Gives a module with the same inputs and outputs, for a distillation to train.
+        teachers: Gives modules for it to learn from.
         train: The task's own training loop, `train(module, objective, batches, settings)`, in place of edgecomp's.
         on_epoch: The task's `on_epoch(module, epoch)`, called after each epoch of edgecomp's loop; True ends it.
         metric: The task's metric on what `reference` gives and an array of labels; larger is better.
@@ -69,6 +71,8 @@ class Source:
     train_data: Callable[[], Iterable[Any]] | None = None
     evaluation_data: Callable[[], Iterable[Any]] | None = None
     loss: Callable[..., Any] | None = None
+    student: Callable[[], Any] | None = None
+    teachers: Callable[[], Any] | None = None
     train: Callable[..., Any] | None = None
     on_epoch: Callable[..., Any] | None = None
     metric: Callable[[Sequence[Array], Array], float] | None = None

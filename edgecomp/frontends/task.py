@@ -1,9 +1,9 @@
 """Loads the functions of a task: a Python file, or a module that can be imported.
 
 Functions: `model()` and `example_inputs()`, and optionally `calibration_data()`, `train_data()`, `evaluation_data()`,
-`loss(outputs, labels)`, `train(module, objective, batches, settings)`, `on_epoch(module, epoch)`,
-`metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. In the form `module:function`, the
-function takes the place of `model`, and the others are looked up in the same module.
+`loss(outputs, labels)`, `student()`, `teachers()`, `train(module, objective, batches, settings)`,
+`on_epoch(module, epoch)`, `metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. In the form
+`module:function`, the function takes the place of `model`, and the others are looked up in the same module.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ def load_task(source: str, *, shapes: Shapes | None = None) -> Source:
         train_data=_opener(module, "train_data", source),
         evaluation_data=_opener(module, "evaluation_data", source),
         loss=optional(module, "loss", source),
+        student=_caller(module, "student", source),
+        teachers=_caller(module, "teachers", source),
         train=optional(module, "train", source),
         on_epoch=optional(module, "on_epoch", source),
         metric=None if metric is None else adapt_metric(metric, loaded, source),
@@ -180,6 +182,11 @@ def _opener(module: ModuleType, name: str, subject: str) -> Callable[[], Iterabl
             ) from error
 
     return items
+
+
+def _caller(module: ModuleType, name: str, subject: str) -> Callable[[], Any] | None:
+    """Calls a task function, with its errors explained; None when there is none."""
+    return None if optional(module, name, subject) is None else lambda: call(module, name, subject)
 
 
 def _labels(module: ModuleType, subject: str) -> tuple[str, ...] | None:

@@ -94,6 +94,10 @@ class GraphModule(torch.nn.Module):
         results = torch.func.vmap(lambda *sample: self._run(constants, sample), randomness="different")(*split)
         return tuple(result.flatten(0, 1) if result.ndim > 1 else result for result in results)
 
+    def key_of(self, name: str) -> str:
+        """What a constant is called in the state dict."""
+        return self._keys[name]
+
     def _run(self, constants: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         tensors: dict[str, Tensor] = {**constants, **dict(zip(self._inputs, inputs, strict=True))}
         for step in self._program:

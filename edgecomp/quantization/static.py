@@ -196,26 +196,43 @@ def _quantize_operand(graph: ir.Graph, node: ir.Node, index: int, table: dict[st
 def _quantize_weighted(
     graph: ir.Graph, node: ir.Node, table: dict[str, QuantizationParameters], *, per_channel: bool
 ) -> None:
-    """Rules 1 and 3, with scales raised where a kernel's fixed-point arithmetic could not hold them."""
-    source, target = _parameters(node.inputs[0], table), _parameters(node.outputs[0], table)
-    weight, bias = _own(graph, node, 1, table), input_of(node, 2)
+    """Weights of which the largest of each channel is just held."""
+    weight = _own(graph, node, 1, table)
+    if input_of(node, 2) is not None:
+        _own(graph, node, 2, table)
     axis = scheme.weight_axis(node) if per_channel else None
     array = required_constant(weight)
     others = tuple(dimension for dimension in range(array.ndim) if dimension != axis)
     largest = np.abs(array).max(axis=None if axis is None else others).astype(np.float64)
-    scale = np.maximum(largest / 127, _SMALLEST_MULTIPLIER * float(target.scale) / float(source.scale))
+    set_weight_scale(node, table, largest / 127, axis)
+
+
+def set_weight_scale(
+    node: ir.Node, table: dict[str, QuantizationParameters], scale: npt.NDArray[np.float64], axis: int | None
+) -> None:
+    """Rules 1 and 3, with scales raised where a kernel's fixed-point arithmetic could not hold them.
+
+    Args:
+        node: Has a weight, and perhaps a bias, of its own.
+        table: Has the parameters of its input and output; gets those of weight and bias.
+        scale: Of the weight, for each slice along `axis`, or one.
+        axis: The dimension of the output channels, or None.
+    """
+    weight, bias = node.inputs[1], input_of(node, 2)
+    source, target = _parameters(node.inputs[0], table), _parameters(node.outputs[0], table)
+    assert weight is not None
+    scale = np.maximum(scale, _SMALLEST_MULTIPLIER * float(target.scale) / float(source.scale))
     if bias is not None:
         bias_size = np.abs(required_constant(bias)).astype(np.float64)
         bias_size = bias_size if axis is not None and bias_size.shape == scale.shape else bias_size.max()
         scale = np.maximum(scale, bias_size / (float(source.scale) * _LARGEST_BIAS[_BIAS[source.dtype]]))
-    scale = scale.astype(np.float32)
-    table[weight.name or ""] = QuantizationParameters(scale, np.zeros_like(scale, np.int32), "int8", axis)
+    rounded = scale.astype(np.float32)
+    table[weight.name or ""] = QuantizationParameters(rounded, np.zeros_like(rounded, np.int32), "int8", axis)
     if bias is not None:
-        own = _own(graph, node, 2, table)
-        bias_axis = None if axis is None or scale.ndim == 0 else 0
-        product = np.asarray(source.scale * scale)
+        bias_axis = None if axis is None or rounded.ndim == 0 else 0
+        product = np.asarray(source.scale * rounded)
         zeros, dtype = np.zeros_like(product, np.int32), _BIAS[source.dtype]
-        table[own.name or ""] = QuantizationParameters(product, zeros, dtype, bias_axis)
+        table[bias.name or ""] = QuantizationParameters(product, zeros, dtype, bias_axis)
 
 
 def _parameters(value: ir.Value | None, table: Mapping[str, QuantizationParameters]) -> QuantizationParameters:

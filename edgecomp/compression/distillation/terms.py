@@ -1,0 +1,106 @@
+"""What a student is compared by; every term is a mean over the batch, 0 when the student is as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional
+
+from edgecomp.compression.training.objective import Loss, single_tensor
+from edgecomp.errors import TrainingError
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One batch, as student and teachers see it.
+
+    Attributes:
+        outputs: The student's, as its module gives them.
+        labels: Of the batch.
+        own: The student's outputs, one tensor after another.
+        taught: The same of each teacher.
+        features: Pairs of the student's feature, projected, and the teacher's, of one shape.
+        maps: Pairs of features of the same places, of any number of channels.
+    """
+
+    outputs: object
+    labels: Tensor
+    own: Sequence[Tensor]
+    taught: Sequence[Sequence[Tensor]]
+    features: Sequence[tuple[Tensor, Tensor]] = ()
+    maps: Sequence[tuple[Tensor, Tensor]] = ()
+
+
+Term = Callable[[Seen], Tensor]
+
+
+def labels(loss: Loss, smoothing: float = 0.0) -> Term:
+    """The task's loss; with smoothing the cross-entropy with labels of which a share is spread over all classes.
+
+    Szegedy et al., 2016, section 7.
+    """
+    if not smoothing:
+        return lambda seen: loss(seen.outputs, seen.labels)
+
+    def smoothed(seen: Seen) -> Tensor:
+        logits = single_tensor(seen.outputs)
+        if logits is None or logits.ndim != 2 or seen.labels.is_floating_point():
+            raise TrainingError(
+                "distill: label_smoothing",
+                expected="logits of shape (N, classes) and class numbers",
+                actual="other outputs or labels",
+                cure="set label_smoothing = 0, and smooth in the task's loss()",
+            )
+        return functional.cross_entropy(logits, seen.labels.reshape(-1).long(), label_smoothing=smoothing)
+
+    return smoothed
+
+
+def divergence(temperature: float) -> Term:
+    """KL divergence of softened outputs, times temperature squared (Hinton et al., 2015), against the teachers' mean.
+
+    Outputs of another shape than (N, classes) are compared by mean squared error.
+    """
+
+    def soft(seen: Seen) -> Tensor:
+        parts = []
+        for place, output in enumerate(seen.own):
+            targets = [teacher[place] for teacher in seen.taught]
+            if output.ndim == 2 and output.shape[1] > 1:
+                wanted = torch.stack([torch.softmax(each / temperature, dim=1) for each in targets]).mean(dim=0)
+                logs = torch.log_softmax(output / temperature, dim=1)
+                parts.append(functional.kl_div(logs, wanted, reduction="batchmean") * temperature**2)
+            else:
+                parts.append(functional.mse_loss(output, torch.stack(list(targets)).mean(dim=0)))
+        return torch.stack(parts).sum()
+
+    return soft
+
+
+def squares(seen: Seen) -> Tensor:
+    """Mean squared error of the outputs against the teachers' mean (Ba and Caruana, 2014)."""
+    parts = [
+        functional.mse_loss(output, torch.stack([teacher[place] for teacher in seen.taught]).mean(dim=0))
+        for place, output in enumerate(seen.own)
+    ]
+    return torch.stack(parts).sum()
+
+
+def hints(seen: Seen) -> Tensor:
+    """Mean squared error of features, the student's projected (Romero et al., 2015)."""
+    return torch.stack([functional.mse_loss(own, wanted) for own, wanted in seen.features]).sum()
+
+
+def attention(seen: Seen) -> Tensor:
+    """Squared distance of normalized attention maps, times 1000 as in the paper (Zagoruyko and Komodakis, 2017)."""
+    parts = [(_map(own) - _map(wanted)).square().mean() for own, wanted in seen.maps]
+    return 1000 * torch.stack(parts).sum()
+
+
+def _map(feature: Tensor) -> Tensor:
+    """Where the energy of a feature is: (N, channels, ...) -> (N, places), of unit length."""
+    return functional.normalize(feature.square().mean(dim=1).flatten(1), dim=1)

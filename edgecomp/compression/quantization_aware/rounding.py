@@ -1,0 +1,132 @@
+"""Rounding to a grid whose step size is learned (LSQ: Esser et al., 2020).
+
+With q = clip(round(x / s) + z, low, high) the result is s (q - z). Gradients pass the rounding as if it were not
+there: that of x where nothing is clipped, and that of s is (q - z) - x / s inside, and q - z where it is clipped. The
+zero point stays what calibration has found. What is trained is the logarithm of s / s0, so that one learning rate fits
+steps of any size, no step becomes negative, and s is exactly s0 before training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgecomp.quantization.parameters import INTEGER_RANGE, QuantizationParameters
+
+Tensor = torch.Tensor
+
+
+class LearnedRounding(torch.nn.Module):
+    """Rounds tensors to the grid of some parameters.
+
+    Args:
+        parameters: Where the step size begins; the zero point and the integer type stay.
+        learned: Whether the step size is trained.
+        narrow: Whether the lowest integer is left out, as of weights.
+    """
+
+    first_scale: Tensor
+    zero_point: Tensor
+
+    def __init__(self, parameters: QuantizationParameters, *, learned: bool = True, narrow: bool = False) -> None:
+        super().__init__()
+        self._low, self._high = INTEGER_RANGE[parameters.dtype]
+        self._low += narrow
+        self._axis = parameters.axis
+        self.register_buffer("first_scale", torch.from_numpy(np.array(parameters.scale)))
+        self.register_buffer("zero_point", torch.from_numpy(np.array(parameters.zero_point)))
+        self.log_ratio = torch.nn.Parameter(torch.zeros(parameters.scale.shape), requires_grad=learned)
+
+    @property
+    def scale(self) -> Tensor:
+        """The step size now: shape () or (channels,)."""
+        scale: Tensor = self.first_scale * self.log_ratio.exp()
+        return scale
+
+    @property
+    def range(self) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest number of the grid, for each channel."""
+        scale = self.scale.detach()
+        return scale * (self._low - self.zero_point), scale * (self._high - self.zero_point)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The nearest numbers of the grid, of the shape of `inputs`."""
+        if self._axis is None:
+            return _per_tensor(inputs, self.scale, self.zero_point, self._low, self._high)[0]
+        return _per_channel(inputs, self.scale, self.zero_point, self._axis, self._low, self._high)[0]
+
+
+class _PerTensor(torch.autograd.Function):
+    """One step size for all; torch's kernel gives result and clip mask in one pass."""
+
+    @staticmethod
+    def forward(inputs: Tensor, scale: Tensor, zero_point: Tensor, low: int, high: int) -> tuple[Tensor, Tensor]:
+        return torch.ops.aten.fake_quantize_per_tensor_affine_cachemask(  # type: ignore[no-any-return]
+            inputs, float(scale), int(zero_point), low, high
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        source, scale, _, _, high = inputs
+        rounded, inside = output
+        ctx.mark_non_differentiable(inside)
+        ctx.save_for_backward(source, scale, rounded, inside)
+        ctx.damping = 1 / math.sqrt(source.numel() * high)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        source, scale, rounded, inside = ctx.saved_tensors
+        into_source = slope * inside
+        into_scale = None
+        if ctx.needs_input_grad[1]:
+            # slope * ((q - z) - inside * x / s), summed up by two dot products over all elements.
+            total = torch.dot(slope.flatten(), rounded.flatten()) - torch.dot(into_source.flatten(), source.flatten())
+            into_scale = total / scale * ctx.damping
+        return into_source, into_scale, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], inputs: Tensor, *others: Any) -> tuple[Any, Any]:
+        return _per_tensor(inputs, *others), (in_dims[0], in_dims[0])
+
+
+class _PerChannel(torch.autograd.Function):
+    """A step size for each slice along an axis: of weights."""
+
+    @staticmethod
+    def forward(
+        inputs: Tensor, scale: Tensor, zero_point: Tensor, axis: int, low: int, high: int
+    ) -> tuple[Tensor, Tensor]:
+        return torch.ops.aten.fake_quantize_per_channel_affine_cachemask(  # type: ignore[no-any-return]
+            inputs, scale.detach(), zero_point, axis, low, high
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        source, scale, _, ctx.axis, _, high = inputs
+        rounded, inside = output
+        ctx.mark_non_differentiable(inside)
+        ctx.save_for_backward(source, scale, rounded, inside)
+        ctx.damping = 1 / math.sqrt(source.numel() / scale.numel() * high)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        source, scale, rounded, inside = ctx.saved_tensors
+        into_source = slope * inside
+        into_scale = None
+        if ctx.needs_input_grad[1]:
+            others = [axis for axis in range(source.ndim) if axis != ctx.axis % source.ndim]
+            total = (slope * rounded - into_source * source).sum(others) if others else slope * rounded
+            into_scale = total / scale * ctx.damping
+        return into_source, into_scale, None, None, None, None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[Any, ...], inputs: Tensor, *others: Any) -> tuple[Any, Any]:
+        raise NotImplementedError("weights are the same for all samples")
+
+
+_per_tensor: Callable[..., tuple[Tensor, Tensor]] = _PerTensor.apply
+_per_channel: Callable[..., tuple[Tensor, Tensor]] = _PerChannel.apply

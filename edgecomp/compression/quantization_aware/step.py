@@ -1,0 +1,102 @@
+"""Quantization-aware training as a step of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from edgecomp.compression.training.settings import Training
+from edgecomp.errors import InputError
+from edgecomp.model import CompressedModel, Step
+from edgecomp.step import Stage, check_setting
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgecomp.compression.training.objective import Objective
+    from edgecomp.frontends.source import Source
+    from edgecomp.workbench import Workbench
+
+
+@dataclass(frozen=True)
+class QuantizationAwareTraining(Training):
+    """Settings of quantization-aware training, which comes after static-int8 or static-int16x8.
+
+    Attributes:
+        teacher: "original" adds the distance to the outputs of the model before any compression; "none" does not.
+        teacher_weight: The share of that distance in the loss, in (0, 1]; with 1 the labels do not matter.
+        temperature: Of a classifier's outputs, when they are compared with the teacher's.
+        keep_zeros: Whether weights that are exactly zero, because they were pruned, stay zero.
+    """
+
+    kind: ClassVar[str] = "qat"
+    stage: ClassVar[Stage] = "refinement"
+    epochs: int = 3
+    learning_rate: float = 2e-4
+    teacher: Literal["none", "original"] = "none"
+    teacher_weight: float = 0.5
+    temperature: float = 2.0
+    keep_zeros: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_setting(0 < self.teacher_weight <= 1, self, "teacher_weight", "a share in (0, 1]")
+        check_setting(self.temperature > 0, self, "temperature", "a number above 0")
+
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Trains weights and scales."""
+        from edgecomp.compression.quantization_aware.module import RoundingModule
+        from edgecomp.compression.quantization_aware.result import learned
+        from edgecomp.compression.training.run import train
+
+        if not model.quantization or model.weights_only:
+            raise InputError(
+                f"{self.kind} with precision {model.precision}",
+                expected="a model whose activations have scales to learn",
+                actual="one whose activations are real numbers",
+                cure="give the precision int8 or int16x8, or leave the step out",
+            )
+        structure = structure_of(bench.source)
+        module = RoundingModule(model, structure, keep_zeros=self.keep_zeros)
+        before = bench.metric(module)
+        report = train(module, bench, self, objective=self._objective(model, bench))
+        after = bench.metric(module)
+        facts = dict(report.facts)
+        if before is not None:
+            facts |= {"metric_before": before, "metric": after}
+        done = learned(model, module)
+        return done.after(Step(self.kind, asdict(self), facts))
+
+    def _objective(self, model: CompressedModel, bench: Workbench) -> Objective | None:
+        if self.teacher == "none":
+            return None
+        from edgecomp.compression.distillation import terms
+        from edgecomp.compression.distillation.objective import Distillation
+        from edgecomp.compression.quantization_aware.module import FloatModule
+        from edgecomp.compression.training.objective import task_loss
+
+        teacher = bench.source.module or FloatModule(model, structure_of(bench.source))
+        distance = (self.teacher_weight, terms.divergence(self.temperature))
+        own = (1 - self.teacher_weight, terms.labels(task_loss(bench.source)))
+        return Distillation([teacher], [distance] if self.teacher_weight == 1 else [own, distance])
+
+
+def structure_of(source: Source) -> Any:
+    """What puts a graph's outputs into the structure that the source's module returns, and the task's loss takes."""
+    import torch
+
+    from edgecomp.frontends import structure
+    from edgecomp.graph_module.ops.node import to_tensor
+
+    if source.module is None:
+        return lambda outputs: outputs[0] if len(outputs) == 1 else tuple(outputs)
+    from edgecomp.frontends.torch_module import preserving
+
+    with preserving(source.module), torch.no_grad():
+        example = source.module(*map(to_tensor, source.inputs))
+
+    def rebuild(outputs: Sequence[torch.Tensor]) -> Any:
+        return structure.rebuild(example, iter(outputs), torch.is_tensor)
+
+    return rebuild

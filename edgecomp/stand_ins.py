@@ -1,0 +1,33 @@
+"""What stands in for data where the user gave none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgecomp.frontends.source import Array, Arrays, Source
+
+
+def stand_ins(source: Source, seed: int, count: int = 8) -> tuple[list[Arrays], list[str]]:
+    """The example, or random numbers for one that is constant: on zeros, wrong weights give right answers.
+
+    Args:
+        source: Has the example.
+        seed: Of the random numbers.
+        count: How many batches of them.
+
+    Returns:
+        Batches, and what a report should say about them.
+    """
+    example = source.inputs
+    if not any(_is_constant(array) for array in example):
+        return [example], []
+    generator = np.random.default_rng(seed)
+    batches = [
+        tuple(generator.random(array.shape).astype(array.dtype) if _is_constant(array) else array for array in example)
+        for _ in range(count)
+    ]
+    return batches, ["The example inputs are constant: seeded random numbers from 0 to 1 stand in for them."]
+
+
+def _is_constant(array: Array) -> bool:
+    return array.dtype.kind == "f" and array.size > 1 and bool((array == array.flat[0]).all())
