@@ -14,7 +14,9 @@ from edgecomp.quantization.half import HalfPrecision
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
 from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
 from edgecomp.recovery.absorption import BiasAbsorption
+from edgecomp.recovery.adaround import AdaRound
 from edgecomp.recovery.equalization import Equalization
+from edgecomp.recovery.gptq import Gptq
 from edgecomp.recovery.smoothing import Smoothing
 from edgecomp.step import GraphStep, ModuleStep, PrecisionStep
 
@@ -39,7 +41,7 @@ PRECISION_STEPS: tuple[type[PrecisionStep], ...] = (
     WeightInt4,
 )
 
-REFINEMENT_STEPS: tuple[type[GraphStep], ...] = (QuantizationAwareTraining,)
+REFINEMENT_STEPS: tuple[type[GraphStep], ...] = (Gptq, AdaRound, QuantizationAwareTraining)
 
 #: By the name that recipes use.
 STEPS: dict[str, type[ModuleStep] | type[GraphStep]] = {

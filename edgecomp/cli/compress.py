@@ -148,7 +148,9 @@ def changed(
                 actual=f"precision {content['precision']}",
                 cure="leave out --estimator, or add --precision int8",
             )
-        content["steps"] = [step | {"estimator": estimator} for step in content["steps"]]
+        content["steps"] = [
+            step | {"estimator": estimator} if step["kind"].startswith("static") else step for step in content["steps"]
+        ]
     content["export"] |= {
         key: value for key, value in (("io_dtype", io_dtype), ("io_layout", io_layout)) if value is not None
     }

@@ -34,11 +34,13 @@ class Simulation:
     Args:
         model: Quantized or float; a float model simulates itself.
         threads: ONNX Runtime's intra-op threads; 0 for one a core.
+        readers: Names of nodes whose first input `run` gives too, behind the outputs: as they get it, rounded.
     """
 
-    def __init__(self, model: CompressedModel, *, threads: int = 0) -> None:
+    def __init__(self, model: CompressedModel, *, threads: int = 0, readers: Sequence[str] = ()) -> None:
         graph = with_stored_weights(model) if model.weights_only else to_qdq(model)
         _dequantize_constants(graph.graph)
+        _give_inputs(graph.graph, readers)
         self._session = open_session(graph, threads)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -49,6 +51,18 @@ class Simulation:
 def open_session(graph: ir.Model, threads: int) -> Session:
     """A session that computes what a graph says: QuantizeLinear and DequantizeLinear stay as they are."""
     return Session(graph, threads=threads, config=_AS_IT_SAYS)
+
+
+def _give_inputs(graph: ir.Graph, readers: Sequence[str]) -> None:
+    """Adds what nodes read as outputs, each under a name of its own."""
+    nodes = {node.name: node for node in graph}
+    for name in readers:
+        node = nodes[name]
+        copied = ir.node("Identity", [node.inputs[0]])
+        result = copied.outputs[0]
+        result.name, result.type = f"{name}/edgecomp_input", ir.TensorType(ir.DataType.FLOAT)
+        graph.insert_before(node, copied)
+        graph.outputs.append(result)
 
 
 def _dequantize_constants(graph: ir.Graph) -> None:

@@ -1,0 +1,91 @@
+"""AdaRound: whether each weight is rounded up or down is learned, layer by layer (Nagel et al., 2020).
+
+The share that is added to the floor of a weight is a stretched sigmoid of a variable; gradient descent lowers the error
+of what the layer gives (see `layers`) while a growing penalty drives every share to 0 or 1. A GPU is used when there is
+one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from edgecomp.model import CompressedModel, Step
+from edgecomp.recovery.layers import Integers, Layer, round_layers
+from edgecomp.step import Stage
+
+if TYPE_CHECKING:
+    import torch
+
+    from edgecomp.workbench import Workbench
+
+#: The sigmoid reaches from below 0 to above 1, so that it is 0 and 1 without being flat there (Louizos et al., 2018).
+_LOWEST, _HIGHEST = -0.1, 1.1
+
+
+@dataclass(frozen=True)
+class AdaRound:
+    """Settings of AdaRound.
+
+    Attributes:
+        batches: Of calibration data, at most: more say little new about how inputs vary together.
+        iterations: Of gradient descent (Adam) for each layer.
+        learning_rate: Of Adam.
+        warmup: The share of the iterations without the penalty.
+        penalty: Its weight, against an error that is 1 for rounding to nearest.
+    """
+
+    kind: ClassVar[str] = "adaround"
+    stage: ClassVar[Stage] = "refinement"
+    batches: int = 64
+    iterations: int = 200
+    learning_rate: float = 0.05
+    warmup: float = 0.2
+    penalty: float = 2.0
+
+    def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
+        """Rounds the weights of a model in static int8 or int16x8 anew."""
+        graph, facts = round_layers(model, islice(bench.calibration_batches("round"), self.batches), self.round)
+        return model.after(Step(self.kind, asdict(self), facts), graph=graph)
+
+    def round(self, layer: Layer) -> Integers:
+        """The integers of one layer."""
+        import torch
+
+        before = float(layer.cost(layer.nearest).sum())
+        if before <= 0:
+            return layer.nearest
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        weight, second, steps = (
+            torch.tensor(array, dtype=torch.float32, device=device)
+            for array in (layer.weight, layer.second / before, layer.steps)
+        )
+        floor = weight.floor()
+        share = (weight - floor).clamp(0.01, 0.99)
+        variable = torch.logit((share - _LOWEST) / (_HIGHEST - _LOWEST)).requires_grad_()
+        optimizer = torch.optim.Adam([variable], self.learning_rate)
+        start = int(self.warmup * self.iterations)
+        for iteration in range(self.iterations):
+            added = _stretched(variable)
+            error = ((floor + added).clamp(-127, 127) - weight) * steps
+            # Its gradient is that of the quadratic form, for half of the work.
+            loss = (error * (2 * error.detach() @ second)).sum()
+            if iteration >= start:
+                # From 20 to 2: first only what is almost decided is pushed on, in the end everything.
+                progress = (iteration - start) / max(self.iterations - start, 1)
+                undecided = 1 - (2 * added - 1).abs() ** (20 - 18 * progress)
+                loss = loss + self.penalty * undecided.mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        with torch.no_grad():
+            chosen = (floor + (_stretched(variable) >= 0.5).float()).clamp(-127, 127)
+        return np.asarray(chosen.cpu().numpy(), np.float64)
+
+
+def _stretched(variable: torch.Tensor) -> torch.Tensor:
+    """The rectified, stretched sigmoid."""
+    return (variable.sigmoid() * (_HIGHEST - _LOWEST) + _LOWEST).clamp(0, 1)
