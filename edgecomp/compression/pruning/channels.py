@@ -24,24 +24,28 @@ class ChannelPruning:
 
     Attributes:
         keep: The share that is left, in (0, 1).
-        of: What that is a share of: multiplications, parameters, or the channels of every layer.
+        of: What that is a share of: multiplications, parameters, their bytes in int8, the channels of every layer, or
+            the latency that follows from the multiplications of the target's kernels, unfilled tiles included.
         criterion: What a channel is worth (see `criteria`).
-        scope: "global" removes the least valuable channels of the whole network, "layer" the same share everywhere.
+        scope: "global" removes the least valuable channels of the whole network, "layer" the same share everywhere,
+            "sensitivity" as much of each layer as costs the same quality (see `sensitivity`).
         most: The largest share of a layer that may go, in (0, 1).
         multiple: Channels are left in multiples of this; "target" is what the target's kernels compute at once.
         protected: Layers whose outputs stay, by path, with * and ?.
+        samples: What sensitivity is measured on, at most.
         batches: Labelled batches that criteria with gradients look at, at most.
     """
 
     kind: ClassVar[str] = "prune-channels"
     stage: ClassVar[Stage] = "module"
     keep: float = 0.5
-    of: Literal["macs", "parameters", "channels"] = "macs"
+    of: Literal["macs", "parameters", "bytes", "latency", "channels"] = "macs"
     criterion: CriterionName = "l2"
-    scope: Literal["global", "layer"] = "global"
+    scope: Literal["global", "layer", "sensitivity"] = "global"
     most: float = 0.9
     multiple: Literal["target", 1, 2, 4, 8, 16, 32] = "target"
     protected: tuple[str, ...] = ()
+    samples: int = 512
     batches: int = 16
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import math
 import torch
 
 from edgecomp.compression.pruning.coupling import Coupling, Removed
-from edgecomp.compression.pruning.units import Labels, Units
+from edgecomp.compression.pruning.units import FIXED, Labels, Units
 
 
 def kept(units: Units, removed: Removed) -> int:
@@ -27,6 +27,35 @@ def parameters(coupling: Coupling, removed: Removed) -> int:
         for path, labels in coupling.labels.items()
         if isinstance(coupling.stored[path], torch.nn.Parameter)
     )
+
+
+def stored_bytes(coupling: Coupling, removed: Removed) -> int:
+    """Bytes of the weights in int8: one for each, and four for those of biases and normalizations."""
+    return sum(
+        _volume(labels, removed) * (1 if len(labels) > 1 else 4)
+        for path, labels in coupling.labels.items()
+        if isinstance(coupling.stored[path], torch.nn.Parameter)
+    )
+
+
+def tiled_macs(coupling: Coupling, removed: Removed, multiple: int) -> int:
+    """Multiplications that kernels spend: channels are computed so many at once, also where fewer are left.
+
+    Args:
+        coupling: What belongs together.
+        removed: What goes.
+        multiple: How many channels a kernel computes at once.
+    """
+    return sum(
+        product.repeats * math.prod(_tiled(units, removed, multiple) for units in product.dimensions)
+        for product in coupling.products
+    )
+
+
+def _tiled(units: Units, removed: Removed, multiple: int) -> int:
+    """Positions along a dimension; those that channels can be removed from are filled up to whole tiles."""
+    count = kept(units, removed)
+    return count if (units == FIXED).all() else math.ceil(count / multiple) * multiple
 
 
 def _volume(labels: Labels, removed: Removed) -> int:

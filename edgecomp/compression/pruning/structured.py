@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 
 from edgecomp.compression.data import example_inputs
 from edgecomp.compression.protection import protector
-from edgecomp.compression.pruning import costs, selection
+from edgecomp.compression.pruning import costs, selection, sensitivity
 from edgecomp.compression.pruning.attention import separate_attention
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.pruning.coupling import Coupling, Removed
 from edgecomp.compression.pruning.criteria import judge
 from edgecomp.compression.pruning.data import evidence_of
-from edgecomp.compression.pruning.evidence import Floats
 from edgecomp.compression.pruning.proof import Pin, prunable
 from edgecomp.compression.pruning.surgery import cut
 from edgecomp.errors import InputError
@@ -44,44 +45,58 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
     coupling = prunable(module, example_inputs(bench), pin, subject)
     bench.progress("find channels", 1, 1)
     scores = judge(evidence_of(module, coupling, bench, settings.criterion, settings.batches), settings.criterion)
-    multiple = bench.target.cpu.simd_channels if settings.multiple == "target" else settings.multiple
-    removed = choose(coupling, scores, settings, selection.Limits(multiple, settings.most), subject)
+    at_once = bench.target.cpu.simd_channels
+    limits = selection.Limits(at_once if settings.multiple == "target" else settings.multiple, settings.most)
+    facts: dict[str, Any] = {}
+    if settings.scope == "sensitivity":
+        shares = (*(share for share in _SHARES if share < settings.most), settings.most)
+        quality = sensitivity.quality_of(bench, settings.samples)
+        curves = sensitivity.measure(module, coupling, scores, shares, quality, bench.progress)
+        select = partial(sensitivity.equally_harmful, coupling, scores, curves)
+        facts["sensitivity"] = {group.name: curve.as_dict() for group, curve in curves.items()}
+    else:
+        select = partial(_SCOPES[settings.scope], coupling, scores)
+    removed = choose(coupling, lambda strength: select(strength, limits), settings, limits, at_once, subject)
     cut(module, coupling, removed)
-    return Changed(
-        module,
-        {
-            "kept": {
-                name: round(cost(coupling, removed) / cost(coupling, coupling.nothing()), 4)
-                for name, cost in COSTS.items()
-            },
-            "channels": selection.widths(coupling, removed),
-            "left_alone": dict(coupling.fixed),
-        },
-    )
+    facts["kept"] = {
+        name: round(cost(coupling, removed, at_once) / cost(coupling, coupling.nothing(), at_once), 4)
+        for name, cost in COSTS.items()
+    }
+    facts |= {"channels": selection.widths(coupling, removed), "left_alone": dict(coupling.fixed)}
+    return Changed(module, facts)
 
 
 def choose(
-    coupling: Coupling, scores: Floats, settings: ChannelPruning, limits: selection.Limits, subject: str
+    coupling: Coupling,
+    select: Callable[[float], Removed],
+    settings: ChannelPruning,
+    limits: selection.Limits,
+    at_once: int,
+    subject: str,
 ) -> Removed:
     """What goes, so that the budget is met.
+
+    Args:
+        coupling: What belongs together.
+        select: Strength in [0, 1] -> what goes.
+        settings: Have the budget.
+        limits: For the error.
+        at_once: How many channels the target's kernels compute at once.
+        subject: For the error.
 
     Raises:
         InputError: Even with everything removed that may go, the cost is higher.
     """
-    select = {"global": selection.ranked, "layer": selection.uniform}[settings.scope]
-
-    def at(strength: float) -> Removed:
-        return select(coupling, scores, strength, limits)
-
     if settings.of == "channels":
-        return at(1 - settings.keep)
+        return select(1 - settings.keep)
     measure = COSTS[settings.of]
-    whole = measure(coupling, coupling.nothing())
-    removed, cost = selection.within_budget(at, lambda each: measure(coupling, each), settings.keep * whole)
-    if cost > settings.keep * whole:
+    whole = measure(coupling, coupling.nothing(), at_once)
+    budget = settings.keep * whole
+    removed, cost = selection.within_budget(select, lambda each: measure(coupling, each, at_once), budget)
+    if cost > budget:
         raise InputError(
             subject,
-            expected=f"at most {settings.keep * whole:.0f} {settings.of}, {settings.keep:.1%} of {whole}",
+            expected=f"at most {budget:.0f} {settings.of}, {settings.keep:.1%} of {whole}",
             actual=f"the smallest is {cost}, {cost / whole:.1%}: {_obstacles(coupling, limits)}",
             cure=f"set keep to {cost / whole + 0.0005:.3f} or more, allow more with most or a smaller multiple, "
             "or protect fewer layers",
@@ -94,8 +109,18 @@ def _pin(protected: Callable[[str], bool]) -> Pin:
     return lambda member: "protected" if member.axis == 0 and protected(member.tensor.rpartition(".")[0]) else None
 
 
-#: What a budget is in.
-COSTS: dict[str, Callable[[Coupling, Removed], int]] = {"macs": costs.macs, "parameters": costs.parameters}
+#: What a budget is in: the cost of what is left, on kernels that compute so many channels at once.
+COSTS: dict[str, Callable[[Coupling, Removed, int], int]] = {
+    "macs": lambda coupling, removed, at_once: costs.macs(coupling, removed),
+    "parameters": lambda coupling, removed, at_once: costs.parameters(coupling, removed),
+    "bytes": lambda coupling, removed, at_once: costs.stored_bytes(coupling, removed),
+    "latency": costs.tiled_macs,
+}
+
+_SCOPES = {"global": selection.ranked, "layer": selection.uniform}
+
+#: Shares of a layer that sensitivity is measured for.
+_SHARES = (0.25, 0.5, 0.75)
 
 
 def _obstacles(coupling: Coupling, limits: selection.Limits) -> str:
