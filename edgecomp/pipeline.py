@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from edgecomp.converter import (
     load_converter,
 )
 from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
-from edgecomp.errors import VerificationError
+from edgecomp.diagnosis.advice import advice, rejection
+from edgecomp.diagnosis.doubts import doubts
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source, load_source
@@ -298,6 +300,7 @@ class _Job:
         processing = describe_processing(self._source, float_model.graph)
         samples = evaluation or Unlabelled(calibration if calibration is not None else self._stand_ins())
         model = self._quantized(float_model, bench)
+        self._notes.extend(doubts(model, self._unrounded, calibration, evaluation))
         with atomic_folder(self._output) as staging:
             conversions = self._convert(model, staging.path)
             paths = [conversion.path for conversion in conversions.values()]
@@ -319,7 +322,13 @@ class _Job:
             if verification.violations:
                 staging.reject()
         if verification.violations:
-            raise self._rejection(verification, staging.target)
+            batches = tuple(islice(calibration or (), 4))
+            raise rejection(
+                f"{self._source.name} for {self._target.name}",
+                verification,
+                staging.target / manifest.FILE,
+                advice(model, self._unrounded or float_model, batches, verification),
+            )
         if bench.checkpoints is not None:
             shutil.rmtree(bench.checkpoints, ignore_errors=True)
         files = {name: staging.target / conversion.path.name for name, conversion in conversions.items()}
@@ -468,16 +477,6 @@ class _Job:
                 return found
             example = found.example["inputs"]
             return replace(found, sizes=verify_sizes(run, artifacts, found.interfaces, model.dynamic, example))
-
-    def _rejection(self, verification: Verification, kept: Path) -> VerificationError:
-        first, *others = verification.violations
-        more = f" (and {len(others)} more)" if others else ""
-        return VerificationError(
-            f"{self._source.name} for {self._target.name}",
-            expected="artifacts that agree with the original and with the simulation",
-            actual=f"{first}{more}",
-            cure=f"look at {kept}/{manifest.FILE}; try more calibration data, another estimator, or --precision fp32",
-        )
 
 
 def precision_tables() -> dict[str, Mapping[Precision, Support]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import edgecomp
-from edgecomp.errors import BudgetError, DataError, InputError
+from edgecomp.errors import BudgetError, DataError, InputError, VerificationError
 from edgecomp.mixed_precision.promise import parse_drop
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.pipeline import Result
@@ -180,3 +180,14 @@ def test_the_command_line_asks_for_it(edgecomp: object, task: Path, tmp_path: Pa
     refused = edgecomp("compress", task, *options[:-3], "--keep-float", "2", "--precision", "fp32")  # type: ignore[operator]
     assert refused.exit_code == 2
     assert "--keep-float" in refused.stderr
+
+
+def test_a_rejection_names_the_layer_and_the_option(task: Path, tmp_path: Path) -> None:
+    recipe = replace(asking(), steps=default_recipe(load_target(TARGET)).steps)
+    with pytest.raises(VerificationError) as raised:
+        edgecomp.compress(task, TARGET, tmp_path / "out", recipe=recipe)
+    cure = raised.value.cure
+    assert "--min-agreement 0.95 keeps in float what is needed" in cure
+    assert "Conv '2/Conv' of module 2 causes" in cure
+    assert "1 of 8 channels are far larger than the others" in cure
+    assert "--keep-float 2/Conv" in cure

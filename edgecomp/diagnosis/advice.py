@@ -1,0 +1,74 @@
+"""What to do about a model that verification rejects because int8 costs too much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgecomp.diagnosis.probe import Arrays
+from edgecomp.diagnosis.report import diagnose_model
+from edgecomp.errors import VerificationError
+from edgecomp.model import CompressedModel
+from edgecomp.verification import Verification
+
+
+def rejection(subject: str, verification: Verification, manifest: Path, advice: str | None) -> VerificationError:
+    """The error that says what is out of tolerance, and what to do.
+
+    Args:
+        subject: The source and the target.
+        verification: With what is out of tolerance.
+        manifest: Where all of it can be read.
+        advice: What to do about rounding; None when it is not to blame.
+    """
+    first, *others = verification.violations
+    more = f" (and {len(others)} more)" if others else ""
+    cures = f"{advice}; or try" if advice else "try"
+    return VerificationError(
+        subject,
+        expected="artifacts that agree with the original and with the simulation",
+        actual=f"{first}{more}",
+        cure=f"look at {manifest}; {cures} more calibration data, another estimator, or --precision fp32",
+    )
+
+
+def advice(
+    model: CompressedModel, unrounded: CompressedModel, batches: Sequence[Arrays], verification: Verification
+) -> str | None:
+    """Names the layer that hurts most, and the option that mends it.
+
+    Args:
+        model: Quantized, and rejected.
+        unrounded: The same in float.
+        batches: A few typical inputs.
+        verification: What rejected it.
+
+    Returns:
+        The cure, or None when rounding is not to blame: an artifact disagrees with the simulation.
+    """
+    if not model.quantization or not batches or not _is_rounding(verification):
+        return None
+    worst, *_ = diagnose_model(model, unrounded, batches, source="", target="").layers
+    because = f" ({worst.findings[0].words})" if worst.findings else ""
+    module = f" of module {worst.module}" if worst.module else ""
+    return (
+        f"{_option(verification)} keeps in float what is needed; {worst.op_type} {worst.name!r}{module} causes "
+        f"{worst.share:.0%} of the error{because}: --keep-float {worst.name}; `edgecomp diagnose` tells more"
+    )
+
+
+def _is_rounding(verification: Verification) -> bool:
+    """Whether all artifacts compute what the simulation does."""
+    least = verification.tolerance.simulation_sqnr
+    compared = [entry for verdict in verification.verdicts for entry in verdict.against_simulation]
+    exact = (entry.broken == 0 and (entry.sqnr is None or entry.sqnr >= least) for entry in compared)
+    return bool(compared) and all(exact)
+
+
+def _option(verification: Verification) -> str:
+    """The promise that was missed, as an option of `compress`."""
+    tolerance = verification.tolerance
+    answers = [entry.agreement for verdict in verification.verdicts for entry in verdict.against_original]
+    if any(agreement is not None and agreement < tolerance.agreement for agreement in answers):
+        return f"--min-agreement {tolerance.agreement:g}"
+    return f"--min-sqnr {tolerance.original_sqnr:g}"
