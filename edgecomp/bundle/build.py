@@ -72,6 +72,8 @@ def make_bundle(
     """
     check_free(output)
     kind = load_platform(platform)
+    if kind.archive is not None:
+        check_free(output.with_name(f"{output.name}{kind.archive[0]}"))
     content = manifest.read(folder)
     check_artifacts(folder, content)
     if release < 1:
@@ -81,6 +83,7 @@ def make_bundle(
         folder=folder,
         manifest=content,
         name=parse_name(name or str(content["source"]), kind.keywords),
+        platform_name=platform,
         platform=kind,
         models=choose_models(content, kind, None if formats is None else tuple(formats), folder),
         processing=_processing(content, folder),
@@ -92,10 +95,11 @@ def make_bundle(
     with atomic_folder(output) as staging:
         for done, stage in enumerate(stages):
             progress("bundle", done, len(stages))
-            stage(contents, platform, staging.path)
+            stage(contents, staging.path)
         if sign is not None:
-            sign_bundle(staging.path, sign)
+            _sign(staging.path, sign)
         progress("bundle", len(stages), len(stages))
+    _write_archive(output)
     return _summary(output, contents, sign is not None)
 
 
@@ -118,13 +122,36 @@ def check_artifacts(folder: Path, content: dict[str, Any]) -> None:
 
 
 def sign_bundle(folder: Path, key: Path) -> None:
-    """Writes the signature of a bundle beside its `bundle.json`, in place of another.
+    """Writes the signature of a bundle beside its `bundle.json`, in place of another, and its archive anew.
 
     Raises:
         InputError: The key or the bundle cannot be used.
     """
+    _sign(folder, key)
+    _write_archive(folder)
+
+
+def _sign(folder: Path, key: Path) -> None:
     document = find_manifest(folder)
     document.with_name(SIGNATURE).write_bytes(signing.read_private(key).sign(document.read_bytes()))
+
+
+def archive_of(folder: Path) -> Path | None:
+    """Where the archive of a bundle lies, on platforms that have one."""
+    archive = load_platform(_read(folder)["platform"]).archive
+    return None if archive is None else folder.with_name(f"{folder.name}{archive[0]}")
+
+
+def _write_archive(folder: Path) -> None:
+    document, path = _read(folder), archive_of(folder)
+    archive = load_platform(document["platform"]).archive
+    if archive is not None and path is not None:
+        path.write_bytes(archive[1](folder, document["name"]))
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(find_manifest(folder).read_bytes())
+    return document
 
 
 def find_manifest(folder: Path) -> Path:
@@ -149,7 +176,7 @@ def _processing(content: dict[str, Any], folder: Path) -> Processing:
     return Processing() if fields is None else Processing.from_dict(fields, str(folder / manifest.FILE))
 
 
-def _write_assets(contents: Contents, platform: str, root: Path) -> None:
+def _write_assets(contents: Contents, root: Path) -> None:
     assets = root / contents.assets
     assets.mkdir(parents=True, exist_ok=True)
     for model in contents.models:
@@ -158,26 +185,26 @@ def _write_assets(contents: Contents, platform: str, root: Path) -> None:
         (assets / LABELS).write_text("".join(f"{line}\n" for line in contents.processing.labels), encoding="utf-8")
 
 
-def _write_golden(contents: Contents, platform: str, root: Path) -> None:
+def _write_golden(contents: Contents, root: Path) -> None:
     assets = root / contents.assets
     golden = make_golden(contents, assets)
     (assets / GOLDEN).write_text(json.dumps(golden, separators=(",", ":")) + "\n", encoding="utf-8")
 
 
-def _write_code(contents: Contents, platform: str, root: Path) -> None:
+def _write_code(contents: Contents, root: Path) -> None:
     copy_shared(contents, root)
-    render(contents, platform, root)
+    render(contents, root)
     if contents.platform.finish is not None:
         contents.platform.finish(contents, root)
 
 
-def _write_manifest(contents: Contents, platform: str, root: Path) -> None:
+def _write_manifest(contents: Contents, root: Path) -> None:
     document = bundle_contents.describe(contents, root)
     (root / contents.assets / FILE).write_bytes(bundle_contents.to_bytes(document))
 
 
 def _summary(folder: Path, contents: Contents, signed: bool) -> Bundle:
-    document = json.loads(find_manifest(folder).read_bytes())
+    document = _read(folder)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     models = sum(document["assets"][model.file]["size"] for model in contents.models)
     copies = sum((folder / contents.name.in_path(path)).stat().st_size for path in contents.platform.copies)

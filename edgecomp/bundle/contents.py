@@ -50,7 +50,8 @@ class Contents:
         folder: The result folder that it comes from.
         manifest: That folder's manifest.
         name: The bundle's name.
-        platform: What it is for.
+        platform_name: What it is for, as `--platform` takes it.
+        platform: The same as an object.
         models: The preferred one first.
         processing: The steps around the model.
         release: Counts up; a loader refuses one that is lower than what it has seen.
@@ -61,6 +62,7 @@ class Contents:
     folder: Path
     manifest: Mapping[str, Any]
     name: Name
+    platform_name: str
     platform: Platform
     models: tuple[Model, ...]
     processing: Processing
@@ -148,6 +150,7 @@ def describe(contents: Contents, root: Path) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "name": contents.name.snake,
+        "platform": contents.platform_name,
         "release": contents.release,
         "source": contents.manifest["source"],
         "target": contents.manifest["target"],

@@ -33,7 +33,8 @@ class Platform:
         asset_limit: Bytes that one file may have at most, or None.
         shared: Folder of the bundle -> folder of `shared/` whose files are copied there as they are.
         words: More words for the templates. It gets the bundle's contents, and its folder with the assets in it.
-        finish: Writes what is no template, such as archives, from the same; it runs before the files are hashed.
+        finish: Writes what is no template, from the same, before the files are hashed.
+        archive: Suffix of an archive beside the bundle, and what writes it from the bundle's folder and name.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Platform:
     shared: Mapping[str, str] = field(default_factory=dict)
     words: Callable[[Contents, Path], Mapping[str, Any]] | None = None
     finish: Callable[[Contents, Path], None] | None = None
+    archive: tuple[str, Callable[[Path, str], bytes]] | None = None
 
 
 def available_platforms() -> tuple[str, ...]:

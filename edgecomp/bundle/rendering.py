@@ -14,15 +14,14 @@ if TYPE_CHECKING:
     from edgecomp.bundle.contents import Contents
 
 
-def render(contents: Contents, platform: str, root: Path) -> None:
+def render(contents: Contents, root: Path) -> None:
     """Writes every file of a platform's `templates/` into a bundle; `Platform` says by which rules.
 
     Args:
         contents: What the templates speak of, as `contents`.
-        platform: Whose templates.
         root: The bundle.
     """
-    folder = template_folder(platform)
+    folder = template_folder(contents.platform_name)
     environment, words = _environment(folder), _words(contents, root)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         place = path.relative_to(folder).as_posix()

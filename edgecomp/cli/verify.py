@@ -10,6 +10,7 @@ import typer
 
 from edgecomp.cli.common import Answer, AsJson, Debug, command, samples, table
 from edgecomp.cli.compress import Preprocess
+from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,15 +18,29 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    folder: Annotated[Path, typer.Argument(help="A folder that compress or convert wrote.")],
+    folder: Annotated[Path, typer.Argument(help="A folder that compress, convert or bundle wrote.")],
     data: Annotated[
         str | None, typer.Option(help="More inputs: .npz, a folder of arrays or pictures, or file.py:function.")
     ] = None,
     preprocess: Preprocess = None,
+    key: Annotated[Path | None, typer.Option(help="The public key that must have signed a bundle.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Check hashes and golden outputs of a result folder, and compare its artifacts on any data."""
+    """Check hashes and golden outputs of a result folder or bundle; compare a result's artifacts on any data."""
+    from edgecomp.bundle.checking import is_bundle
+
+    return _verify_bundle(folder, key) if is_bundle(folder) else _verify_result(folder, data, preprocess, key)
+
+
+def _verify_result(folder: Path, data: str | None, preprocess: str | None, key: Path | None) -> Answer:
+    if key is not None:
+        raise InputError(
+            f"{folder}: --key {key}",
+            expected="a bundle, which can be signed",
+            actual="a result folder, or none",
+            cure="leave out --key, or give the folder that `edgecomp bundle` wrote",
+        )
     from edgecomp.reverification import verify_folder
 
     result = verify_folder(folder, data=data, preprocess=preprocess)
@@ -46,5 +61,23 @@ def run(
             console.print(f"broken: {problem}", markup=False, soft_wrap=True)
         if not result.violations:
             console.print("every artifact is the one that was verified, and computes what was recorded")
+
+    return Answer(asdict(result), show, exit_code=1 if result.violations else 0)
+
+
+def _verify_bundle(folder: Path, key: Path | None) -> Answer:
+    from edgecomp.bundle.checking import verify_bundle
+
+    result = verify_bundle(folder, key)
+
+    def show(console: Console) -> None:
+        lines = [f"{folder}: {result.name}, release {result.release}; signature: {result.signature}"]
+        for name, away in result.differences.items():
+            lines.append(f"{name}: {away:.3f} of what is tolerated away from what was recorded")
+        lines += [f"broken: {problem}" for problem in result.violations]
+        if not result.violations:
+            lines.append("every file is the one that the bundle was made with, and computes what was recorded")
+        for line in lines:
+            console.print(line, markup=False, soft_wrap=True)
 
     return Answer(asdict(result), show, exit_code=1 if result.violations else 0)

@@ -73,7 +73,7 @@ export declare class Bundle {
     classify(picture: Picture, top?: number): Promise<Ranked[]>;
     /** Runs the model on inputs as the original model takes them; gives its outputs as the original gives them. */
     predict(inputs: Tensor[]): Promise<Tensor[]>;
-    /** Runs every model that has a runtime here on the golden data. */
+    /** Runs every model that can be loaded here on the golden data. */
     selfTest(): Promise<Check[]>;
     close(): void;
     private prepare;

@@ -30,7 +30,7 @@ export function preprocess(picture, steps) {
     const box = side
         ? { left: Math.floor((width - side) / 2), top: Math.floor((height - side) / 2), width: side, height: side }
         : { left: 0, top: 0, width, height };
-    const pixels = depth === 1 ? toGray(picture) : { ...picture, stride: 4, bytes: picture.data };
+    const pixels = depth === 1 ? toGray(picture) : toPixels(picture);
     const same = width === picture.width && height === picture.height;
     const bytes = resample(pixels, width, height, box, depth, same ? "nearest" : steps.interpolation);
     return normalize(bytes, box.width, box.height, depth, steps);
@@ -41,6 +41,9 @@ function check({ width, height, data }) {
         const limit = `1 to ${MAX_PIXELS} pixels with 4 bytes each`;
         throw new BundleError("picture", `expected a picture of ${limit}, got ${width} x ${height} in ${data.length} bytes`);
     }
+}
+function toPixels({ width, height, data }) {
+    return { width, height, stride: 4, bytes: data };
 }
 function toGray({ width, height, data }) {
     const bytes = new Uint8Array(width * height);

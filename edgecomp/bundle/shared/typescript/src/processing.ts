@@ -84,7 +84,7 @@ export function preprocess(picture: Picture, steps: Preprocessing): Tensor {
   const box = side
     ? { left: Math.floor((width - side) / 2), top: Math.floor((height - side) / 2), width: side, height: side }
     : { left: 0, top: 0, width, height };
-  const pixels: Pixels = depth === 1 ? toGray(picture) : { ...picture, stride: 4, bytes: picture.data };
+  const pixels = depth === 1 ? toGray(picture) : toPixels(picture);
   const same = width === picture.width && height === picture.height;
   const bytes = resample(pixels, width, height, box, depth, same ? "nearest" : steps.interpolation);
   return normalize(bytes, box.width, box.height, depth, steps);
@@ -96,6 +96,11 @@ function check({ width, height, data }: Picture): void {
     const limit = `1 to ${MAX_PIXELS} pixels with 4 bytes each`;
     throw new BundleError("picture", `expected a picture of ${limit}, got ${width} x ${height} in ${data.length} bytes`);
   }
+}
+
+/** An ImageData's sizes are no properties of its own, so that they cannot be spread. */
+function toPixels({ width, height, data }: Picture): Pixels {
+  return { width, height, stride: 4, bytes: data };
 }
 
 /** ITU-R 601 luma in 16-bit fixed point, as Pillow computes it. */

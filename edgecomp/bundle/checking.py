@@ -1,0 +1,135 @@
+"""Whether a bundle is the one that was made, and computes what was recorded: signature, every hash, golden data."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgecomp.artifact import load
+from edgecomp.bundle import signing
+from edgecomp.bundle.build import find_manifest
+from edgecomp.bundle.contents import FILE, SCHEMA, SIGNATURE
+from edgecomp.converter import Array
+from edgecomp.errors import SourceError
+from edgecomp.manifest import sha256
+from edgecomp.processing import Processing
+
+
+@dataclass(frozen=True)
+class BundleCheck:
+    """What was found.
+
+    Attributes:
+        name: What the bundle is called.
+        release: Its release.
+        signature: "trusted", "wrong", "none", or "not checked" when no key was given.
+        differences: Model -> largest difference from what was recorded, in units of what is tolerated.
+        violations: Broken promises, in words.
+    """
+
+    name: str
+    release: int
+    signature: str
+    differences: Mapping[str, float]
+    violations: tuple[str, ...]
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle rather than a result folder."""
+    return not (folder / "manifest.json").exists() and any(folder.rglob(FILE))
+
+
+def verify_bundle(folder: Path, key: Path | None = None) -> BundleCheck:
+    """Checks a bundle as its loaders do, every file of its code, and every model on the golden data.
+
+    Args:
+        folder: What `edgecomp bundle` wrote.
+        key: The public key that must have signed it.
+
+    Raises:
+        SourceError: The folder is no bundle, or its manifest is damaged.
+        InputError: The key cannot be used.
+    """
+    manifest = find_manifest(folder)
+    content = manifest.read_bytes()
+    signature = _signature(manifest, content, key)
+    document = _parse(manifest, content)
+    violations = {"wrong": [f"{FILE} was not signed by {key}"], "none": [f"there is no {SIGNATURE}"]}.get(signature, [])
+    wrong = [*_wrong(document["assets"], manifest.parent), *_wrong(document["code"], folder)]
+    violations += [f"{name} is not the file that the bundle was made with" for name in wrong]
+    differences: dict[str, float] = {}
+    # Files that are not those of the manifest are not run: there is no telling what they are.
+    if not violations:
+        differences = dict(_differences(document, manifest.parent))
+        far = (name for name, away in differences.items() if not away <= 1)
+        violations += [f"{name} does not compute what was recorded" for name in far]
+    return BundleCheck(document["name"], document["release"], signature, differences, tuple(violations))
+
+
+def _signature(manifest: Path, content: bytes, key: Path | None) -> str:
+    if key is None:
+        return "not checked"
+    public, file = signing.read_public(key), manifest.with_name(SIGNATURE)
+    if not file.is_file():
+        return "none"
+    return "trusted" if signing.is_signed_by(public, file.read_bytes(), content) else "wrong"
+
+
+def _parse(path: Path, content: bytes) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(content)
+        if document["schema"] > SCHEMA:
+            raise ValueError(f"schema {document['schema']}")
+        for name in (*document["assets"], *document["code"]):
+            if Path(name).is_absolute() or ".." in Path(name).parts:
+                raise ValueError(f"a file {name!r}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise SourceError(
+            str(path),
+            expected=f"what `edgecomp bundle` wrote: schema {SCHEMA} or older",
+            actual=f"{type(error).__name__}: {error}",
+            cure="make the bundle again with this version of edgecomp",
+        ) from None
+    return document
+
+
+def _wrong(files: Mapping[str, Mapping[str, Any]], root: Path) -> Iterator[str]:
+    for name, entry in files.items():
+        if not (root / name).is_file() or sha256(root / name) != entry["sha256"]:
+            yield name
+
+
+def _differences(document: Mapping[str, Any], assets: Path) -> Iterator[tuple[str, float]]:
+    golden = json.loads((assets / document["golden"]).read_bytes())
+    processing = Processing.from_dict({**document["processing"], "labels": None}, str(assets / FILE))
+    for model in document["models"]:
+        results = load(assets / model["file"]).predict(_inputs(golden, processing, model["inputs"]))
+        recorded = zip(model["outputs"], golden["models"][model["file"]]["outputs"], strict=True)
+        yield model["file"], max(_difference(results[spec["name"]], expected) for spec, expected in recorded)
+
+
+def _inputs(golden: Mapping[str, Any], processing: Processing, specs: list[dict[str, Any]]) -> dict[str, Array]:
+    picture = golden["picture"]
+    if picture is None:
+        return {
+            name: np.frombuffer(base64.b64decode(entry["data"]), entry["dtype"]).reshape(entry["shape"])
+            for name, entry in golden["inputs"].items()
+        }
+    from PIL import Image
+
+    assert processing.preprocessing is not None, "it made the golden picture"
+    size = (picture["width"], picture["height"])
+    pixels = Image.frombytes("RGB", size, base64.b64decode(picture["rgb"]))
+    return {specs[0]["name"]: processing.preprocessing.apply(pixels)}
+
+
+def _difference(found: Array, expected: Mapping[str, Any]) -> float:
+    recorded = np.frombuffer(base64.b64decode(expected["values"]), "<i2") * expected["scale"]
+    chosen = found.reshape(-1)[:: expected["stride"]]
+    return float(np.abs(chosen - recorded).max(initial=0.0)) / float(expected["tolerance"])
