@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgecomp.compression.distillation.step import DistillationStep
 from edgecomp.compression.fine_tuning import FineTuning
 from edgecomp.compression.low_rank.settings import LowRank
+from edgecomp.compression.pruning.blocks import BlockPruning
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.pruning.weights import GradualWeightPruning, WeightPruning
 from edgecomp.compression.quantization_aware.step import QuantizationAwareTraining
@@ -26,6 +27,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     FineTuning,
     DistillationStep,
     BatchNormEstimation,
+    BlockPruning,
     ChannelPruning,
     LowRank,
 )

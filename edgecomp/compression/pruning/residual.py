@@ -1,0 +1,134 @@
+"""Residual blocks: which there are, how much they change, and the network without some of them.
+
+A block adds something to what it is given, and gives it on in the same shape: without it, what it is given goes on as
+it is. How much a block changes is one minus the cosine between what goes in and what comes out (Men et al., "ShortGPT",
+2024).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+
+from edgecomp.compression.data import example_inputs
+from edgecomp.compression.pruning.blocks import BlockPruning
+from edgecomp.compression.pruning.trace import record
+from edgecomp.compression.replacement import replace_modules
+from edgecomp.compression.size import macs
+from edgecomp.errors import InputError
+from edgecomp.frontends.torch_module import preserving
+from edgecomp.step import Changed
+from edgecomp.workbench import Workbench
+
+
+def prune_blocks(module: torch.nn.Module, bench: Workbench, settings: BlockPruning) -> Changed:
+    """Removes residual blocks from a module, in place.
+
+    Args:
+        module: What is pruned.
+        bench: The example inputs, and the calibration data that show how much blocks change.
+        settings: See `BlockPruning`.
+
+    Returns:
+        The module, and as facts how much each block changes, and which were removed.
+
+    Raises:
+        InputError: The budget cannot be met.
+        DataError: There are no calibration data.
+    """
+    inputs = example_inputs(bench)
+    names = [
+        name
+        for name in residual_blocks(module, inputs)
+        if not any(fnmatchcase(name, pattern) for pattern in settings.protected)
+    ]
+    batches = (tuple(map(torch.tensor, batch)) for batch in bench.calibration_batches("blocks"))
+    changes = influence(module, names, batches) if names else {}
+    whole = macs(module, bench.source.inputs)
+    left, removed = whole, []
+    for name in sorted(names, key=lambda each: changes[each]):
+        if left <= settings.keep * whole:
+            break
+        replace_modules(module, {module.get_submodule(name): torch.nn.Identity()})
+        removed.append(name)
+        left = macs(module, bench.source.inputs)
+    if left > settings.keep * whole:
+        raise InputError(
+            f"{bench.source.name}: the step {settings.kind}",
+            expected=f"at most {settings.keep * whole:.0f} multiplications, {settings.keep:.1%} of {whole}",
+            actual=f"the smallest is {left}, {left / whole:.1%}, without all of its {len(names)} residual blocks",
+            cure=f"set keep to {left / whole + 0.0005:.3f} or more, or remove channels with prune-channels",
+        )
+    facts = {"influence": changes, "removed": removed, "kept": round(left / whole, 4)}
+    return Changed(module, facts)
+
+
+def residual_blocks(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> list[str]:
+    """Paths of the modules that can go: they add to their input, and their network runs without them.
+
+    Args:
+        module: Left as it is.
+        inputs: Examples of what it takes.
+    """
+    seen: dict[str, torch.Tensor] = {}
+    calls: Counter[str] = Counter()
+
+    def note(name: str) -> Any:
+        def hook(child: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            calls[name] += 1
+            alike = len(args) == 1 and all(isinstance(each, torch.Tensor) for each in (*args, output))
+            if alike and args[0].shape == output.shape:
+                seen[name] = args[0]
+
+        return hook
+
+    handles = [child.register_forward_hook(note(name)) for name, child in module.named_modules() if name]
+    trace = record(module, inputs)
+    for handle in handles:
+        handle.remove()
+    adding = {
+        call.owner
+        for call in trace.calls
+        if call.name.startswith("aten.add") and any(tensor is seen.get(call.owner) for tensor in call.tensors)
+    }
+    return [name for name in seen if name in adding and calls[name] == 1 and _runs_without(module, name, inputs)]
+
+
+def influence(
+    module: torch.nn.Module, names: Sequence[str], batches: Iterable[tuple[torch.Tensor, ...]]
+) -> dict[str, float]:
+    """How much blocks change what they are given, from 0, nothing, to 2.
+
+    Args:
+        module: Left as it is.
+        names: Paths of the blocks.
+        batches: What it takes, batch after batch.
+    """
+    found: dict[str, list[torch.Tensor]] = {name: [] for name in names}
+
+    def note(name: str) -> Any:
+        def hook(child: torch.nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> None:
+            found[name].append(torch.nn.functional.cosine_similarity(args[0].flatten(1), output.flatten(1)))
+
+        return hook
+
+    handles = [module.get_submodule(name).register_forward_hook(note(name)) for name in names]
+    try:
+        with preserving(module), torch.no_grad():
+            for batch in batches:
+                module(*batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: round(1 - float(torch.cat(each).mean()), 6) for name, each in found.items()}
+
+
+def _runs_without(module: torch.nn.Module, name: str, inputs: Sequence[torch.Tensor]) -> bool:
+    trial = copy.deepcopy(module)
+    replace_modules(trial, {trial.get_submodule(name): torch.nn.Identity()})
+    return record(trial, inputs).failure is None
