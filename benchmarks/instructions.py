@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--sysroot", type=Path, required=True)
     parser.add_argument("--cores", nargs="+", default=["cortex-a72", "cortex-a76"])
     parser.add_argument("--folder", type=Path, help="keep the artifacts here, and take those that are there already")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)

@@ -41,7 +41,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from edgecomp.errors import SourceError, UnknownTargetError
+from edgecomp.errors import InputError, SourceError, UnknownTargetError
 from edgecomp.precision import Precision
 
 SCHEMA = 1
@@ -266,6 +266,22 @@ def load_target(name_or_path: str | Path) -> TargetProfile:
         actual="no target has that name" + (f"; the nearest are: {', '.join(nearest)}" if nearest else ""),
         cure="choose one of those that `edgecomp targets` lists, or describe your device in a .toml file",
     )
+
+
+def require_target(name: str | None, source: Path) -> str:
+    """The name itself, when there is one.
+
+    Raises:
+        InputError: Nobody named a target.
+    """
+    if name is None:
+        raise InputError(
+            f"the target of {source}",
+            expected="a target, named with --target or by the folder's manifest",
+            actual="none",
+            cure="add --target NAME; `edgecomp targets` lists them",
+        )
+    return name
 
 
 def _bare(name: str) -> str:

@@ -68,7 +68,10 @@ def inspect(path: Path) -> Inspection:
 
 def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model with the shape of every value, as far as ONNX can infer them, and without large weights' content."""
+    parameters = {name for node in proto.graph.node if node.op_type in _QUANTIZERS for name in node.input[1:]}
     for tensor in proto.graph.initializer:
+        if tensor.name in parameters:  # a scale for each of a thousand channels is large, and is looked at
+            continue
         if tensor.ByteSize() > _LARGEST_SHAPE and tensor.data_location != onnx.TensorProto.EXTERNAL:
             kept = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, name=tensor.name)
             kept.data_location = onnx.TensorProto.EXTERNAL

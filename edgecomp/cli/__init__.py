@@ -8,7 +8,21 @@ from typing import Annotated
 
 import typer
 
-from edgecomp.cli import bench, bundle, compress, convert, demo, diagnose, inspect, keygen, sign, targets, verify
+from edgecomp.cli import (
+    bench,
+    bundle,
+    compress,
+    convert,
+    demo,
+    diagnose,
+    estimate,
+    explain,
+    inspect,
+    keygen,
+    sign,
+    targets,
+    verify,
+)
 
 app = typer.Typer(
     name="edgecomp",
@@ -18,7 +32,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for module in (compress, convert, verify, diagnose, targets, inspect, bench, bundle, keygen, sign, demo):
+for module in (
+    *(compress, convert, verify, diagnose, targets, inspect),
+    *(bench, estimate, explain, bundle, keygen, sign, demo),
+):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)
 
 

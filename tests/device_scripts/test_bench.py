@@ -150,8 +150,16 @@ def test_a_wrong_output_is_found(artifacts: Path, tmp_path: Path) -> None:
 def test_quantized_outputs_may_differ_by_one_step() -> None:
     expected = np.array([-128, 0, 127], np.int8)
     assert bench.check_output("y", np.array([-127, 0, 126], np.int8), expected, None)["agrees"] is True
-    two = bench.check_output("y", np.array([-126, 0, 127], np.int8), expected, None)
+    expected = np.array([-8, 0, 7], np.int8)
+    two = bench.check_output("y", expected + np.array([2, 0, 0], np.int8), expected, None)
     assert (two["agrees"], two["steps"], two["max_difference"]) == (False, 2.0, 2.0)
+
+
+def test_a_few_steps_far_below_the_signal_agree_wherever_zero_is() -> None:
+    expected = np.array([-100, 0, 100], np.int8)
+    assert bench.check_output("y", expected + np.array([3, 0, 0], np.int8), expected, None)["agrees"] is True
+    constant = np.array([100, 101, 102], np.int8)  # a large number is no signal
+    assert bench.check_output("y", constant + np.array([3, 0, 0], np.int8), constant, None)["agrees"] is False
 
 
 def test_a_float_output_is_judged_in_steps_when_golden_says_their_size() -> None:

@@ -1,0 +1,53 @@
+"""`edgecomp estimate`: what artifacts may cost on a device that nobody has at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@command
+def run(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of artifacts, or one artifact.")],
+    target: Annotated[str | None, typer.Option(help="A target, if not the one it was made for.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> Answer:
+    """Estimate instructions and time of artifacts on a target, from documented facts; a range, and no measurement."""
+    from edgecomp.artifact import find_converter
+    from edgecomp.devices.measuring import plan
+    from edgecomp.estimation import estimate
+    from edgecomp.target import load_target, require_target
+
+    job = plan(source)
+    profile = load_target(require_target(target or job.target, source))
+    found = {
+        artifact.name: estimate(find_converter(artifact.payload.path).inspect(artifact.payload.path), profile)
+        for artifact in job.artifacts
+    }
+
+    def show(console: Console) -> None:
+        made = table("estimate", ">MACs", ">instructions", ">one thread", ">arena", ">bytes moved")
+        for name, entry in found.items():
+            instructions, time = entry.instructions, entry.milliseconds
+            made.add_row(
+                name,
+                f"{entry.macs / 1e6:.1f} M",
+                f"{instructions.low / 1e6:.1f} - {instructions.high / 1e6:.1f} M",
+                "not known" if time is None else f"{time.low:.3g} - {time.high:.3g} ms",
+                kilobytes(entry.arena),
+                kilobytes(entry.nbytes),
+            )
+        console.print(made)
+        core = next(iter(found.values())).core
+        console.print(f"for {profile.title}" + (f", {core}" if core else "") + "; an estimate, and no measurement")
+
+    document = {"target": profile.name, "artifacts": {name: entry.as_dict() for name, entry in found.items()}}
+    return Answer(document, show)

@@ -1,0 +1,62 @@
+"""`edgecomp explain`: why artifacts are not faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgecomp.cli.common import Answer, AsJson, Debug, command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@command
+def run(
+    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of artifacts, or one artifact.")],
+    results: Annotated[
+        Path | None,
+        typer.Option(metavar="R.json", help="A kept measurement; --profile times each layer."),
+    ] = None,
+    target: Annotated[str | None, typer.Option(help="A target, if not the one it was made for.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Reasons to print for each artifact.")] = 8,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> Answer:
+    """Say why artifacts are not faster on a target, layer by layer, and what each remedy may gain."""
+    from edgecomp import manifest
+    from edgecomp.artifact import find_converter
+    from edgecomp.devices.measuring import plan
+    from edgecomp.devices.results import read
+    from edgecomp.estimation import estimate
+    from edgecomp.explanation import Case, explain
+    from edgecomp.target import load_target, require_target
+
+    job = plan(source)
+    measured: dict[str, Any] = {} if results is None else read(results)
+    kept = {entry["sha256"]: entry["result"] for entry in measured.get("artifacts", ())}
+    profile = load_target(require_target(target or measured.get("target") or job.target, source))
+    provenance = manifest.read(source)["provenance"] if source.is_dir() else ()
+    found = {}
+    for artifact in job.artifacts:
+        path = artifact.payload.path
+        inspection = find_converter(path).inspect(path)
+        result = kept.get(artifact.payload.sha256)
+        found[artifact.name] = explain(Case(inspection, estimate(inspection, profile), profile, result, provenance))
+
+    def show(console: Console) -> None:
+        for name, findings in found.items():
+            console.print(f"{name} on {profile.title}", markup=False, soft_wrap=True)
+            for finding in findings[:limit]:
+                gain = "" if finding.gain is None else f" [may gain {finding.gain:.0%}]"
+                console.print(f"  {finding.where}: {finding.why}{gain}", markup=False, soft_wrap=True)
+                console.print(f"    {finding.remedy}", markup=False, soft_wrap=True)
+            if len(findings) > limit:
+                console.print(f"  and {len(findings) - limit} more (--limit)")
+            if not findings:
+                console.print("  nothing is known that would make it faster")
+
+    document = {name: [finding.as_dict() for finding in findings] for name, findings in found.items()}
+    return Answer({"target": profile.name, "artifacts": document}, show)

@@ -1,0 +1,264 @@
+"""Why an artifact is not faster on a target, in words, with what each remedy may gain.
+
+Each rule is a small function in `RULES` that looks at one artifact with everything that is known of it (`Case`) and
+says what it finds. A gain is the share of the estimated instructions that the remedy may save; None where nothing is
+known about it. A share is of the measured time where operators were timed, else of the estimated instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edgecomp.estimation import Estimate, NodeEstimate, lanes
+from edgecomp.inspection import Inspection, Node
+from edgecomp.inspection.islands import SHORES
+from edgecomp.target import TargetProfile
+
+_DEPTHWISE = ("DEPTHWISE_CONV_2D", "ConvolutionDepthwise")
+_CONVOLUTIONS = ("CONV_2D", "Convolution", "Conv", "QLinearConv", "FusedConv")
+#: Steps that make zeros and no smaller shapes.
+_UNSTRUCTURED = ("magnitude",)
+#: Multiply-accumulates of one dot product instruction.
+_DOT_PRODUCT = 16
+#: Bytes of one load and of one SIMD register: below a register's worth of multiplications for each load, memory and not
+#: arithmetic is likely to be the limit.
+_LOAD_BYTES = _SIMD_BYTES = 16
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason.
+
+    Attributes:
+        where: The layer, or "the whole model", or "the measurement".
+        why: What slows it down.
+        remedy: What can be done.
+        gain: Share of the inference that it may save, 0 to 1; None when nobody knows.
+    """
+
+    where: str
+    why: str
+    remedy: str
+    gain: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Case:
+    """All that is known of an artifact.
+
+    Attributes:
+        inspection: What is in it.
+        estimate: What it may cost.
+        profile: The target.
+        result: What bench.py measured; None without a measurement.
+        provenance: The steps that made it, as the manifest has them.
+    """
+
+    inspection: Inspection
+    estimate: Estimate
+    profile: TargetProfile
+    result: Mapping[str, Any] | None = None
+    provenance: Sequence[Mapping[str, Any]] = ()
+
+    @property
+    def core(self) -> str:
+        """What the target computes on."""
+        clusters = self.profile.cpu.clusters
+        return clusters[0].core if clusters else self.profile.title
+
+    def share(self, node: NodeEstimate) -> float:
+        """Which part of the inference a node is."""
+        return self.measured.get(node.name, node.instructions.high / max(self.estimate.instructions.high, 1.0))
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """Operator -> its share of the time, where operators were timed."""
+        rows = (self.result or {}).get("profile") or []
+        total = sum(row["mean_ms"] for row in rows)
+        return {row["name"]: row["mean_ms"] / total for row in rows} if total else {}
+
+    def multiplying(self, *op_types: str) -> Iterator[tuple[NodeEstimate, Node]]:
+        """The nodes of some types that multiply."""
+        for entry in self.estimate.nodes:
+            if entry.op_type in op_types:
+                yield entry, self.inspection.contents.nodes[entry.position]
+
+    def channels(self, node: Node) -> tuple[int, int] | None:
+        """Input channels of a group and output channels of a convolution, by its weights; None when not known."""
+        weight = node.inputs[3 if node.op_type == "QLinearConv" else 1] if len(node.inputs) > 1 else None
+        shape = None if weight is None else self.inspection.contents.tensors[weight].shape
+        if shape is None or len(shape) != 4 or None in shape:
+            return None
+        sizes = [size for size in shape if size is not None]
+        return (sizes[3], sizes[0]) if node.op_type == "CONV_2D" else (sizes[1], sizes[0])
+
+
+def explain(case: Case) -> list[Finding]:
+    """Everything that the rules find, the largest gain first and what has no figure last."""
+    found = [finding for rule in RULES for finding in rule(case)]
+    return sorted(found, key=lambda finding: -(finding.gain or 0.0))
+
+
+def no_dot_product(case: Case) -> Iterator[Finding]:
+    """Int8 on a core without dot products."""
+    integer = [node for node in case.estimate.nodes if node.arithmetic == "int8"]
+    have = lanes("int8", case.profile)
+    if integer and have < _DOT_PRODUCT:
+        yield Finding(
+            "the whole model",
+            f"{case.core} has no dot product: int8 saves memory traffic, but hardly an instruction over float",
+            "take a core with `dotprod` (Cortex-A55, A76 and later), or fewer channels",
+            (1 - have / _DOT_PRODUCT) * sum(map(case.share, integer)),
+        )
+
+
+def memory_bound_depthwise(case: Case) -> Iterator[Finding]:
+    """Depthwise convolutions do little arithmetic for each byte; the heaviest is named."""
+    found = [
+        (case.share(entry), _name(node), entry.intensity)
+        for entry, node in (*case.multiplying(*_DEPTHWISE), *_depthwise_in_onnx(case))
+        if entry.intensity * _LOAD_BYTES < _SIMD_BYTES * lanes(entry.arithmetic, case.profile)
+    ]
+    if found:
+        _, name, intensity = max(found)
+        yield Finding(
+            name + (f" and {len(found) - 1} more" if len(found) > 1 else ""),
+            f"depthwise convolutions are bound by memory ({intensity:.1f} multiplications for each byte) and take "
+            f"{sum(share for share, *_ in found):.0%}",
+            "fewer channels or a lower resolution before them; a faster arithmetic does not help them",
+        )
+
+
+def _depthwise_in_onnx(case: Case) -> Iterator[tuple[NodeEstimate, Node]]:
+    """ONNX's convolutions with one input channel in each of many groups; data are (batch, channels, ...)."""
+    for entry, node in case.multiplying("Conv", "QLinearConv"):
+        sizes, data = case.channels(node), case.inspection.contents.tensors[node.inputs[0] or 0].shape
+        if sizes is not None and sizes[0] == 1 and data is not None and data[1] == sizes[1] > 1:
+            yield entry, node
+
+
+def borders(case: Case) -> Iterator[Finding]:
+    """Conversions between integers and floats in the middle of the model."""
+    nodes = [node for _, node in case.inspection.contents.computing() if node.op_type in SHORES]
+    edges = {*case.inspection.contents.inputs, *case.inspection.contents.outputs}
+    inner = [node for node in nodes if not edges & {*node.inputs, *node.outputs}]
+    if inner:
+        time = sum(case.measured.get(node.name, 0.0) for node in inner)
+        yield Finding(
+            _name(inner[0]) + (f" and {len(inner) - 1} more" if len(inner) > 1 else ""),
+            f"{len(inner)} quantize or dequantize operators inside the model" + (f" take {time:.1%}" if time else ""),
+            "`edgecomp inspect` names the operators between them; replace those by some that have an int8 kernel",
+            time or None,
+        )
+
+
+def islands(case: Case) -> Iterator[Finding]:
+    """Stretches of float in a model of integers."""
+    entries = {node.position: node for node in case.estimate.nodes}
+    for island in case.inspection.islands:
+        share = sum(case.share(entries[position]) for position in island.positions if position in entries)
+        speedup = lanes("int8", case.profile) / lanes("float32", case.profile)
+        yield Finding(
+            _first(island.nodes[0]),
+            f"a float island of {len(island.nodes)}: {', '.join(sorted(set(island.op_types)))}",
+            "the runtime has no int8 kernel for it, or the recipe left it in float; see `edgecomp diagnose`",
+            share * (1 - 1 / speedup) or None,
+        )
+
+
+def uneven_channels(case: Case) -> Iterator[Finding]:
+    """Output channels that leave part of the last tile empty."""
+    step = case.profile.cpu.simd_channels
+    for entry, node in case.multiplying(*_CONVOLUTIONS):
+        sizes = case.channels(node)
+        if sizes is None or sizes[0] == 1 or sizes[1] % step == 0:
+            continue
+        waste = 1 - sizes[1] / (-(-sizes[1] // step) * step)
+        gain = waste * case.share(entry)
+        if gain >= 0.002:
+            yield Finding(
+                _name(node),
+                f"{sizes[1]} output channels are no multiple of {step}: {waste:.0%} of the last tiles are empty",
+                f"{sizes[1] // step * step or step} or {(sizes[1] // step + 1) * step} channels cost the same or less",
+                gain,
+            )
+
+
+def zeros_in_full_shapes(case: Case) -> Iterator[Finding]:
+    """Pruned weights that are multiplied all the same."""
+    kinds = [str(step.get("kind") or step.get("name")) for step in case.provenance]
+    if any(kind in _UNSTRUCTURED for kind in kinds):
+        yield Finding(
+            "the whole model",
+            "pruned without changing a shape: dense kernels multiply the zeros too",
+            "prune channels instead, which removes them; zeros alone make a smaller download",
+        )
+
+
+def threads(case: Case) -> Iterator[Finding]:
+    """More threads than cores, or fewer than the target's."""
+    if case.result is None:
+        return
+    used, usable = case.result["settings"]["threads"], case.result["machine"]["cpu"]["usable"]
+    if usable is not None and used > usable:
+        yield Finding("the measurement", f"{used} threads on {usable} cores wait for each other", f"--threads {usable}")
+    elif used < case.profile.defaults.threads and (usable is None or used < usable):
+        better = min(case.profile.defaults.threads, usable or case.profile.defaults.threads)
+        yield Finding("the measurement", f"threads used: {used}, where {better} are there", f"--threads {better}")
+
+
+def throttled(case: Case) -> Iterator[Finding]:
+    """A board that was slower while it was measured than it can be."""
+    conditions = (case.result or {}).get("conditions")
+    if conditions is None:
+        return
+    flags = [flag for when in ("before", "after") for flag in (conditions[when]["throttling"] or {}).get("now", ())]
+    if flags:
+        words = ", ".join(dict.fromkeys(flags))
+        yield Finding("the measurement", f"the board says: {words}", "cool it; see docs/boards.md")
+    clock = max((conditions["during"]["frequency_khz"] or {"": 0}).values())
+    top = max((cluster.max_mhz or 0 for cluster in case.profile.cpu.clusters), default=0) * 1000
+    if 0 < clock < 0.95 * top:
+        yield Finding(
+            "the measurement",
+            f"the clock was {clock // 1000} MHz of {top // 1000}",
+            f"the governor `performance` instead of `{conditions['after']['governor']}`; see docs/boards.md",
+            1 - clock / top,
+        )
+
+
+def unsteady(case: Case) -> Iterator[Finding]:
+    """Samples that one figure cannot stand for."""
+    state = (case.result or {}).get("steady_state")
+    if state is not None and state["steady"] is False:
+        why = f"the samples are {state['verdict']}"
+        yield Finding("the measurement", why, "stop other work there and measure again")
+
+
+RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+    no_dot_product,
+    memory_bound_depthwise,
+    borders,
+    islands,
+    uneven_channels,
+    zeros_in_full_shapes,
+    threads,
+    throttled,
+    unsteady,
+)
+
+
+def _name(node: Node) -> str:
+    """A layer as people know it."""
+    return node.module or _first(node.name)
+
+
+def _first(name: str) -> str:
+    """The first of the names that TensorFlow's converter joins when it fuses operators."""
+    return name.partition(";")[0]
