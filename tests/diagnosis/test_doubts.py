@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from broken import kernel, net, node
+from broken_nets import kernel, net, node
 
 from edgecomp.data import InputSpec, collect_calibration, collect_evaluation
 from edgecomp.diagnosis.doubts import doubts

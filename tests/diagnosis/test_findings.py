@@ -1,7 +1,7 @@
 """Each net that is broken on purpose: the layer is named, and the reason is the right one."""
 
 import pytest
-from broken import BROKEN, HEALTHY, Broken, drawn
+from broken_nets import BROKEN, HEALTHY, Broken, drawn
 
 from edgecomp.diagnosis.findings import CAUSES
 from edgecomp.diagnosis.report import Diagnosis, diagnose_model
