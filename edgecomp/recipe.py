@@ -24,7 +24,7 @@ source and data gives the same bytes.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
@@ -36,6 +36,7 @@ from edgecomp.converter import available_formats
 from edgecomp.errors import InputError, SourceError
 from edgecomp.model import Step as ProvenanceStep
 from edgecomp.precision import Precision
+from edgecomp.recovery.effort import DEFAULT, INT8_STEPS, Effort
 from edgecomp.step import STAGES, GraphStep, ModuleStep
 from edgecomp.steps import PRECISION_STEPS, STEPS
 from edgecomp.target import TargetProfile
@@ -117,7 +118,7 @@ class Recipe:
 
     def as_dict(self) -> dict[str, Any]:
         """The recipe as plain data, every default spelled out."""
-        steps = [{"kind": step.kind, **asdict(cast(Any, step))} for step in self.steps]
+        steps = steps_as_dicts(self.steps)
         return {"schema": SCHEMA, **asdict(self), "formats": list(self.formats), "steps": steps}
 
     def to_toml(self) -> str:
@@ -142,7 +143,7 @@ class Recipe:
             raise SourceError(subject, expected=expected, actual=actual, cure=cure) from None
 
 
-def default_recipe(target: TargetProfile, precision: Precision | None = None) -> Recipe:
+def default_recipe(target: TargetProfile, precision: Precision | None = None, effort: Effort = DEFAULT) -> Recipe:
     """What a target gets when nothing else is asked for."""
     chosen = precision or ("int8" if target.defaults.precision == "int8" else "fp32")
     available = available_formats()
@@ -150,13 +151,20 @@ def default_recipe(target: TargetProfile, precision: Precision | None = None) ->
         target=target.name,
         precision=chosen,
         formats=tuple(name for name in target.defaults.formats if name in available),
-        steps=tuple(step() for step in PRECISION_STEPS if step.precision == chosen),
+        steps=default_steps(chosen, effort),
     )
 
 
-def default_steps(precision: str) -> list[dict[str, Any]]:
-    """The steps that lead to a precision, as plain data without settings; none for fp32 and unknown ones."""
-    return [{"kind": step.kind} for step in PRECISION_STEPS if step.precision == precision]
+def default_steps(precision: str, effort: Effort = DEFAULT) -> tuple[GraphStep, ...]:
+    """The steps that lead to a precision; none for fp32 and unknown ones. Effort makes a difference to int8 only."""
+    if precision == "int8":
+        return INT8_STEPS[effort]
+    return tuple(step() for step in PRECISION_STEPS if step.precision == precision)
+
+
+def steps_as_dicts(steps: Sequence[ModuleStep | GraphStep]) -> list[dict[str, Any]]:
+    """Steps as plain data."""
+    return [{"kind": step.kind, **asdict(cast(Any, step))} for step in steps]
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -214,7 +222,7 @@ def _check_order(recipe: Recipe) -> None:
     if stages != sorted(stages):
         order = ", ".join(step.kind for step in sorted(recipe.steps, key=lambda step: STAGES.index(step.stage)))
         raise _MismatchError(f"steps in the order {', '.join(STAGES)}", kinds, f"write {order}")
-    wanted = [step["kind"] for step in default_steps(recipe.precision)]
+    wanted = [step.kind for step in default_steps(recipe.precision) if step.stage == "precision"]
     rounding = [step.kind for step in recipe.steps if step.stage == "precision"]
     if rounding != wanted:
         expected = f"{f'a step {wanted[0]}' if wanted else 'no step that rounds'} with precision {recipe.precision}"

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from edgecomp.errors import SourceError
-from edgecomp.quantization.static import StaticQuantization
+from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
 from edgecomp.recipe import DataLimits, Export, Recipe, default_recipe, load_recipe
+from edgecomp.recovery.effort import INT8_STEPS
 from edgecomp.target import list_targets, load_target
 
 MINIMAL = 'schema = 1\ntarget = "pixel-8"\n'
@@ -56,7 +57,9 @@ def test_every_target_has_a_valid_default(target: str, tmp_path: Path) -> None:
 def test_a_precision_brings_its_steps() -> None:
     profile = load_target("raspberry-pi-4b")
     assert default_recipe(profile, "fp32").steps == ()
-    assert default_recipe(profile, "int8").steps == (StaticQuantization(),)
+    assert default_recipe(profile, "int8").steps == INT8_STEPS["balanced"]
+    assert default_recipe(profile, "int8", "fast").steps == (StaticQuantization(),)
+    assert default_recipe(profile, "int16x8").steps == (StaticQuantization16(),)
     assert replace(default_recipe(profile), precision="int8") == default_recipe(profile)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from edgecomp.pipeline import Result
     from edgecomp.recipe import Recipe
+    from edgecomp.step import GraphStep
     from edgecomp.verification import Tolerance
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The folder to make; it must not exist.")]
@@ -68,6 +70,7 @@ def run(
     preprocess: Preprocess = None,
     formats: Annotated[str | None, typer.Option(help="Comma-separated: tflite,onnxruntime,mnn.")] = None,
     precision: Precision = None,
+    effort: Annotated[str | None, typer.Option(help="fast, balanced or best: how much work int8 is worth.")] = None,
     estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
     io_dtype: IoDtype = None,
     io_layout: IoLayout = None,
@@ -94,6 +97,7 @@ def run(
         target=profile.name,
         formats=formats,
         precision=precision,
+        effort=effort,
         estimator=estimator,
         io_dtype=io_dtype,
         io_layout=io_layout,
@@ -123,6 +127,7 @@ def changed(
     target: str,
     formats: str | None = None,
     precision: str | None = None,
+    effort: str | None = None,
     estimator: str | None = None,
     io_dtype: str | None = None,
     io_layout: str | None = None,
@@ -132,14 +137,18 @@ def changed(
     Raises:
         SourceError: An option has a value that a recipe cannot have.
     """
-    from edgecomp.recipe import Recipe, default_steps
+    from edgecomp.recipe import Recipe, default_steps, steps_as_dicts
 
     content = recipe.as_dict() | {"target": target}
     if formats is not None:
         content["formats"] = [name.strip() for name in formats.split(",")]
     if precision is not None:
-        steps = content["steps"] if precision == recipe.precision else default_steps(precision)
-        content |= {"precision": precision, "steps": steps}
+        content["precision"] = precision
+        if precision != recipe.precision:
+            content["steps"] = steps_as_dicts((*recipe.module_steps, *default_steps(precision)))
+    if effort is not None:
+        chosen = _default_steps_of(content["precision"], effort)
+        content["steps"] = steps_as_dicts((*recipe.module_steps, *chosen))
     if estimator is not None:
         if not any(step["kind"].startswith("static") for step in content["steps"]):
             raise InputError(
@@ -155,6 +164,22 @@ def changed(
         key: value for key, value in (("io_dtype", io_dtype), ("io_layout", io_layout)) if value is not None
     }
     return Recipe.from_dict(content, subject="the options")
+
+
+def _default_steps_of(precision: str, effort: str) -> Sequence[GraphStep]:
+    """The steps of `--effort`."""
+    from edgecomp.recipe import default_steps
+    from edgecomp.recovery.effort import INT8_STEPS
+
+    if precision != "int8" or effort not in INT8_STEPS:
+        if effort in INT8_STEPS:
+            expected, actual = "precision int8, to which alone it makes a difference", f"precision {precision}"
+        else:
+            expected, actual = f"one of {', '.join(INT8_STEPS)}", effort
+        raise InputError(
+            f"--effort {effort}", expected=expected, actual=actual, cure="leave out --effort, or correct it"
+        )
+    return default_steps(precision, effort)  # type: ignore[arg-type]  # it is one of the keys
 
 
 def promised(recipe: Recipe, **settings: Any) -> Recipe:

@@ -67,7 +67,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asking(formats: tuple[str, ...] = ("onnxruntime",), **settings: object) -> Recipe:
-    recipe = default_recipe(load_target(TARGET))
+    recipe = default_recipe(load_target(TARGET), "int8", "fast")
     return replace(recipe, formats=formats, steps=(MixedPrecision(**settings), *recipe.steps))  # type: ignore[arg-type]
 
 
@@ -118,7 +118,7 @@ def test_the_recipe_that_is_written_searches_no_more(task: Path, tmp_path: Path,
 
 def test_nothing_is_done_when_plain_int8_keeps_the_promise(task: Path, tmp_path: Path) -> None:
     loose = Tolerance(agreement=0.3)
-    recipe = replace(asking(), steps=default_recipe(load_target(TARGET)).steps)
+    recipe = replace(asking(), steps=default_recipe(load_target(TARGET), "int8", "fast").steps)
     plain = edgecomp.compress(task, TARGET, tmp_path / "plain", recipe=recipe, tolerance=loose)
     kept = plain.verification.verdicts[0].against_original[0].agreement or 0.0
     assert 0.3 < kept < 0.9

@@ -1,0 +1,28 @@
+"""How much work int8 is worth: the steps of each effort.
+
+`docs/results.md` has what each gives on real networks, and what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from edgecomp.quantization.static import StaticQuantization
+from edgecomp.recovery.equalization import Equalization
+from edgecomp.recovery.gptq import Gptq
+from edgecomp.recovery.smoothing import Smoothing
+from edgecomp.step import GraphStep
+
+Effort = Literal["fast", "balanced", "best"]
+
+DEFAULT: Effort = "balanced"
+
+#: fast: ranges by one estimator, in one pass over the data.
+#: balanced: channels evened out first, and the estimator that a few samples show to be best.
+#: best: weights rounded by what inputs do together, besides.
+INT8_STEPS: Mapping[Effort, tuple[GraphStep, ...]] = {
+    "fast": (StaticQuantization(estimator="mse"),),
+    "balanced": (Equalization(), Smoothing(), StaticQuantization(estimator="measured")),
+    "best": (Equalization(), Smoothing(), StaticQuantization(estimator="measured"), Gptq()),
+}
