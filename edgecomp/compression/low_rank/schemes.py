@@ -89,7 +89,7 @@ def _svd_build(site: Site, ranks: Ranks) -> nn.Sequential:
     if isinstance(layer, nn.Linear):
         expand: Layer = nn.Linear(rank, layer.out_features, layer.bias is not None)
         return _chain(layer, (nn.Linear(layer.in_features, rank, False), second), (expand, first))
-    kind: Any = type(layer)
+    kind: Any = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Conv1d
     reduce = kind(layer.in_channels, rank, 1, layer.stride, layer.padding, bias=False, padding_mode=layer.padding_mode)
     expand = kind(rank, layer.out_channels, 1, bias=layer.bias is not None)
     return _chain(layer, (reduce, second), (expand, first))

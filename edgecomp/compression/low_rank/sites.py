@@ -27,6 +27,7 @@ class Site:
         outputs: Places that it writes.
         between: Places with the height of the output and the width of the input.
         covariance: Of its inputs, (in, in), where it was measured.
+        plain: Whether it computes what its class in PyTorch does.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Site:
     outputs: int = 0
     between: int = 0
     covariance: torch.Tensor | None = None
+    plain: bool = True
 
     @property
     def is_matrix(self) -> bool:
@@ -62,7 +64,7 @@ def find_sites(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Site]:
     sites = [Site(path, layer) for path, layer in module.named_modules() if path and _is_candidate(layer)]
     handles = [site.layer.register_forward_hook(_counter(site)) for site in sites]
     _run(module, [inputs], handles)
-    return [site for site in sites if site.outputs]
+    return [site for site in sites if site.outputs and site.plain]
 
 
 def measure_covariances(module: nn.Module, sites: Sequence[Site], batches: Any) -> None:
@@ -88,15 +90,32 @@ def _run(module: nn.Module, batches: Any, handles: Sequence[Any]) -> None:
 
 
 def _is_candidate(layer: nn.Module) -> bool:
-    """A layer of exactly these classes: a subclass may do something else with its weight."""
-    one_group = type(layer) in (nn.Conv1d, nn.Conv2d) and getattr(layer, "groups", 0) == 1
-    return (type(layer) is nn.Linear or one_group) and not parametrize.is_parametrized(layer)
+    one_group = isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.groups == 1
+    return (isinstance(layer, nn.Linear) or one_group) and not parametrize.is_parametrized(layer)
+
+
+def _is_plain(layer: Layer, data: torch.Tensor, output: torch.Tensor) -> bool:
+    """Whether a subclass computes what its base class would: one that pads by itself does only where there is nothing
+    to pad.
+    """
+    if type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d):
+        return True
+    try:
+        if isinstance(layer, nn.Linear):
+            expected = nn.functional.linear(data, layer.weight, layer.bias)
+        else:
+            base: Any = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Conv1d
+            expected = base._conv_forward(layer, data, layer.weight, layer.bias)
+    except RuntimeError:  # what torch raises on shapes that do not fit
+        return False
+    return expected.shape == output.shape and torch.allclose(expected, output, rtol=1e-4, atol=1e-5)
 
 
 def _counter(site: Site) -> Any:
     def count(layer: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
         axis = -1 if isinstance(layer, nn.Linear) else 1
         data = args[0]
+        site.plain = site.plain and _is_plain(site.layer, data, output)
         site.inputs += data.numel() // data.shape[axis]
         site.outputs += output.numel() // output.shape[axis]
         if isinstance(layer, nn.Conv2d):

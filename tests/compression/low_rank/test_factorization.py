@@ -155,6 +155,18 @@ def test_a_shared_layer_is_factorized_once_and_still_shared() -> None:
     assert isinstance(module.two, nn.Linear)
 
 
+def test_a_subclass_is_factorized_where_it_computes_what_its_base_class_does() -> None:
+    class Padded(nn.Conv2d):
+        """Pads by itself, as networks from TensorFlow do."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            extra = self.kernel_size[0] - 1
+            return super().forward(nn.functional.pad(x, (0, extra, 0, extra)))
+
+    module = nn.Sequential(Padded(8, 8, 1), Padded(8, 8, 3)).eval()
+    assert [site.path for site in find_sites(module, [torch.rand(1, 8, 6, 6)])] == ["0"]
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
