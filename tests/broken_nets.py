@@ -248,4 +248,13 @@ def like_scales() -> CompressedModel:
     )  # fmt: skip
 
 
-HEALTHY = {"plain": plain, "gentle-swish": gentle_swish, "like-scales": like_scales}
+def dead_channel() -> CompressedModel:
+    """A channel of next to no weight, as a BatchNorm leaves behind that training has switched off."""
+    weight = kernel()
+    weight[3] *= 1e-9
+    bias = np.where(np.arange(8) == 3, 1.0, 0.1).astype(np.float32)
+    return net(node("Conv", "x w1 b1", "first"), node("Relu", "first", "a"), node("Conv", "a w2", "y"),
+               w1=weight, b1=bias, w2=kernel(seed=1))  # fmt: skip
+
+
+HEALTHY = {"dead-channel": dead_channel, "plain": plain, "gentle-swish": gentle_swish, "like-scales": like_scales}

@@ -1,9 +1,12 @@
 """Each net that is broken on purpose: the layer is named, and the reason is the right one."""
 
+import numpy as np
 import pytest
 from broken_nets import BROKEN, HEALTHY, Broken, drawn
 
+from edgecomp.diagnosis.evidence import Evidence
 from edgecomp.diagnosis.findings import CAUSES
+from edgecomp.diagnosis.measure import measure
 from edgecomp.diagnosis.report import Diagnosis, diagnose_model
 from edgecomp.quantization.static import quantize_static
 
@@ -36,3 +39,18 @@ def test_nothing_is_wrong_with_a_healthy_net(name: str) -> None:
     assert not diagnosis.harmful
     assert diagnosis.verdict.startswith("nothing is wrong")
     assert sum(layer.share for layer in diagnosis.layers) == pytest.approx(1)
+
+
+def test_a_dead_channel_does_not_pass_for_a_saturated_bias() -> None:
+    saturated = next(cause for cause in CAUSES if cause.name == "saturated-bias")
+    for make, expected in ((HEALTHY["dead-channel"], False), (BROKEN["saturated-bias"].make, True)):
+        model = make()
+        quantized = quantize_static(model, drawn(), threads=1)
+        (first, *_) = [each for each in measure(quantized, model, drawn()[:2], threads=1).layers if each.layer.nodes]
+        node = next(each for each in quantized.graph.graph if each.name == first.layer.name)
+        evidence = Evidence(first, quantized, node, node.outputs[0])
+        assert evidence.weight is not None
+        assert evidence.weight_parameters is not None
+        integers = np.abs(evidence.weight_parameters.quantize(evidence.weight)).max(axis=(1, 2, 3))
+        assert integers.min() < 64
+        assert (saturated.explain(evidence) is not None) == expected
