@@ -57,10 +57,35 @@ def prunable(
             actual=f"{type(trace.failure).__name__}: {trace.failure}",
             cure="make `model()(*example_inputs())` run",
         ) from trace.failure
+    _check_steady(module, trace, subject)
     search = _Search(module, trace, pinned)
     while (failure := search.find_failure()) is not None:
         search.avoid(*failure)
     return search.coupling
+
+
+def _check_steady(module: torch.nn.Module, trace: Trace, subject: str) -> None:
+    """Makes sure that forward does the same whatever numbers it is given: one run has to stand for all.
+
+    Raises:
+        SourceError: It takes another path for other numbers.
+    """
+    generator = torch.Generator().manual_seed(0)
+    others = [
+        torch.randn(each.shape, generator=generator).to(each) if each.is_floating_point() else each
+        for each in trace.inputs
+    ]
+    again = record(module, others)
+    if again.failure is not None:  # numbers that it does not take say nothing about those that it does
+        return
+    for call, other in zip_longest(trace.shaping, again.shaping):
+        if call is None or other is None or call.name != other.name:
+            raise SourceError(
+                subject,
+                expected="a module whose forward does the same for all inputs",
+                actual=f"for other numbers it takes another path, at {(call or other).where}",
+                cure="write the choice with torch.where, or leave out the step",
+            )
 
 
 class _Search:

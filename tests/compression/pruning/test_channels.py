@@ -202,6 +202,20 @@ def test_a_module_that_does_not_run() -> None:
         prunable(torch.nn.Linear(4, 2), [torch.rand(1, 5)])
 
 
+def test_a_forward_that_depends_on_its_data_is_refused() -> None:
+    class Choosing(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.low, self.high = torch.nn.Linear(4, 8), torch.nn.Linear(8, 2), torch.nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            return self.high(x).relu() if x.max() > 100 else self.low(x)
+
+    with pytest.raises(SourceError, match="for other numbers it takes another path, at aten"):
+        prunable(Choosing().eval(), [torch.full((1, 4), 1e4)])
+
+
 RECIPE = """
 schema = 1
 target = "raspberry-pi-4b"
