@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgecomp.converter import Conversion, ConversionOptions, Unsupported
 from edgecomp.converters.onnxruntime import CONVERTER as ONNX
-from edgecomp.converters.onnxruntime.inspection import INTEGER_OPERATORS
 from edgecomp.converters.onnxruntime.precisions import ORT_PRECISIONS
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor, unreadable
 from edgecomp.inspection import Contents, Inspection, Node, Tensor
@@ -89,6 +88,8 @@ def write_ort(source: str, target: str) -> None:
 
 def _contents(path: Path, interface: Interface) -> Contents:
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.InferenceSession import InferenceSession
+
+    from edgecomp.converters.onnxruntime.inspection import INTEGER_OPERATORS  # it loads ONNX
 
     graph: Any = InferenceSession.GetRootAs(path.read_bytes(), 0).Model().Graph()
     tensors: dict[bytes, Tensor] = {}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING, Any
 
 from edgecomp.precision import Precision
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.shapes import InputShapes
+
+if TYPE_CHECKING:
+    import onnx_ir as ir  # it loads sympy, which takes longer than bundling a model
 
 
 @dataclass(frozen=True)

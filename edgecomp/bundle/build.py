@@ -16,7 +16,7 @@ from edgecomp.bundle.contents import FILE, GOLDEN, LABELS, SIGNATURE, Contents, 
 from edgecomp.bundle.golden import make_golden
 from edgecomp.bundle.names import parse_name
 from edgecomp.bundle.platform import load_platform
-from edgecomp.bundle.rendering import copy_shared, render
+from edgecomp.bundle.rendering import copy_shared, render, render_text
 from edgecomp.errors import InputError, SourceError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.processing import Processing
@@ -91,7 +91,7 @@ def make_bundle(
         trusted="" if key is None else signing.encoded(signing.read_public(key)),
         profile=profile_of(content),
     )
-    stages = (_write_assets, _write_golden, _write_code, _write_manifest)
+    stages = (_write_assets, _write_golden, _write_code, _write_card, _write_manifest)
     with atomic_folder(output) as staging:
         for done, stage in enumerate(stages):
             progress("bundle", done, len(stages))
@@ -196,6 +196,16 @@ def _write_code(contents: Contents, root: Path) -> None:
     render(contents, root)
     if contents.platform.finish is not None:
         contents.platform.finish(contents, root)
+
+
+def _write_card(contents: Contents, root: Path) -> None:
+    """What the manifest knows, for people: data, metrics, target, limits."""
+    files = {model.file for model in contents.models}
+    verdicts = [each for each in contents.manifest["verification"]["verdicts"] if each["name"] in files]
+    template = Path(__file__).with_name("model_card.md.j2")
+    words = {"contents": contents, "name": contents.name, "processing": contents.processing}
+    text = render_text(template, manifest=contents.manifest, verdicts=verdicts, **words)
+    (root / "MODEL_CARD.md").write_text(text, encoding="utf-8")
 
 
 def _write_manifest(contents: Contents, root: Path) -> None:

@@ -109,12 +109,22 @@ def _differences(document: Mapping[str, Any], assets: Path) -> Iterator[tuple[st
     golden = json.loads((assets / document["golden"]).read_bytes())
     processing = Processing.from_dict({**document["processing"], "labels": None}, str(assets / FILE))
     for model in document["models"]:
-        results = load(assets / model["file"]).predict(_inputs(golden, processing, model["inputs"]))
+        results = load(assets / model["file"]).predict(golden_inputs(golden, processing, model["inputs"]))
         recorded = zip(model["outputs"], golden["models"][model["file"]]["outputs"], strict=True)
         yield model["file"], max(_difference(results[spec["name"]], expected) for spec, expected in recorded)
 
 
-def _inputs(golden: Mapping[str, Any], processing: Processing, specs: list[dict[str, Any]]) -> dict[str, Array]:
+def golden_inputs(golden: Mapping[str, Any], processing: Processing, specs: list[dict[str, Any]]) -> dict[str, Array]:
+    """The inputs that a bundle's golden data mean.
+
+    Args:
+        golden: What `golden.json` holds.
+        processing: What makes an input of its picture.
+        specs: The model's inputs, as `bundle.json` describes them.
+
+    Returns:
+        Input name -> array, in the source's dtype and layout.
+    """
     picture = golden["picture"]
     if picture is None:
         return {

@@ -87,14 +87,14 @@ class Preprocessing:
 
 
 def read_pictures(folder: Path, preprocessing: Preprocessing) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
-    """The pictures in a folder and its subfolders, sorted by path, one sample each.
+    """The pictures in a folder and its subfolders, sorted by path, one sample each, upright as their EXIF data say.
 
     Raises:
         DataError: A file is not a picture that can be read.
         MissingToolchainError: Pillow is not installed.
     """
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError:
         raise MissingToolchainError(
             "Pillow",
@@ -105,7 +105,7 @@ def read_pictures(folder: Path, preprocessing: Preprocessing) -> Iterator[tuple[
     for path in find_pictures(folder):
         try:
             with Image.open(path) as picture:
-                sample = preprocessing.apply(picture)
+                sample = preprocessing.apply(ImageOps.exif_transpose(picture))
         # Pillow's decoders raise what they like about broken files: OSError, SyntaxError, DecompressionBombError.
         except Exception as error:
             raise DataError(

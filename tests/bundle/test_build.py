@@ -55,6 +55,17 @@ def read_secret(key: Path) -> bytes:
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
+def test_the_card_says_what_was_measured(platform: str, bundles: dict[str, Bundle]) -> None:
+    card = (bundles[platform].folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "release 3" in card
+    assert "Google Pixel 8" in card
+    assert "4 classes with names" in card
+    assert "| calibration data | 16 samples" in card
+    for model in bundles[platform].document["models"]:
+        assert f"| `{model['file']}` | not measured | " in card
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
 def test_everything_but_the_models_is_small(platform: str, bundles: dict[str, Bundle]) -> None:
     assert bundles[platform].overhead <= 60_000
 
