@@ -37,11 +37,14 @@ _LARGEST_BIAS: dict[IntegerType, float] = {"int32": 2.0**29, "int64": 2.0**37}
 #: What biases are stored as, by the type of the activations.
 _BIAS: dict[IntegerType, IntegerType] = {"int8": "int32", "int16": "int64"}
 
-#: What "measured" tries. Moving averages and entropy were never the best on real networks (`benchmarks/recovery.py`).
+#: What "measured" tries; the first is kept unless another is clearly better.
 TRIED: tuple[EstimatorName, ...] = ("mse", "minmax", "percentile")
 
 #: How many calibration batches it tries them on.
 CHOSEN_ON = 16
+
+#: In dB. They are few, and the ranges are made for them: less than that is chance.
+CLEAR_GAIN = 1.5
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class StaticQuantization:
 
     Attributes:
         estimator: How activation ranges follow from the statistics (see `estimators`); "measured" tries `TRIED`, and
-            takes the one whose simulation is closest to the float model (see `choice`).
+            takes the one whose simulation is clearly closest to the float model (see `choice`).
         per_channel: Whether weights have a scale per output channel.
         samples: Elements of each tensor and batch that go into its histogram.
         correct_bias: Whether biases make up for what rounding the weights does on average (see `bias_correction`).
@@ -122,6 +125,7 @@ def quantize_static(
     best = 0
     if measuring:
         best, sqnr = closest(model, candidates, kept_batches, threads=threads)
+        best = best if sqnr[best] >= sqnr[0] + CLEAR_GAIN else 0
         facts |= {"estimator": tried[best], "sqnr": dict(zip(tried, sqnr, strict=True))}
     chosen = candidates[best]
     facts = {"tensors": len(chosen.quantization), **chosen.provenance[-1].facts, **facts}

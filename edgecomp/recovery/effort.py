@@ -1,6 +1,6 @@
 """How much work int8 is worth: the steps of each effort.
 
-`docs/results.md` has what each gives on real networks, and what it costs.
+`benchmarks/recovery.py` measures what each gives on real networks, and what it costs.
 """
 
 from __future__ import annotations

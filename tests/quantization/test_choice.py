@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from graphs import model_of, node
 
+from edgecomp.quantization import static
 from edgecomp.quantization.choice import closest
 from edgecomp.quantization.static import TRIED, StaticQuantization, quantize_static
 
@@ -49,3 +50,12 @@ def test_what_overflows_is_never_chosen() -> None:
     good = NETS["the large values count"]
     best, sqnr = closest(good, [broken, good], rare_and_large(), threads=1)
     assert (best, sqnr[0]) == (1, -200.0)
+
+
+@pytest.mark.parametrize(("gain", "expected"), [(1.0, "mse"), (2.0, "minmax")])
+def test_the_first_is_kept_unless_another_is_clearly_better(
+    gain: float, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(static, "closest", lambda *given, threads: (1, [20.0, 20.0 + gain, 5.0]))
+    chosen = quantize_static(NETS["the large values count"], rare_and_large(), MEASURED, threads=1)
+    assert chosen.provenance[-1].facts["estimator"] == expected
