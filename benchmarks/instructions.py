@@ -1,9 +1,9 @@
-"""ARM instructions of one inference of EfficientNet-Lite0: runtime x core x precision, under QEMU.
+"""ARM instructions of one inference, EfficientNet-Lite0's by default: runtime x core x precision, under QEMU.
 
-    python benchmarks/instructions.py --sysroot FOLDER [--cores cortex-a72 cortex-a76] [--folder KEEP]
+    python benchmarks/instructions.py --sysroot FOLDER [--source TASK.py] [--folder KEEP]
 
 Compresses the example for a Raspberry Pi, runs `edgecomp bench --device emulated:CORE` on what it made, and prints the
-table of docs/results.md. Nothing of it is a time. `make sysroot` makes the folder.
+tables of docs/results.md, with what `edgecomp estimate` says. Nothing of it is a time. `make sysroot` makes the folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 SOURCE = Path(__file__).parents[1] / "examples" / "efficientnet_lite0.py"
-TARGET = "raspberry-pi-4b"
+#: Core -> the target that has it.
+TARGETS = {"cortex-a72": "raspberry-pi-4b", "cortex-a76": "raspberry-pi-5"}
 PRECISIONS = ("fp32", "int8")
 RUNTIMES = {"onnxruntime": "ONNX Runtime", "tflite": "LiteRT", "mnn": "MNN"}
 
@@ -25,27 +26,39 @@ def main() -> None:
     """Compresses what is not there yet, counts, and prints."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sysroot", type=Path, required=True)
-    parser.add_argument("--cores", nargs="+", default=["cortex-a72", "cortex-a76"])
+    parser.add_argument("--source", type=Path, default=SOURCE)
     parser.add_argument("--folder", type=Path, help="keep the artifacts here, and take those that are there already")
     parser.add_argument("--runs", type=int, default=2)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
-        counts = {precision: count(compress(folder, precision), options) for precision in PRECISIONS}
-    print_table(counts, options.cores)
+        made = {precision: compress(options.source, folder, precision) for precision in PRECISIONS}
+        counts = {precision: count(made[precision], options) for precision in PRECISIONS}
+        estimates = {precision: estimate(made[precision]) for precision in PRECISIONS}
+    print_counts(counts)
+    print_estimates(counts, estimates)
 
 
-def compress(folder: Path, precision: str) -> Path:
+def compress(source: Path, folder: Path, precision: str) -> Path:
     """The artifacts in a precision."""
     made = folder / precision
     if not made.exists():
-        edgecomp("compress", SOURCE, "--target", TARGET, "--precision", precision, "-o", made)
+        edgecomp("compress", source, "--target", "raspberry-pi-4b", "--precision", precision, "-o", made)
     return made
+
+
+def estimate(made: Path) -> dict[tuple[str, str], float]:
+    """(file, core) -> the middle of the estimated instructions."""
+    found = {}
+    for core, target in TARGETS.items():
+        for file, entry in edgecomp("estimate", made, "--target", target)["artifacts"].items():
+            found[file, core] = (entry["instructions"]["low"] + entry["instructions"]["high"]) / 2
+    return found
 
 
 def count(made: Path, options: argparse.Namespace) -> dict[tuple[str, str], dict[str, Any]]:
     """(format, core) -> the entry of the result file."""
-    devices = [word for core in options.cores for word in ("--device", f"emulated:{core}")]
+    devices = [word for core in TARGETS for word in ("--device", f"emulated:{core}")]
     settings = ["--sysroot", options.sysroot, "--runs", options.runs, "--warmup", 1]
     document = edgecomp("bench", made, *devices, *settings)
     return {
@@ -61,22 +74,35 @@ def edgecomp(*words: object) -> Any:
     return json.loads(done.stdout)
 
 
-def print_table(counts: dict[str, dict[tuple[str, str], dict[str, Any]]], cores: list[str]) -> None:
+Counts = dict[str, dict[tuple[str, str], dict[str, Any]]]
+
+
+def print_counts(counts: Counts) -> None:
     """In millions, with what one run differs from another."""
-    print(f"| runtime | {' | '.join(f'{core} fp32 | int8' for core in cores)} | agrees with golden |")
-    print("|---|" + "---|---|" * len(cores) + "---|")
+    print(f"| runtime | {' | '.join(f'{core} fp32 | int8' for core in TARGETS)} | agrees with golden |")
+    print("|---|" + "---|---|" * len(TARGETS) + "---|")
     for name, runtime in RUNTIMES.items():
-        results = [counts[precision][name, core] for core in cores for precision in PRECISIONS]
-        cells = [f"{result['emulated_instructions']['median'] / 1e6:.1f}" for result in results]
+        results = [counts[precision][name, core] for core in TARGETS for precision in PRECISIONS]
+        cells = [f"{result['emulated_instructions']['median'] / 1e6:.4g}" for result in results]
         version = results[0]["runtime"]["version"]
         agrees = "yes" if all(result["golden"]["agrees"] for result in results) else "NO"
         print(f"| {runtime} {version} | {' | '.join(cells)} | {agrees} |")
-    spread = max(
-        result["emulated_instructions"]["max"] / result["emulated_instructions"]["min"] - 1
-        for by_core in counts.values()
-        for result in by_core.values()
-    )
-    print(f"\nRuns of one artifact differ by at most {spread:.4%}.")
+    figures = [result["emulated_instructions"] for by_core in counts.values() for result in by_core.values()]
+    print(f"\nRuns of one artifact differ by at most {max(f['max'] / f['min'] - 1 for f in figures):.4%}.\n")
+
+
+def print_estimates(counts: Counts, estimates: dict[str, dict[tuple[str, str], float]]) -> None:
+    """The estimate less the count, relative to the count."""
+    print(f"| error of the estimate | {' | '.join(f'{core} fp32 | int8' for core in TARGETS)} |")
+    print("|---|" + "---|---|" * len(TARGETS))
+    for name, runtime in RUNTIMES.items():
+        cells = []
+        for core in TARGETS:
+            for precision in PRECISIONS:
+                result = counts[precision][name, core]
+                estimated = estimates[precision][result["model"]["file"], core]
+                cells.append(f"{estimated / result['emulated_instructions']['median'] - 1:+.0%}")
+        print(f"| {runtime} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from typing import Any
 from edgecomp import manifest
 from edgecomp.artifact import find_converter
 from edgecomp.benchmark import Circumstances, read_answer
-from edgecomp.devices import emulated, local, results, setup, ssh
+from edgecomp.devices import adb, emulated, local, results, setup, ssh
 from edgecomp.devices.connection import Connection
 from edgecomp.devices.device import Device
 from edgecomp.devices.results import ArtifactResult, DeviceResult
@@ -310,6 +310,10 @@ SCHEMES = {
     ),
     "ssh": Scheme(
         connect=lambda device, settings: ssh.connect(device, settings.ssh_config),
+        python=lambda device, settings: [device.python or "@python"],
+    ),
+    "adb": Scheme(
+        connect=lambda device, settings: adb.connect(device),
         python=lambda device, settings: [device.python or "@python"],
     ),
     "emulated": Scheme(

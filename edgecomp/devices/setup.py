@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -96,19 +97,19 @@ def fetch(folder: Path, device: Device, facts: Mapping[str, Any], wanted: Sequen
     small = facts["userland_bits"] == 32
     architecture = "armv7l" if small else _ARCHITECTURES.get(facts["machine"], facts["machine"])
     place = folder / f"python3.{minor}-{architecture}"
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", f"--dest={place}"]
-    command += [
-        f"--python-version=3.{minor}",
-        *(f"--platform={tag}_{architecture}" for tag in _tags(facts["libc"])),
-    ]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "pip", *wanted]
+    command += [f"--python-version=3.{minor}"]
+    command += [f"--platform={tag}_{architecture}" for tag in _tags(facts["libc"])]
     command += ["--no-deps"] * small  # its numpy comes from its own system: see setup.sh
-    # A folder that has everything is asked first, so that nothing is fetched where nothing can be.
-    tries = ([*command, "--no-index", f"--find-links={place}"], command)
-    for attempt in tries:
-        place.mkdir(parents=True, exist_ok=True)
-        done = subprocess.run([*attempt, "pip", *wanted], capture_output=True, text=True, check=False)
-        if done.returncode == 0:
-            return sorted(place.glob("*.whl"))
+    place.mkdir(parents=True, exist_ok=True)
+    # The folder is asked first, so that nothing is fetched where everything is; what pip copies is what is needed.
+    for fetching in (False, True):
+        with tempfile.TemporaryDirectory() as copies:
+            if fetching:
+                done = subprocess.run([*command, f"--dest={place}"], capture_output=True, text=True, check=False)
+            kept = [*command, "--no-index", f"--find-links={place}", f"--dest={copies}"]
+            if subprocess.run(kept, capture_output=True, check=False).returncode == 0:
+                return sorted(place / path.name for path in Path(copies).iterdir())
     raise PromiseError(
         f"wheels for {device.name}",
         expected=f"{', '.join(wanted)} for Python 3.{minor} on {architecture} in {place}",

@@ -30,7 +30,7 @@ from pathlib import Path
 from edgecomp.devices.cores import CORES
 
 #: To be raised when `Image` builds something else from the same lists.
-VERSION = 2
+VERSION = 3
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("EDGECOMP_BOARDS", HERE.parents[1] / ".venv" / "boards"))
 
@@ -57,6 +57,11 @@ class Image:
     packages: tuple[str, ...]
     wheels: tuple[str, ...]
     platforms: tuple[str, ...]
+
+    @property
+    def wheel_folder(self) -> Path:
+        """Where the wheels are, with pip's, once the root file system is."""
+        return CACHE / f"{self.architecture}-wheels"
 
     def root(self) -> Path:
         """The root file system, built when it is not there yet; several processes may ask at once."""
@@ -91,21 +96,19 @@ class Image:
         site = root / "usr/local/lib/python3.11/dist-packages"
         site.mkdir(parents=True, exist_ok=True)
         for wheel in self.download():
-            with zipfile.ZipFile(wheel) as archive:
-                archive.extractall(site)
+            if not wheel.name.startswith("pip-"):
+                with zipfile.ZipFile(wheel) as archive:
+                    archive.extractall(site)
         if sys.version_info[:2] == (3, 11):  # the root is read-only: without this, every import compiles under QEMU
             for folder in (root / "usr/lib/python3.11", site):
                 compileall.compile_dir(folder, quiet=2, workers=os.cpu_count() or 1)
 
     def download(self) -> list[Path]:
         """The wheels, with all that they depend on, from pip's index or its cache."""
-        if not self.wheels:
-            return []
-        folder = CACHE / f"{self.architecture}-wheels"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
         command += [f"--platform={platform}" for platform in self.platforms]
-        subprocess.run([*command, f"--dest={folder}", *self.wheels], check=True)
-        return sorted(folder.glob("*.whl"))
+        subprocess.run([*command, f"--dest={self.wheel_folder}", "pip", *self.wheels], check=True)
+        return sorted(self.wheel_folder.glob("*.whl"))
 
 
 _BASE = (
