@@ -123,7 +123,8 @@ def run_photos(arguments: argparse.Namespace) -> None:
     assert source.calibration_data is not None, "the example has calibration data"
     calibration = collect_calibration(source.calibration_data(), source.input_specs, subject="photos")
     bench = Workbench(source, load_target(TARGET), calibration=calibration)
-    samples = [(inputs[0], labels) for inputs, labels in source.evaluation_data()] if source.evaluation_data else []
+    assert source.evaluation_data is not None, "and evaluation data"
+    samples = [(torch.as_tensor(inputs[0]), np.asarray(labels)) for inputs, labels in source.evaluation_data()]
     recipes: dict[str, list[Any]] = {"original": []}
     for keep in (0.9, 0.8, 0.7):
         for aware in (True, False):
@@ -140,7 +141,7 @@ def run_photos(arguments: argparse.Namespace) -> None:
         for step in steps:
             module = step.apply(module, bench).module
         with torch.inference_mode():
-            tops = np.concatenate([module.eval()(torch.from_numpy(x)).argmax(1).numpy() for x, _ in samples])
+            tops = np.concatenate([module.eval()(x).argmax(1).numpy() for x, _ in samples])
         reference = tops if reference is None else reference
         right = np.mean(tops == np.concatenate([labels for _, labels in samples]))
         size = f"{macs(module, source.inputs) / 1e6:.0f} M | {parameters(module) / 1e6:.2f} M"
