@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,9 @@ def count(made: Path, options: argparse.Namespace) -> dict[tuple[str, str], dict
 
 def edgecomp(*words: object) -> Any:
     """What a command says."""
-    done = subprocess.run(["edgecomp", *map(str, words), "--json"], check=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [sys.executable, "-m", "edgecomp", *map(str, words), "--json"], check=True, stdout=subprocess.PIPE
+    )
     return json.loads(done.stdout)
 
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def config(boards: list[Board], tmp_path_factory: pytest.TempPathFactory) -> Pat
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's result folder: three int8 artifacts."""
     folder = tmp_path_factory.mktemp("digits") / "digits"
-    subprocess.run(["edgecomp", "demo", "-o", folder], check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "edgecomp", "demo", "-o", folder], check=True, capture_output=True)
     return folder
 
 
@@ -48,7 +49,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """EfficientNet-Lite0 with its ImageNet weights, in int8."""
     folder = tmp_path_factory.mktemp("lite0") / "lite0"
-    command = ["edgecomp", "compress", LITE0, "--target", "raspberry-pi-4b", "-o", folder]
+    command = [sys.executable, "-m", "edgecomp", "compress", LITE0, "--target", "raspberry-pi-4b", "-o", folder]
     subprocess.run(command, check=True, capture_output=True)
     return folder
 
@@ -139,7 +140,17 @@ def test_a_wrong_key_and_a_changed_host_key_are_refused(
 
 def test_nothing_runs_on_the_board_after_the_pc_stopped(digits: Path, boards: list[Board]) -> None:
     board = boards[0]
-    command = ["edgecomp", "bench", digits, "--device", f"ssh://{board.name}", "--ssh-config", board.config]
+    command = [
+        sys.executable,
+        "-m",
+        "edgecomp",
+        "bench",
+        digits,
+        "--device",
+        f"ssh://{board.name}",
+        "--ssh-config",
+        board.config,
+    ]
     process = subprocess.Popen([*command, "--runs", "1000000"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     look = ("sh", "-c", '\'cat /proc/[0-9]*/cmdline | tr "\\0" " "\'')
     wait_until(lambda: "--runs=1000000" in board.run(*look))
