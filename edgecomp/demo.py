@@ -91,6 +91,12 @@ def calibration_data() -> Iterator[tuple[npt.NDArray[np.float32]]]:
     return ((image[None],) for image in images[:200])
 
 
+def train_data() -> Iterator[tuple[tuple[npt.NDArray[np.float32]], npt.NDArray[np.int64]]]:
+    """What the network was trained on, for recipes that go on training."""
+    images, labels = digits()[0]
+    yield (images,), labels
+
+
 def evaluation_data() -> Iterator[tuple[tuple[npt.NDArray[np.float32]], npt.NDArray[np.int64]]]:
     """Pictures that it has never seen."""
     images, labels = digits()[1]

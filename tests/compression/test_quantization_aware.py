@@ -112,7 +112,7 @@ def test_gradients_are_those_of_the_paper(axis: int | None) -> None:
     inside = inputs.detach().abs() < 50
     torch.testing.assert_close(inputs.grad, slope * inside)
     by_step = slope * torch.where(inside, (q - z) - inputs.detach() / step, q - z)
-    damping = 1 / np.sqrt(6 * 127) if axis is None else 1 / np.sqrt(3 * 127)
+    damping = 1 / np.sqrt(6 * 127.5) if axis is None else 1 / np.sqrt(3 * 127)
     # What is learned is the logarithm: its gradient is the step's times the step.
     expected = (by_step * step).sum() if axis is None else (by_step * step).sum(dim=1)
     torch.testing.assert_close(rounding.log_ratio.grad, expected * damping)

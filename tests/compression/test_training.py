@@ -411,3 +411,16 @@ def test_data_of_which_axis_0_counts_nothing_come_item_by_item() -> None:
     data = bench_of(network()).training
     assert data.samples.batched
     assert len(TrainingData.all_of(data.samples)) == 240
+
+
+def test_penalties_make_weights_and_channels_small() -> None:
+    found = {}
+    for name, settings in (("none", {}), ("l1", {"l1": 0.02}), ("group", {"group_lasso": 0.02})):
+        module = network()
+        settings = replace(QUICK, epochs=12, weight_decay=0.0, **settings)  # type: ignore[arg-type]
+        train(module, bench_of(module), settings)
+        weight = module[3].weight.detach()  # type: ignore[index]
+        first = module[0].weight.detach()  # type: ignore[index]
+        found[name] = ((first.abs() < 0.02).float().mean().item(), (first.norm(dim=1) < 0.1).sum().item(), weight)
+    assert found["l1"][0] > found["none"][0] + 0.2
+    assert found["group"][1] > found["none"][1] + 3

@@ -20,7 +20,8 @@ task's own loop. Whoever changes the shape of a weight drops or slices its mask.
     loop.py        the loop: epochs, optimizer steps, validation, early stop, checkpoints
     run.py         the loop with data, loss, metric and progress of the task
     data.py        shuffled batches of the task's train_data()
-    objective.py   the task's loss, or cross-entropy, and penalties on weights
+    objective.py   the task's loss, or cross-entropy
+    penalties.py   L1 and group lasso, which make weights sparse
     optimizers.py  optimizers and schedules by name
     checkpoint.py  what an interrupted run goes on from
     masks.py       weights that stay zero

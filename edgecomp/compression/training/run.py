@@ -16,7 +16,8 @@ from edgecomp.compression.training.checkpoint import Checkpoint
 from edgecomp.compression.training.data import Batch, TrainingData
 from edgecomp.compression.training.loop import Callback, Epoch, fit
 from edgecomp.compression.training.masks import apply_masks
-from edgecomp.compression.training.objective import Objective, TaskObjective, task_loss
+from edgecomp.compression.training.objective import Objective, Sum, TaskObjective, task_loss
+from edgecomp.compression.training.penalties import SparsityPenalty
 from edgecomp.compression.training.settings import Training
 from edgecomp.errors import EdgecompError, TrainingError
 from edgecomp.frontends.source import Source
@@ -76,6 +77,8 @@ def train(
     source = source or bench.source
     stage = str(getattr(settings, "kind", "train"))
     goal = objective if objective is not None else TaskObjective(task_loss(source))
+    if settings.l1 or settings.group_lasso:
+        goal = Sum((goal, 1.0), (SparsityPenalty(settings.l1, settings.group_lasso), 1.0))
     data = bench.training
     if bench.source.train is not None:
         _run_own(bench.source, module, goal, _Batches(bench, settings), settings)

@@ -24,6 +24,8 @@ class Training:
         weight_decay: Decoupled in adamw, an L2 penalty elsewhere.
         schedule: How the learning rate goes on, by name (see `optimizers`).
         warmup: The share of all steps in which the learning rate rises from 0, in [0, 1).
+        l1: A penalty on the absolute value of each weight; 0 for none (see `penalties`).
+        group_lasso: A penalty on the norm of each output channel's weights, which makes channels zero; 0 for none.
         clip_norm: The largest norm of all gradients together; 0 for no limit.
         early_stop: Whether to hold out a part of the training data, to stop when it gets no better, and to keep the
             weights of the epoch that was best on it.
@@ -41,6 +43,8 @@ class Training:
     weight_decay: float = 0.0
     schedule: ScheduleName = "cosine"
     warmup: float = 0.0
+    l1: float = 0.0
+    group_lasso: float = 0.0
     clip_norm: float = 0.0
     early_stop: bool = False
     patience: int = 3
@@ -52,7 +56,7 @@ class Training:
         for name in ("epochs", "batch_size", "patience"):
             check_setting(getattr(self, name) >= 1, self, name, "a whole number above 0")
         check_setting(self.learning_rate > 0, self, "learning_rate", "a number above 0")
-        for name in ("weight_decay", "clip_norm"):
+        for name in ("weight_decay", "clip_norm", "l1", "group_lasso"):
             check_setting(getattr(self, name) >= 0, self, name, "0 or more")
         for name in ("momentum", "warmup"):
             check_setting(0 <= getattr(self, name) < 1, self, name, "a number in [0, 1)")
