@@ -262,7 +262,7 @@ def _value(hint: Any, value: Any, key: str) -> Any:
             raise _MismatchError(f"{key}: one of {', '.join(map(str, get_args(hint)))}", repr(value))
         return value
     if get_origin(hint) is tuple:
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
             raise _MismatchError(f"{key}: a list of names", repr(value))
         return tuple(value)
     if is_dataclass(hint):
