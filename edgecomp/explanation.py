@@ -19,7 +19,7 @@ from edgecomp.target import TargetProfile
 _DEPTHWISE = ("DEPTHWISE_CONV_2D", "ConvolutionDepthwise")
 _CONVOLUTIONS = ("CONV_2D", "Convolution", "Conv", "QLinearConv", "FusedConv")
 #: Steps that make zeros and no smaller shapes.
-_UNSTRUCTURED = ("magnitude",)
+_UNSTRUCTURED = ("prune-weights", "prune-weights-gradually")
 #: Multiply-accumulates of one dot product instruction.
 _DOT_PRODUCT = 16
 #: Bytes of one load and of one SIMD register: below a register's worth of multiplications for each load, memory and not

@@ -153,7 +153,7 @@ def test_a_board_that_throttles_or_runs_slowly_is_said_to() -> None:
 
 
 def test_zeros_in_full_shapes_are_said_to_be_multiplied() -> None:
-    assert "multiply the zeros" in words(explain(case(POINTWISE, provenance=[{"name": "magnitude"}])))
+    assert "multiply the zeros" in words(explain(case(POINTWISE, provenance=[{"name": "prune-weights"}])))
 
 
 def test_the_commands_say_it_of_every_artifact_of_a_folder(edgecomp: Run, made: Made) -> None:

@@ -128,7 +128,7 @@ def _check_size(path: Path, platform: Platform) -> None:
             str(path),
             expected=f"at most {platform.asset_limit} bytes, which is what {platform.title} takes in one file",
             actual=f"{size} bytes",
-            cure="compress it further, or let the app download it (docs/mobile.md, over the air)",
+            cure="compress it further, or leave it out of the bundle and let the app download it",
         )
 
 

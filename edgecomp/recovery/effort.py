@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Literal
 
 from edgecomp.quantization.static import StaticQuantization
-from edgecomp.recovery.equalization import Equalization
 from edgecomp.recovery.gptq import Gptq
 from edgecomp.recovery.smoothing import Smoothing
 from edgecomp.step import GraphStep
@@ -19,10 +18,10 @@ Effort = Literal["fast", "balanced", "best"]
 DEFAULT: Effort = "balanced"
 
 #: fast: ranges by one estimator, in one pass over the data.
-#: balanced: channels evened out first, and the estimator that a few samples show to be best.
+#: balanced: large channels of Transformers evened out first, and the estimator that a few samples show to be best.
 #: best: weights rounded by what inputs do together, besides.
 INT8_STEPS: Mapping[Effort, tuple[GraphStep, ...]] = {
     "fast": (StaticQuantization(estimator="mse"),),
-    "balanced": (Equalization(), Smoothing(), StaticQuantization(estimator="measured")),
-    "best": (Equalization(), Smoothing(), StaticQuantization(estimator="measured"), Gptq()),
+    "balanced": (Smoothing(), StaticQuantization(estimator="measured")),
+    "best": (Smoothing(), StaticQuantization(estimator="measured"), Gptq()),
 }
