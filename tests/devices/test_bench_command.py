@@ -221,12 +221,20 @@ def alive(name: str) -> bool:
 def test_nothing_goes_on_when_the_pc_stops(number: signal.Signals, folder: Path, board: LoopbackBoard) -> None:
     runs = f"--runs={10**9 + number}"
     command = [sys.executable, "-m", "edgecomp", "bench", str(folder), "--device", "ssh://board", runs]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: any(board.home.rglob("job-*/bench.py")))
-    assert alive(runs)
-    process.send_signal(number)
-    process.wait(timeout=20)
-    wait_until(lambda: not alive(runs) and not board.jobs)
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job ignores it
+    ) as process:
+        try:
+            wait_until(lambda: any(board.home.rglob("job-*/bench.py")))
+            assert alive(runs)
+            process.send_signal(number)
+            process.wait(timeout=20)
+            wait_until(lambda: not alive(runs) and not board.jobs)
+        finally:
+            process.kill()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
