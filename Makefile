@@ -27,8 +27,9 @@ types: setup         ## strict types
 
 test: setup lint types   ## everything that takes minutes
 	$(BIN)/python -m pytest -m forking
-	$(BIN)/python -m pytest -m 'not forking and not models and not keras and not board' -n auto --dist worksteal
-	@echo 'left out: tests on emulated ARM boards (make test-board), on real networks and with Keras (make test-all)'
+	$(BIN)/python -m pytest -m 'not forking and not models and not keras and not board and not bundle' -n auto --dist worksteal
+	@echo 'left out: tests on emulated ARM boards (make test-board), of app bundles in their own runtimes (make test-bundle),'
+	@echo 'on real networks and with Keras (make test-all)'
 
 # What emulates a Raspberry Pi, from Debian. Outside of Debian, or without root, install the like by hand.
 BOARD_PACKAGES := gcc libc6-dev mmdebstrap openssh-client qemu-user qemu-user-static

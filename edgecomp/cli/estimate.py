@@ -47,7 +47,8 @@ def run(
             )
         console.print(made)
         core = next(iter(found.values())).core
-        console.print(f"for {profile.title}" + (f", {core}" if core else "") + "; an estimate, and no measurement")
+        where = f"{profile.title}, {core}" if core else profile.title
+        console.print(f"for {where}; an estimate, and no measurement", markup=False, soft_wrap=True)
 
     document = {"target": profile.name, "artifacts": {name: entry.as_dict() for name, entry in found.items()}}
     return Answer(document, show)
