@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import torch
+from torch.utils.hooks import RemovableHandle
 
+from edgecomp.frontends.torch_module import preserving
 from edgecomp.workbench import Workbench
 
 
 def example_inputs(bench: Workbench) -> tuple[torch.Tensor, ...]:
     """One example of everything that the module takes."""
     return tuple(torch.from_numpy(np.array(array)) for array in bench.source.inputs)
+
+
+def show(
+    module: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]], handles: Sequence[RemovableHandle]
+) -> None:
+    """Runs a module for what hooks see, and leaves it as it was.
+
+    Args:
+        module: Has the hooks.
+        batches: What it takes, batch after batch.
+        handles: Of the hooks, which are removed in the end.
+    """
+    try:
+        with preserving(module), torch.no_grad():
+            for batch in batches:
+                module(*batch)
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 from edgecomp.devices.connection import Connection, agent_source
 from edgecomp.devices.device import Device
 from edgecomp.errors import DeviceError, LinkError, PromiseError
+from edgecomp.manifest import sha256
 
 PROTOCOL = 1
 #: Seconds between signs of life; the agent gives up after 30 without one.
@@ -60,8 +60,7 @@ class Payload:
     @classmethod
     def of(cls, path: Path) -> Payload:
         """Looks at a file."""
-        with path.open("rb") as file:
-            return cls(path, hashlib.file_digest(file, "sha256").hexdigest(), path.stat().st_size)
+        return cls(path, sha256(path), path.stat().st_size)
 
 
 class Session:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgecomp.comparison import EQUAL, decibels
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
 
@@ -56,9 +57,9 @@ def _sqnr(reference: Arrays, found: Arrays) -> float:
 
 
 def _of_batch(real: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
-    """Within +-200 dB; what overflows is worst."""
+    """What overflows is worst."""
     signal = float(np.square(real, dtype=np.float64).sum())
     noise = float(np.square(real.astype(np.float64) - other).sum())
     if not np.isfinite(noise):
-        return -200.0
-    return float(np.clip(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)), -200, 200))
+        return -EQUAL
+    return decibels(signal, noise)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from edgecomp.frontends.torch_module import preserving
+from edgecomp.compression.data import show
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 
@@ -63,7 +63,7 @@ def find_sites(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Site]:
     """
     sites = [Site(path, layer) for path, layer in module.named_modules() if path and _is_candidate(layer)]
     handles = [site.layer.register_forward_hook(_counter(site)) for site in sites]
-    _run(module, [inputs], handles)
+    show(module, [inputs], handles)
     return [site for site in sites if site.outputs and site.plain]
 
 
@@ -76,17 +76,7 @@ def measure_covariances(module: nn.Module, sites: Sequence[Site], batches: Any) 
         batches: What it takes, batch after batch.
     """
     handles = [site.layer.register_forward_pre_hook(_observer(site)) for site in sites if site.is_matrix]
-    _run(module, batches, handles)
-
-
-def _run(module: nn.Module, batches: Any, handles: Sequence[Any]) -> None:
-    try:
-        with preserving(module), torch.no_grad():
-            for batch in batches:
-                module(*batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    show(module, batches, handles)
 
 
 def _is_candidate(layer: nn.Module) -> bool:

@@ -15,13 +15,12 @@ from typing import Any
 
 import torch
 
-from edgecomp.compression.data import example_inputs
+from edgecomp.compression.data import example_inputs, show
 from edgecomp.compression.pruning.blocks import BlockPruning
 from edgecomp.compression.pruning.trace import record
 from edgecomp.compression.replacement import replace_modules
 from edgecomp.compression.size import macs
 from edgecomp.errors import InputError
-from edgecomp.frontends.torch_module import preserving
 from edgecomp.step import Changed
 from edgecomp.workbench import Workbench
 
@@ -118,13 +117,7 @@ def influence(
         return hook
 
     handles = [module.get_submodule(name).register_forward_hook(note(name)) for name in names]
-    try:
-        with preserving(module), torch.no_grad():
-            for batch in batches:
-                module(*batch)
-    finally:
-        for handle in handles:
-            handle.remove()
+    show(module, batches, handles)
     return {name: round(1 - float(torch.cat(each).mean()), 6) for name, each in found.items()}
 
 
