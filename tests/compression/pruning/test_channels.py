@@ -1,7 +1,6 @@
 """What is removed is gone, and what is left computes what it did."""
 
 import copy
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 import prunable_networks
 import pytest
 import torch
+from processor_time import least_seconds
 
 from edgecomp import artifact
 from edgecomp.compression import size
@@ -286,6 +286,4 @@ def test_a_network_of_a_hundred_layers_takes_three_seconds() -> None:
     module.eval()
     source = load_module(module, torch.rand(1, 3, 8, 8), name="net", subject="net")
     bench = Workbench(source, load_target("raspberry-pi-4b"))
-    started = time.process_time()
-    prune_channels(module, bench, ChannelPruning())
-    assert time.process_time() - started < 3
+    assert least_seconds(lambda: prune_channels(copy.deepcopy(module), bench, ChannelPruning())) < 3
