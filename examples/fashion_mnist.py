@@ -12,6 +12,7 @@ data, if they are not where Debian puts them.
 
 import gzip
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -172,13 +173,15 @@ def trained(make: Callable[[], nn.Module], epochs: int) -> nn.Module:
 
 
 def fitted(network: nn.Module, epochs: int) -> nn.Module:
-    """One cycle of AdamW on mirrored and shifted pictures."""
-    inputs, targets = pictures("train"), numbers_of("train")
+    """One cycle of AdamW on mirrored pictures, in the memory format that convolutions on a CPU are fastest in."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack this keyword
+    inputs, targets = pictures("train").to(memory_format=torch.channels_last), numbers_of("train")
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
     steps = epochs * (len(inputs) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.004, total_steps=steps)
     network.train()
-    for _ in range(epochs):
+    for epoch in range(epochs):
+        print(f"{len(inputs)} pictures, epoch {epoch + 1} of {epochs}", file=sys.stderr)
         for places in torch.randperm(len(inputs))[: len(inputs) // BATCH * BATCH].split(BATCH):
             batch = inputs[places]
             batch = batch.flip(3) if torch.rand(()) < 0.5 else batch
@@ -187,7 +190,7 @@ def fitted(network: nn.Module, epochs: int) -> nn.Module:
             value.backward()
             optimizer.step()
             schedule.step()
-    return network
+    return network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
 
 
 if __name__ == "__main__":

@@ -11,9 +11,10 @@ from labelled import bench_of, network, points
 from torch import nn
 from torch.nn import functional
 
-from edgecomp.compression.distillation import terms
+from edgecomp.compression.distillation import lessons, terms
 from edgecomp.compression.distillation.adversarial import moved
 from edgecomp.compression.distillation.features import Pairs
+from edgecomp.compression.distillation.lessons import Teachers
 from edgecomp.compression.distillation.step import DistillationStep
 from edgecomp.compression.distillation.terms import Seen
 from edgecomp.compression.fine_tuning import FineTuning
@@ -126,3 +127,48 @@ def test_what_does_not_fit_is_explained() -> None:
     for wrong in ({"temperature": 0.0}, {"teacher_weight": 1.5}, {"label_smoothing": 1.0}, {"feature_weight": -1.0}):
         with pytest.raises(InputError, match=f"distill: {next(iter(wrong))}"):
             DistillationStep(**wrong)  # type: ignore[arg-type]
+
+
+class Counting(nn.Module):
+    """Counts the samples that it is asked about."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module, self.asked = module, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.asked += len(x)
+        outputs: torch.Tensor = self.module(x)
+        return outputs
+
+
+def test_a_teacher_is_asked_once_about_every_sample() -> None:
+    bench = bench_of(network())
+    teacher = Counting(network(seed=1))
+    teachers = Teachers([teacher])
+    teachers.learn(bench.training, 32)
+    assert teacher.asked == len(bench.training)
+    for (inputs, *_), _ in bench.training.shuffled(50, seed=3):
+        [[looked_up]] = teachers((inputs,))
+        torch.testing.assert_close(looked_up, teacher.module(inputs))
+    assert teacher.asked == len(bench.training)
+    changed = inputs + 1
+    [[computed]] = teachers((changed,))
+    torch.testing.assert_close(computed, teacher.module(changed))
+    assert teacher.asked == len(bench.training) + len(changed)
+
+
+def test_outputs_that_are_too_large_or_of_no_sample_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mean(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.mean()
+
+    bench = bench_of(network())
+    inputs = points(4)[0]
+    for module, limit in ((Mean(), lessons.MOST_BYTES), (network(), 100)):
+        monkeypatch.setattr(lessons, "MOST_BYTES", limit)
+        teacher = Counting(module)
+        teachers = Teachers([teacher])
+        teachers.learn(bench.training, 32)
+        assert teacher.asked == 32
+        torch.testing.assert_close(teachers((inputs,)), [[module(inputs)]])

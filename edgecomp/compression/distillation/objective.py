@@ -11,10 +11,10 @@ from torch import nn
 
 from edgecomp.compression.distillation.adversarial import moved
 from edgecomp.compression.distillation.features import Pairs
+from edgecomp.compression.distillation.lessons import Teachers, flat
 from edgecomp.compression.distillation.terms import Seen, Term
 from edgecomp.compression.training.objective import Inputs, Loss, Objective
 from edgecomp.errors import InputError
-from edgecomp.frontends import structure
 
 Tensor = torch.Tensor
 
@@ -36,7 +36,7 @@ class Distillation(Objective):
     """A weighted sum of terms.
 
     Args:
-        teachers: Modules that are not changed; features are compared with the first one's.
+        teachers: Who is asked; features are compared with the first one's.
         terms: Each with its weight.
         features: Pairs of layers whose outputs are compared, with projections.
         maps: Pairs of layers whose attention is compared.
@@ -45,7 +45,7 @@ class Distillation(Objective):
 
     def __init__(
         self,
-        teachers: Sequence[nn.Module],
+        teachers: Teachers,
         terms: Sequence[tuple[float, Term]],
         *,
         features: Pairs | None = None,
@@ -53,7 +53,7 @@ class Distillation(Objective):
         adversary: Adversary | None = None,
     ) -> None:
         super().__init__()
-        self._teachers = tuple(teachers)  # a tuple: their weights are not to be trained, and in no checkpoint
+        self._teachers = teachers
         self._terms, self._adversary = tuple(terms), adversary
         self.features, self.maps = features, maps
 
@@ -62,16 +62,15 @@ class Distillation(Objective):
         own = inputs
         if self._adversary is not None and torch.is_grad_enabled():
             own = moved(module, inputs, labels, self._adversary.loss, self._adversary.step)
-        first = self._teachers[0].to(inputs[0].device)
+        first = self._teachers.modules[0].to(inputs[0].device)
         with ExitStack() as watches:
             features, maps = (
                 watches.enter_context(pairs.watch(module, first)) if pairs is not None else []
                 for pairs in (self.features, self.maps)
             )
             outputs = module(*own)
-            with torch.no_grad():
-                taught = [_flat(teacher.to(inputs[0].device).eval()(*inputs)) for teacher in self._teachers]
-        seen = Seen(outputs, labels, _flat(outputs), taught, features, maps)
+            taught = self._teachers(inputs)
+        seen = Seen(outputs, labels, flat(outputs), taught, features, maps)
         return torch.stack([weight * term(seen) for weight, term in self._terms]).sum()
 
 
@@ -82,7 +81,7 @@ def check_alike(student: nn.Module, teachers: Sequence[nn.Module], inputs: Input
         InputError: One gives other tensors.
     """
     with torch.no_grad():
-        shapes = [[tuple(each.shape) for each in _flat(module.eval()(*inputs))] for module in (student, *teachers)]
+        shapes = [[tuple(each.shape) for each in flat(module.eval()(*inputs))] for module in (student, *teachers)]
     for number, found in enumerate(shapes[1:], start=1):
         if found != shapes[0]:
             raise InputError(
@@ -91,7 +90,3 @@ def check_alike(student: nn.Module, teachers: Sequence[nn.Module], inputs: Input
                 actual=f"outputs of the shapes {found}",
                 cure="wrap the teacher in a module that gives what the student gives",
             )
-
-
-def _flat(outputs: object) -> list[Tensor]:
-    return [tensor for _, tensor in structure.flatten(outputs, torch.is_tensor)]

@@ -70,19 +70,23 @@ class DistillationStep(Training):
         import torch
 
         from edgecomp.compression.distillation.features import Pairs
+        from edgecomp.compression.distillation.lessons import Teachers
         from edgecomp.compression.distillation.objective import Adversary, Distillation, check_alike
         from edgecomp.compression.training.objective import task_loss
         from edgecomp.graph_module.ops.node import to_tensor
 
         inputs = tuple(map(to_tensor, bench.source.inputs))
-        teachers = [bench.teacher] if self.teachers == "original" else _modules(bench)
-        check_alike(student, teachers, inputs)
+        modules = [bench.teacher] if self.teachers == "original" else _modules(bench)
+        check_alike(student, modules, inputs)
         loss = task_loss(bench.source)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(bench.seed)  # projections begin at random
-            features = Pairs(self.features, student, teachers[0], inputs, project=True) if self.features else None
-        maps = Pairs(self.attention, student, teachers[0], inputs, project=False) if self.attention else None
+            features = Pairs(self.features, student, modules[0], inputs, project=True) if self.features else None
+        maps = Pairs(self.attention, student, modules[0], inputs, project=False) if self.attention else None
         adversary = Adversary(loss, self.adversarial_step) if self.adversarial_step else None
+        teachers = Teachers(modules)
+        if not (features or maps or self.fresh_data):  # which need the teacher itself, or never ask the same twice
+            teachers.learn(bench.training, self.batch_size, bench.progress)
         return Distillation(teachers, self._terms(loss), features=features, maps=maps, adversary=adversary)
 
     def _terms(self, loss: Any) -> list[tuple[float, Term]]:

@@ -72,14 +72,17 @@ class QuantizationAwareTraining(Training):
         if self.teacher == "none":
             return None
         from edgecomp.compression.distillation import terms
+        from edgecomp.compression.distillation.lessons import Teachers
         from edgecomp.compression.distillation.objective import Distillation
         from edgecomp.compression.quantization_aware.module import FloatModule
         from edgecomp.compression.training.objective import task_loss
 
-        teacher = bench.source.module or FloatModule(model, structure_of(bench.source))
+        teachers = Teachers([bench.source.module or FloatModule(model, structure_of(bench.source))])
+        if not self.fresh_data:
+            teachers.learn(bench.training, self.batch_size, bench.progress)
         distance = (self.teacher_weight, terms.divergence(self.temperature))
         own = (1 - self.teacher_weight, terms.labels(task_loss(bench.source)))
-        return Distillation([teacher], [distance] if self.teacher_weight == 1 else [own, distance])
+        return Distillation(teachers, [distance] if self.teacher_weight == 1 else [own, distance])
 
 
 def structure_of(source: Source) -> Any:

@@ -19,6 +19,7 @@ task's own loop. Whoever changes the shape of a weight drops or slices its mask.
     settings.py    what a recipe can say about training
     loop.py        the loop: epochs, optimizer steps, validation, early stop, checkpoints
     run.py         the loop with data, loss, metric and progress of the task
+    layout.py      the order of images in memory that is fastest
     data.py        shuffled batches of the task's train_data()
     objective.py   the task's loss, or cross-entropy
     penalties.py   L1 and group lasso, which make weights sparse

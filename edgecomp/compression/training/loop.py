@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from edgecomp.compression.training.checkpoint import Checkpoint
-from edgecomp.compression.training.data import TrainingData
+from edgecomp.compression.training.data import Batch, TrainingData
+from edgecomp.compression.training.layout import fastest_layout
 from edgecomp.compression.training.masks import apply_masks
 from edgecomp.compression.training.objective import Objective
 from edgecomp.compression.training.optimizers import OPTIMIZERS, learning_rate
@@ -96,20 +97,21 @@ def fit(
     fastest = torch.device("cuda") if torch.cuda.is_available() else device
     run = _Run(module.to(fastest), objective.to(fastest), data, settings, seed, callbacks, fastest)
     try:
-        run.resume(checkpoint.load() if checkpoint is not None else None)
-        while run.goes_on:
-            loss = run.train(lambda done, note: progress(stage, done, run.steps, note))
-            held_out = run.held_out
-            epoch = Epoch(
-                len(run.history),
-                loss,
-                score(module, held_out) if held_out is not None and score is not None else None,
-                metric(module),
-            )
-            run.finish(epoch)
-            if checkpoint is not None:
-                checkpoint.save(run.state())
-        run.keep_best()
+        with fastest_layout(module, objective, *run.example()):
+            run.resume(checkpoint.load() if checkpoint is not None else None)
+            while run.goes_on:
+                loss = run.train(lambda done, note: progress(stage, done, run.steps, note))
+                held_out = run.held_out
+                epoch = Epoch(
+                    len(run.history),
+                    loss,
+                    score(module, held_out) if held_out is not None and score is not None else None,
+                    metric(module),
+                )
+                run.finish(epoch)
+                if checkpoint is not None:
+                    checkpoint.save(run.state())
+            run.keep_best()
     finally:
         module.to(device).eval()
     return run.history
@@ -150,6 +152,10 @@ class _Run:
         scores = [epoch.score for epoch in self.history if epoch.score is not None]
         return len(scores) - 1 - scores.index(max(scores)) if scores else 0
 
+    def example(self) -> Batch:
+        """Two samples, on the device of the module."""
+        return self._there(*next(iter(self._samples(0)[1].in_order(2))))
+
     def train(self, tell: Callable[[int, str], None]) -> float:
         """One epoch; gives its mean loss."""
         number = len(self.history)
@@ -164,7 +170,7 @@ class _Run:
             batches = used.shuffled(self._settings.batch_size, _seed_of(self._seed, number))
             for index, (inputs, labels) in enumerate(batches):
                 step = number * self._per_epoch + index
-                loss = self._step(step, tuple(each.to(self._device) for each in inputs), labels.to(self._device))
+                loss = self._step(step, *self._there(inputs, labels))
                 total += loss
                 if not math.isfinite(loss):
                     break
@@ -215,6 +221,9 @@ class _Run:
         if not self._settings.early_stop or len(samples) < 2:
             return None, samples
         return samples.split(self._settings.validation, self._seed)
+
+    def _there(self, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor) -> Batch:
+        return tuple(each.to(self._device) for each in inputs), labels.to(self._device)
 
     def _step(self, step: int, inputs: tuple[torch.Tensor, ...], labels: torch.Tensor) -> float:
         settings = self._settings

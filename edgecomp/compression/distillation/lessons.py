@@ -1,0 +1,97 @@
+"""What teachers give for the training data, computed once and not again in every epoch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from edgecomp.compression.training.data import TrainingData
+from edgecomp.compression.training.objective import Inputs
+from edgecomp.frontends import structure
+from edgecomp.progress import Progress, silent
+
+Tensor = torch.Tensor
+
+#: One teacher's outputs after another, each teacher's one tensor after another.
+Taught = list[list[Tensor]]
+
+#: Outputs of all samples together that are kept, in bytes; a classifier's are a thousandth of it, a segmentation's may
+#: be more.
+MOST_BYTES = 512 * 2**20
+
+
+def flat(outputs: object) -> list[Tensor]:
+    """The tensors in what a module gives."""
+    return [tensor for _, tensor in structure.flatten(outputs, torch.is_tensor)]
+
+
+class Teachers:
+    """Modules that are asked, and never changed.
+
+    Args:
+        modules: In eval mode from now on.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        self.modules = tuple(modules)  # a tuple: their weights are not to be trained, and in no checkpoint
+        self._rows: dict[bytes, int] = {}
+        self._outputs: Taught = []
+
+    def learn(self, data: TrainingData, size: int, progress: Progress = silent) -> None:
+        """Runs the teachers on every sample, for `__call__` to look up.
+
+        Nothing is kept where a sample's outputs are not its own, or all of them would be too large.
+
+        Args:
+            data: What will be asked for.
+            size: Of a batch.
+            progress: Called on the way.
+        """
+        if not data.samples.batched:
+            return
+        names: list[bytes] = []
+        parts: list[Taught] = []
+        for inputs, _ in data.in_order(size):
+            progress("teacher", len(names), len(data))
+            taught = [[each.cpu() for each in outputs] for outputs in self._run(_on_gpu(inputs))]
+            count, found = len(inputs[0]), [each for outputs in taught for each in outputs]
+            own = all(each.ndim and len(each) == count for each in found)
+            if not own or len(data) / count * sum(each.nbytes for each in found) > MOST_BYTES:
+                return
+            names += _names(inputs)
+            parts.append(taught)
+        progress("teacher", len(data), len(data))
+        self._rows = {name: row for row, name in enumerate(names)}
+        self._outputs = [
+            [torch.cat([part[teacher][place] for part in parts]) for place in range(len(outputs))]
+            for teacher, outputs in enumerate(parts[0])
+        ]
+
+    def __call__(self, inputs: Inputs) -> Taught:
+        """What the teachers give for a batch: looked up, or computed when a sample was changed since."""
+        if not self._rows:
+            return self._run(inputs)
+        rows = [self._rows.get(name, -1) for name in _names(inputs)]
+        if min(rows) < 0:
+            return self._run(inputs)
+        return [[each[rows].to(inputs[0].device) for each in outputs] for outputs in self._outputs]
+
+    def _run(self, inputs: Inputs) -> Taught:
+        with torch.no_grad():
+            return [flat(module.to(inputs[0].device).eval()(*inputs)) for module in self.modules]
+
+
+def _on_gpu(inputs: Inputs) -> Inputs:
+    return tuple(each.cuda() for each in inputs) if torch.cuda.is_available() else inputs
+
+
+def _names(inputs: Inputs) -> list[bytes]:
+    """A name for every sample, by its bytes."""
+    columns = [each.detach().cpu().contiguous().numpy() for each in inputs]
+    return [
+        hashlib.blake2b(b"".join(sample.tobytes() for sample in samples), digest_size=16).digest()
+        for samples in zip(*columns, strict=True)
+    ]
