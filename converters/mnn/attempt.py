@@ -21,6 +21,7 @@ from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
+from edgecomp.processing import Processing
 from edgecomp.quantization.scheme import WEIGHTED, runs_in_integers
 from edgecomp.shapes import InputShapes
 
@@ -49,7 +50,12 @@ class Attempt:
 
 
 def attempt(
-    folder: Path, model: CompressedModel, lowered: Rewriting, shapes: InputShapes | None, subject: str
+    folder: Path,
+    model: CompressedModel,
+    lowered: Rewriting,
+    shapes: InputShapes | None,
+    subject: str,
+    processing: Processing | None = None,
 ) -> Attempt:
     """Converts a model and runs the result: MNN ignores what it cannot match, and crashes on what it cannot run.
 
@@ -59,13 +65,15 @@ def attempt(
         lowered: What `lowering.lower` made of it.
         shapes: The dimensions that are dynamic in it.
         subject: For the error message.
+        processing: The steps around the model, to be said in the file's code.
 
     Raises:
         ConversionError: MNN's converter or the runtime failed, or left in float what MNN can compute in integers.
     """
     interface = _interface(model, shapes)
     net, layers = _convert_in(folder, model, lowered, subject)
-    artifact = rewrite(net, code=interface.to_json(), quantization=net.quantization)
+    around = {} if processing is None or processing.is_empty else {"processing": processing.as_dict()}
+    artifact = rewrite(net, code=interface.to_json(**around), quantization=net.quantization)
     finished = folder / "finished.mnn"
     finished.write_bytes(artifact)
     trial = prepare(model)

@@ -41,7 +41,7 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
         )
     with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as name:
         try:
-            made = attempt(Path(name), model, lowered, shapes, str(path))
+            made = attempt(Path(name), model, lowered, shapes, str(path), options.processing)
         except ConversionError as error:
             raise blamed(error, bind(model)) from error
     islands = _islands(model, lowered, made.net, made.integer)

@@ -6,12 +6,14 @@ import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.onnxruntime.half import to_half
+from edgecomp.converters.onnxruntime.metadata import IMAGE, properties
 from edgecomp.converters.onnxruntime.weights import multiplies_integers, with_integer_weights
 from edgecomp.graph.border import border_shape
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import is_float
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
+from edgecomp.processing import Processing
 from edgecomp.quantization import scheme
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip, to_qdq
@@ -61,8 +63,12 @@ def serialize(model: CompressedModel, options: ConversionOptions) -> bytes:
     else:
         graph = to_qdq(model, integer_io=options.io_dtype == "int8", activations=options.activations)
     graph.producer_name, graph.producer_version = "edgecomp", None
-    graph.metadata_props[METADATA_KEY] = interface(model, graph).to_json()
-    return bytes(ir.to_proto(graph).SerializeToString(deterministic=True))
+    processing = options.processing or Processing()
+    graph.metadata_props.update({METADATA_KEY: interface(model, graph).to_json(), **properties(processing)})
+    proto = ir.to_proto(graph)
+    if processing.preprocessing is not None and processing.preprocessing.layout == "nchw":
+        proto.graph.input[0].type.denotation = IMAGE
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def interface(model: CompressedModel, graph: ir.Model) -> Interface:

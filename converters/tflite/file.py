@@ -8,12 +8,14 @@ from dataclasses import replace
 from edgecomp.converter import ConversionOptions, FloatIsland
 from edgecomp.converters.tflite.builder import SIGNATURE, Builder, write_file
 from edgecomp.converters.tflite.convert import Lowered, lower_graph
+from edgecomp.converters.tflite.metadata import ENTRY, append_files, associated_files, describe
 from edgecomp.converters.tflite.overlay import overlay
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.graph.dynamic import NotGeneralError, bind, choose
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
+from edgecomp.processing import Processing
 from edgecomp.quantization.scheme import stays_in_float
 from edgecomp.shapes import InputShapes
 
@@ -45,15 +47,21 @@ def write(
             f"that it is to have: {reason}."
             for name, reason in reasons.items()
         )
-    return _file(model, {SIGNATURE: lowered}, lowered.interface), lowered.islands, notes
+    return _file(model, options, {SIGNATURE: lowered}, lowered.interface), lowered.islands, notes
 
 
-def _file(model: CompressedModel, signatures: Mapping[str, Lowered], interface: Interface) -> bytearray:
+def _file(
+    model: CompressedModel, options: ConversionOptions, signatures: Mapping[str, Lowered], interface: Interface
+) -> bytearray:
     metadata = {METADATA_KEY: interface.to_json().encode(), SEAL_KEY: blank()}
+    processing = options.processing or Processing()
+    if not processing.is_empty:
+        metadata[ENTRY] = describe(model.graph.graph.name or "model", interface, processing)
     if model.precision == "fp16" and not any(map(stays_in_float, model.graph.graph)):
         metadata |= HALF_IS_ENOUGH
     others = next(iter(signatures.values())).builder.subgraphs
     content = write_file({key: each.subgraph() for key, each in signatures.items()}, others, metadata)
+    content = append_files(content, associated_files(processing))
     seal(content)
     return content
 
@@ -76,11 +84,12 @@ def _signatures(
     model: CompressedModel, shapes: InputShapes, options: ConversionOptions
 ) -> tuple[bytearray, tuple[FloatIsland, ...], tuple[str, ...]]:
     """A static graph for each size, with common weights."""
-    file = Builder()
-    lowered = [lower_graph(bind(model, sizes), options, file) for sizes in shapes.signatures]
+    parent = Builder()
+    lowered = [lower_graph(bind(model, sizes), options, parent) for sizes in shapes.signatures]
     names = [SIGNATURE, *("x".join(map(str, sizes.values())) for sizes in shapes.signatures[1:])]
     islands = {(island.node, island.op_type): island for each in lowered for island in each.islands}
-    return _file(model, dict(zip(names, lowered, strict=True)), _common(lowered)), tuple(islands.values()), ()
+    file = _file(model, options, dict(zip(names, lowered, strict=True)), _common(lowered))
+    return file, tuple(islands.values()), ()
 
 
 def _common(lowered: list[Lowered]) -> Interface:

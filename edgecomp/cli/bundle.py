@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def run(
     folder: Annotated[Path, typer.Argument(help="A folder that compress wrote.")],
     platform: Annotated[
-        str, typer.Option(help="android, c, ios, linux-arm64, react-native or web.", show_default=False)
+        str, typer.Option(help="android, c, flutter, ios, linux-arm64, react-native or web.", show_default=False)
     ],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle's folder.")] = None,
     name: Annotated[str | None, typer.Option(help="What the model is called in code.")] = None,

@@ -63,6 +63,19 @@ class Preprocessing:
                 raise _error(subject, f"the keys {', '.join(known)}", repr(key))
         return cls(**{key: _parse_value(key, value, subject) for key, value in values.items()})
 
+    def in_words(self) -> str:
+        """The steps as a sentence, for people who read an artifact's description."""
+        shorter = self.resize or self.crop
+        parts = [
+            f"its shorter side resized to {shorter} ({self.interpolation})" if shorter else "",
+            f"its centre cut out, {self.crop} x {self.crop}" if self.crop else "",
+            f"its {self.channels} values divided by {self.scale:g}"
+            if self.scale != 1
+            else f"its {self.channels} values",
+            f"less {_numbers(self.mean)}, divided by {_numbers(self.std)}",
+        ]
+        return f"A picture, {', '.join(filter(None, parts))}."
+
     def apply(self, picture: Any) -> npt.NDArray[np.float32]:
         """One `PIL.Image.Image` as a float32 sample with a leading axis of size 1."""
         from PIL import Image
@@ -84,6 +97,10 @@ class Preprocessing:
         normal = (pixels / self.scale - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         batch = normal.astype(np.float32)[None]
         return np.ascontiguousarray(batch.transpose(0, 3, 1, 2) if self.layout == "nchw" else batch)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " : ".join(f"{value:g}" for value in values)
 
 
 def read_pictures(folder: Path, preprocessing: Preprocessing) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
