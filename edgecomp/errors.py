@@ -16,6 +16,7 @@
         ├── ConversionError           a converter failed or its toolchain crashed
         ├── BudgetError               no choice of layers keeps what was asked for
         ├── LinkError                 the connection to a device was lost while it worked
+        ├── UpdateError               a release that cannot be downloaded, or must not be trusted
         └── VerificationError         an artifact does not agree with the original
 
 A message has four parts: the subject (what it is about), what was expected, what was found, and the cure.
@@ -119,6 +120,10 @@ class LinkError(PromiseError):
 
 class BudgetError(PromiseError):
     """No choice of layers keeps what was asked for."""
+
+
+class UpdateError(PromiseError):
+    """A release that cannot be downloaded, or must not be trusted."""
 
 
 class VerificationError(PromiseError):

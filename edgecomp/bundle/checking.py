@@ -56,20 +56,35 @@ def verify_bundle(folder: Path, key: Path | None = None) -> BundleCheck:
         SourceError: The folder is no bundle, or its manifest is damaged.
         InputError: The key cannot be used.
     """
-    manifest = find_manifest(folder)
-    content = manifest.read_bytes()
-    signature = _signature(manifest, content, key)
-    document = _parse(manifest, content)
-    violations = {"wrong": [f"{FILE} was not signed by {key}"], "none": [f"there is no {SIGNATURE}"]}.get(signature, [])
-    wrong = [*_wrong(document["assets"], manifest.parent), *_wrong(document["code"], folder)]
-    violations += [f"{name} is not the file that the bundle was made with" for name in wrong]
+    document, signature, violations = check_files(folder, key)
     differences: dict[str, float] = {}
     # Files that are not those of the manifest are not run: there is no telling what they are.
     if not violations:
-        differences = dict(_differences(document, manifest.parent))
+        differences = dict(_differences(document, find_manifest(folder).parent))
         far = (name for name, away in differences.items() if not away <= 1)
         violations += [f"{name} does not compute what was recorded" for name in far]
     return BundleCheck(document["name"], document["release"], signature, differences, tuple(violations))
+
+
+def check_files(folder: Path, key: Path | None = None) -> tuple[dict[str, Any], str, list[str]]:
+    """Checks a bundle's signature and every file, and runs nothing.
+
+    Returns:
+        Its manifest, what is to be said of the signature (see `BundleCheck`), and broken promises, in words.
+
+    Raises:
+        SourceError: The folder is no bundle, or its manifest is damaged.
+        InputError: The key cannot be used.
+    """
+    manifest = find_manifest(folder)
+    content = manifest.read_bytes()
+    signature = _signature(manifest, content, key)
+    document = parse_manifest(manifest, content)
+    violations = {"wrong": [f"{FILE} was not signed by {key}"], "none": [f"there is no {SIGNATURE}"]}.get(signature, [])
+    # What `edgecomp update` brings are the files that loaders read; there is no code of the app's among them.
+    code = document["code"] if any((folder / name).exists() for name in document["code"]) else {}
+    wrong = [*_wrong(document["assets"], manifest.parent), *_wrong(code, folder)]
+    return document, signature, violations + [f"{name} is not the file that the bundle was made with" for name in wrong]
 
 
 def _signature(manifest: Path, content: bytes, key: Path | None) -> str:
@@ -81,7 +96,12 @@ def _signature(manifest: Path, content: bytes, key: Path | None) -> str:
     return "trusted" if signing.is_signed_by(public, file.read_bytes(), content) else "wrong"
 
 
-def _parse(path: Path, content: bytes) -> dict[str, Any]:
+def parse_manifest(path: Path, content: bytes) -> dict[str, Any]:
+    """The content of a `bundle.json`.
+
+    Raises:
+        SourceError: It is damaged, from a newer edgecomp, or names files outside of its bundle.
+    """
     try:
         document: dict[str, Any] = json.loads(content)
         if document["schema"] > SCHEMA:

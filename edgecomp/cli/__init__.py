@@ -19,8 +19,10 @@ from edgecomp.cli import (
     explain,
     inspect,
     keygen,
+    publish,
     sign,
     targets,
+    update,
     verify,
 )
 
@@ -34,7 +36,7 @@ app = typer.Typer(
 
 for module in (
     *(compress, convert, verify, diagnose, targets, inspect),
-    *(bench, estimate, explain, bundle, keygen, sign, demo),
+    *(bench, estimate, explain, bundle, keygen, sign, publish, update, demo),
 ):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)
 

@@ -1,0 +1,41 @@
+"""`edgecomp update`: the newest release of a published bundle, on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@command
+def run(
+    url: Annotated[str, typer.Argument(help="Where a published site is served.")],
+    folder: Annotated[Path, typer.Argument(help="What is kept up to date; the app opens FOLDER/current.")],
+    key: Annotated[Path, typer.Option(help="Public key that must have signed the release.", show_default=False)],
+    base: Annotated[Path | None, typer.Option(help="The bundle that the app came with.")] = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> Answer:
+    """Get the newest release of a published bundle, verified, in place of the one before."""
+    from edgecomp.delivery.update import update
+
+    with progress_bar() as progress:
+        done = update(url, folder, key, base=base, progress=progress)
+    document: dict[str, Any] = {**done.__dict__, "folder": str(done.folder), "deltas": list(done.deltas)}
+
+    def show(console: Console) -> None:
+        if done.release == done.before:
+            line = f"{done.folder}: release {done.release} is the newest"
+        else:
+            way = f", {', '.join(done.deltas)} as deltas" if done.deltas else ""
+            sizes = f"{kilobytes(done.downloaded)} downloaded for {kilobytes(done.whole)}{way}"
+            line = f"{done.folder}: release {done.release} in place of {done.before or 'none'}; {sizes}"
+        console.print(line, markup=False, soft_wrap=True)
+
+    return Answer(document, show)
