@@ -14,26 +14,30 @@ class Core:
         title: What its designer calls it, as target profiles do.
         part: ARM's part number.
         features: What Linux lists.
+        architecture: ARM's version of it: 7 has 32 bits, 8 has 64.
     """
 
     name: str
     title: str
     part: str
     features: str
+    architecture: int = 8
 
     @property
     def cpuinfo(self) -> str:
         """The file /proc/cpuinfo of a board with four of them."""
-        lines = (f"Features\t: {self.features}", "CPU implementer\t: 0x41", "CPU architecture: 8", "CPU variant\t: 0x0")
-        rest = "\n".join((*lines, f"CPU part\t: {self.part}", "CPU revision\t: 3"))
+        lines = (f"Features\t: {self.features}", "CPU implementer\t: 0x41", f"CPU architecture: {self.architecture}")
+        rest = "\n".join((*lines, "CPU variant\t: 0x0", f"CPU part\t: {self.part}", "CPU revision\t: 3"))
         return "".join(f"processor\t: {index}\n{rest}\n\n" for index in range(4))
 
 
+_ARMV7 = "half thumb fastmult vfp edsp neon vfpv3 tls vfpv4 idiva idivt vfpd32 lpae evtstrm"
 _ARMV8_0 = "fp asimd evtstrm crc32 cpuid"
 _ARMV8_2 = f"{_ARMV8_0} aes pmull sha1 sha2 atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp"  # asimddp: dotprod
 CORES = {
     core.name: core
     for core in (
+        Core("cortex-a7", "Cortex-A7", "0xc07", _ARMV7, architecture=7),
         Core("cortex-a53", "Cortex-A53", "0xd03", _ARMV8_0),
         Core("cortex-a55", "Cortex-A55", "0xd05", _ARMV8_2),
         Core("cortex-a72", "Cortex-A72", "0xd08", _ARMV8_0),

@@ -51,10 +51,13 @@ def python(device: Device, sysroot: Path | None) -> list[str]:
         DeviceError: The root file system is no such thing.
         MissingToolchainError: QEMU or a C compiler is missing.
     """
-    if device.rest not in CORES:
-        known = ", ".join(CORES)
+    known = [core.name for core in CORES.values() if core.architecture == 8]
+    if device.rest not in known:
         raise InputError(
-            f"device {device.url}", expected=f"one of {known}", actual=device.rest, cure="choose one from the list"
+            f"device {device.url}",
+            expected=f"one of {', '.join(known)}",
+            actual=device.rest,
+            cure="choose one from the list",
         )
     interpreter = next(iter(sorted(sysroot.glob("usr/bin/python3.[0-9]*"))), None) if sysroot else None
     if sysroot is None or interpreter is None:

@@ -30,7 +30,7 @@ from pathlib import Path
 from edgecomp.devices.cores import CORES
 
 #: To be raised when `Image` builds something else from the same lists.
-VERSION = 3
+VERSION = 4
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("EDGECOMP_BOARDS", HERE.parents[1] / ".venv" / "boards"))
 
@@ -51,12 +51,14 @@ class Image:
         packages: Debian packages.
         wheels: Python distributions, unpacked where its Python finds them.
         platforms: Platform tags of their wheels.
+        links: Links that the packages' scripts would have made: where -> what.
     """
 
     architecture: str
     packages: tuple[str, ...]
     wheels: tuple[str, ...]
     platforms: tuple[str, ...]
+    links: tuple[tuple[str, str], ...] = ()
 
     @property
     def wheel_folder(self) -> Path:
@@ -81,14 +83,15 @@ class Image:
     def _build(self, root: Path) -> None:
         # `extract` runs no ARM code: it takes seconds, and what the packages' scripts would have made is made here.
         command = ["mmdebstrap", f"--arch={self.architecture}", "--mode=root", "--variant=extract", "--quiet"]
-        subprocess.run(
-            [*command, f"--include={','.join(self.packages)}", "bookworm", root], check=True, stdin=subprocess.DEVNULL
-        )
+        # The release alone: a board that lives for a test needs no security updates, and they change under its feet.
+        command += ["--setup-hook=sed -i -E '/-(security|updates) /d' \"$1\"/etc/apt/sources.list"]
+        command += [f"--include={','.join(self.packages)}", "bookworm", str(root)]
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         for heavy in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl"):
             shutil.rmtree(root / heavy, ignore_errors=True)
         for name, text in {"passwd": _PASSWD, "group": _GROUP, "hostname": "raspberrypi\n"}.items():
             (root / "etc" / name).write_text(text)
-        for name, target in {"bin/sh": "dash", "usr/bin/python3": "python3.11"}.items():
+        for name, target in (("bin/sh", "dash"), ("usr/bin/python3", "python3.11"), *self.links):
             (root / name).unlink(missing_ok=True)
             (root / name).symlink_to(target)
         for name in _MOUNT_POINTS:
@@ -100,12 +103,13 @@ class Image:
                 with zipfile.ZipFile(wheel) as archive:
                     archive.extractall(site)
         if sys.version_info[:2] == (3, 11):  # the root is read-only: without this, every import compiles under QEMU
-            for folder in (root / "usr/lib/python3.11", site):
+            for folder in (root / "usr/lib/python3.11", root / "usr/lib/python3", site):
                 compileall.compile_dir(folder, quiet=2, workers=os.cpu_count() or 1)
 
     def download(self) -> list[Path]:
         """The wheels, with all that they depend on, from pip's index or its cache."""
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
+        command += ["--no-deps"] * (self.architecture == "armhf")  # PyPI has no numpy for it; Debian does
         command += [f"--platform={platform}" for platform in self.platforms]
         subprocess.run([*command, f"--dest={self.wheel_folder}", "pip", *self.wheels], check=True)
         return sorted(self.wheel_folder.glob("*.whl"))
@@ -121,12 +125,20 @@ _BASE = (
     "coreutils",
     "openssh-server",
 )
+_ARMHF = "usr/lib/arm-linux-gnueabihf"
 IMAGES = {
     "arm64": Image(
         "arm64",
         _BASE,
         ("ai-edge-litert==2.3.0", "onnxruntime==1.31.1", "MNN==3.6.1", "numpy==2.4.6"),
         tuple(f"manylinux{tag}_aarch64" for tag in ("2014", "_2_17", "_2_27", "_2_28", "_2_34")),
+    ),
+    "armhf": Image(
+        "armhf",
+        (*_BASE, "python3-numpy"),
+        ("tflite-runtime==2.14.0",),
+        ("manylinux_2_34_armv7l",),
+        tuple((f"{_ARMHF}/lib{name}.so.3", f"{name}/lib{name}.so.3") for name in ("blas", "lapack")),
     ),
 }
 
@@ -151,8 +163,15 @@ class Board:
 
     def run(self, *command: str) -> str:
         """What a command prints that is run over ssh by the stock client."""
+        return self._ssh(*command).stdout.decode()
+
+    def send(self, data: bytes, path: str) -> None:
+        """Makes a file there."""
+        self._ssh("cat", ">", path, data=data)
+
+    def _ssh(self, *command: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
         ssh = ["ssh", "-F", str(self.config), self.name, *command]
-        return subprocess.run(ssh, check=True, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
+        return subprocess.run(ssh, check=True, capture_output=True, input=data)
 
 
 @contextmanager

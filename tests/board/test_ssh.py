@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,31 @@ def test_a_bare_board_is_set_up_from_wheels_of_the_pc(edgecomp: Run, digits: Pat
         stamp = bare.run("stat", "-c", "%y", ".local/share/edgecomp/venv/edgecomp-requirements")
         measure(edgecomp, digits, bare.config, *options, "--offline", tmp_path)
         assert bare.run("stat", "-c", "%y", ".local/share/edgecomp/venv/edgecomp-requirements") == stamp
+
+
+def test_a_board_of_32_bits_is_given_the_one_runtime_that_it_can_have(
+    edgecomp: Run, digits: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(IMAGES["armhf"].wheel_folder, tmp_path / "python3.11-armv7l")
+    farm = tmp_path / "farm.toml"
+    farm.write_text('[devices.pi2]\nurl = "ssh://cortex-a7"\ntarget = "generic-armv7"\n')
+    with running("armhf", "cortex-a7", bare=True) as board:
+        (device,) = measure(edgecomp, digits, board.config, "--device", farm, "--runs", 1, "--offline", tmp_path)
+        assert (device["device"]["machine"], device["device"]["userland_bits"]) == ("armv7l", 32)
+        results = {entry["format"]: entry["result"] for entry in device["artifacts"]}
+        assert results["tflite"]["runtime"] == {"name": "tflite-runtime", "version": "2.14.0"}
+        assert results["tflite"]["golden"]["agrees"]
+        assert results["tflite"]["machine"]["cpu"]["model"] == "Cortex-A7"
+        assert [name for name, result in results.items() if result is None] == ["mnn", "onnxruntime"]  # left out
+
+        # By hand, without a target: setup.sh itself knows what such a board can have. pip's part was shown above.
+        board.send(resources.files("edgecomp.device_scripts").joinpath("setup.sh").read_bytes(), "setup.sh")
+        board.run("mkdir", "-p", "wheels/pip-0.whl/pip")
+        board.send(b"import sys; open('asked', 'w').write(sys.argv[-1])", "wheels/pip-0.whl/pip/__main__.py")
+        board.run("sh", "setup.sh", "--wheels", "wheels")
+        assert board.run("cat", "asked") == "tflite-runtime"
+        board.run("sh", "setup.sh", "--uninstall")
+        assert board.run("ls", "-A", ".local/share", ".cache").split() == [".cache:", ".local/share:"]
 
 
 @pytest.mark.parametrize(("home", "actual"), [("size=1m", "bytes free"), ("ro", None)])
