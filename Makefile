@@ -32,7 +32,8 @@ test: setup lint types   ## everything that takes minutes
 	@echo 'on real networks and with Keras (make test-all)'
 
 # What emulates a Raspberry Pi, from Debian. Outside of Debian, or without root, install the like by hand.
-BOARD_PACKAGES := gcc libc6-dev mmdebstrap openssh-client qemu-user qemu-user-static
+BOARD_PACKAGES := gcc gcc-aarch64-linux-gnu libc6-dev libc6-dev-arm64-cross mmdebstrap openssh-client qemu-user \
+	qemu-user-static
 
 $(VENV)/.boards: $(VENV)/.ready
 	dpkg --status $(BOARD_PACKAGES) >/dev/null 2>&1 || \

@@ -11,6 +11,7 @@
     │   ├── UnknownTargetError        a target name that no profile carries
     │   ├── OutputError               a place where nothing can be written
     │   ├── DeviceError               a device that cannot be reached or used
+    │   │   └── NoPythonError         a device that was reached, and has no Python that is new enough
     │   └── MissingToolchainError     a Python package that is not installed
     └── PromiseError                  exit code 1: edgecomp could not keep its word
         ├── ConversionError           a converter failed or its toolchain crashed
@@ -100,6 +101,10 @@ class OutputError(InputError):
 
 class DeviceError(InputError):
     """A device that cannot be reached or used."""
+
+
+class NoPythonError(DeviceError):
+    """A device that was reached, and has no Python that is new enough for the agent."""
 
 
 class MissingToolchainError(InputError):

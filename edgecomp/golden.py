@@ -3,6 +3,16 @@
 It holds `inputs/NAME` and `outputs/NAME` as the original takes and gives them, and for each artifact, exactly as that
 file stores them, `FILE/inputs/INDEX` and `FILE/outputs/INDEX`; `FILE/steps/INDEX` is the real size of one quantization
 step of a quantized output. `device_scripts/bench.py` reads it.
+
+When another machine agrees, in bench.py (which stands alone and has the same figures) and in the self-tests of bundles
+(which carry `tolerance`, and hold the values that they carry to it):
+
+1. A quantized output agrees when no value is more than `TOLERANCE_STEPS` quantization steps away: kernels of another
+   processor round elsewhere, and through fifty layers that becomes a few steps. Eight of int8's 256 steps are 30 dB
+   below the full range.
+2. It also agrees when the signal is `TOLERANCE_SQNR` above the difference, as verification asks between two runtimes:
+   among the many values of a picture some are always far away.
+3. A float output agrees within `TOLERANCE_FLOAT` of the largest expected magnitude; other integers have to be equal.
 """
 
 from __future__ import annotations
@@ -19,6 +29,19 @@ from edgecomp.errors import SourceError
 from edgecomp.verification import Verification
 
 FILE = "golden.npz"
+TOLERANCE_STEPS = 8.0
+TOLERANCE_SQNR = 20.0
+TOLERANCE_FLOAT = 1e-3
+
+
+def tolerance(output: Array, step: float | None) -> float:
+    """How far a value of another machine may be away, by rule 1 or 3.
+
+    Args:
+        output: What is expected, in its own unit.
+        step: The size of its quantization step; None for a float.
+    """
+    return TOLERANCE_STEPS * step if step else max(TOLERANCE_FLOAT * float(np.abs(output).max(initial=0.0)), 1e-5)
 
 
 def write(folder: Path, verification: Verification, steps: Mapping[str, float]) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from edgecomp.artifact import load, to_stored
 from edgecomp.converter import Array
 from edgecomp.errors import SourceError
-from edgecomp.golden import Golden
+from edgecomp.golden import Golden, tolerance
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from edgecomp.frontends.pictures import Preprocessing
 
 SCHEMA = 1
-
-#: Another machine may be so many quantization steps away.
-TOLERANCE_STEPS = 8.0
 
 #: Pixels of the shorter side of the picture: enough to be recognised, small enough to be carried.
 _SIDE = 24
@@ -107,7 +104,7 @@ def _record(model: Model, sample: dict[str, Array], results: dict[str, Array], g
         "outputs": [
             {
                 **_rounded(results[spec.name]),
-                "tolerance": _tolerance(results[spec.name], steps[index]),
+                "tolerance": tolerance(results[spec.name], steps[index]),
             }
             for index, spec in enumerate(model.outputs)
         ],
@@ -120,11 +117,6 @@ def _rounded(output: Array) -> dict[str, Any]:
     chosen = output.reshape(-1)[::stride]
     scale = float(np.abs(chosen).max(initial=0.0)) / 32767 or 1.0
     return {"values": _base64(np.rint(chosen / scale).astype("<i2")), "scale": scale, "stride": stride}
-
-
-def _tolerance(output: Array, step: float | None) -> float:
-    """How far another machine may be away, in the output's own unit; a tenth of a percent of its range for floats."""
-    return TOLERANCE_STEPS * step if step else max(1e-3 * float(np.ptp(output)), 1e-5)
 
 
 def _pixels(picture: Image) -> dict[str, Any]:

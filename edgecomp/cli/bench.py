@@ -42,6 +42,10 @@ def run(
         Path | None,
         typer.Option(metavar="WHEELS", help="The same from this folder of wheels, which is filled here."),
     ] = None,
+    native: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="With libonnxruntime.so, for devices without Python; see docs/boards.md."),
+    ] = None,
     ssh_config: Annotated[Path | None, typer.Option(help="OpenSSH configuration to use instead of yours.")] = None,
     sysroot: Annotated[
         Path | None, typer.Option(envvar="EDGECOMP_SYSROOT", help="Root file system of emulated devices.")
@@ -58,7 +62,7 @@ def run(
     if compare is not None:
         return _compare(*compare, tolerance)
     how = {"runs": runs, "warmup": warmup, "threads": threads, "profile": profile}
-    where = {"setup": setup, "wheels": offline, "ssh_config": ssh_config, "sysroot": sysroot}
+    where = {"setup": setup, "wheels": offline, "native": native, "ssh_config": ssh_config, "sysroot": sysroot}
     return _measure(source, device or ["local"], None if formats is None else formats.split(","), how | where)
 
 
@@ -159,13 +163,22 @@ def _heading(result: DeviceResult) -> Iterator[str]:
 
 def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
     """An artifact's figures."""
-    golden = result["golden"]
-    agrees = "-" if golden is None else "agrees" if golden["agrees"] else "DISAGREES"
+    agrees = _agreement(result["golden"])
     if "emulated_instructions" in result:
         return f"{result['emulated_instructions']['median'] / 1e6:.3f} million", agrees
     latency, memory = result["latency_ms"], result["memory_bytes"]["peak"]
     times = [latency[key] for key in ("p50", "p90", "min")] + [result["first_inference_ms"], result["load_ms"]]
     return *(f"{time:.3g} ms" for time in times), "" if memory is None else kilobytes(memory), agrees
+
+
+def _agreement(golden: Mapping[str, Any] | None) -> str:
+    """Whether the outputs are golden's, and how far away where that is known in steps."""
+    if golden is None:
+        return "-"
+    steps = [output["steps"] for output in golden["outputs"] if output["steps"] is not None]
+    words = "agrees" if golden["agrees"] else "DISAGREES"
+    away = round(max(steps, default=0))
+    return f"{words} ({away} step{'' if away == 1 else 's'})" if away else words
 
 
 def _remarks(entry: ArtifactResult) -> Iterator[str]:

@@ -1,8 +1,9 @@
 """Android devices, through the adb server that runs on this machine.
 
 Two messages of the server's protocol are all that is needed: choose a device, and run a command there with its stdin
-and stdout on the socket (Android's SERVICES.TXT, "host:transport" and "exec"). Python has to be on the device, as with
-Termux's for a rooted shell; a phone as it is sold has none, and is measured by the app of `edgecomp bundle`.
+and stdout on the socket (Android's SERVICES.TXT, "host:transport", and "exec" or "shell,v2", which keeps stdout and
+stderr apart and tells the exit code). The agent needs Python on the device, as with Termux's for a rooted shell; a
+phone as it is sold has none, and gets the native runner.
 """
 
 from __future__ import annotations
@@ -10,13 +11,21 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
+from collections.abc import Callable
+from pathlib import Path
 from typing import IO, cast
 
 from edgecomp.devices.connection import Connection, agent_source, boot_code
 from edgecomp.devices.device import Device
-from edgecomp.errors import DeviceError, EdgecompError
+from edgecomp.devices.session import Ended
+from edgecomp.devices.ssh import lost
+from edgecomp.errors import DeviceError, EdgecompError, NoPythonError
 
 _TIMEOUT = 15.0
+_BLOCK = 1 << 16
+#: What a packet of "shell,v2" carries (Android's shell_protocol.h).
+_STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 
 
 def connect(device: Device) -> Connection:
@@ -25,6 +34,11 @@ def connect(device: Device) -> Connection:
     Raises:
         DeviceError: There is no adb server, or it refuses.
     """
+    return _AdbConnection(device, _open(device, f"exec:exec python3 -u -c '{boot_code(len(agent_source()))}'"))
+
+
+def _open(device: Device, service: str) -> socket.socket:
+    """A socket to a service of the device."""
     place = (os.environ.get("ANDROID_ADB_SERVER_ADDRESS", "127.0.0.1"), _port())
     try:
         link = socket.create_connection(place, timeout=_TIMEOUT)
@@ -32,12 +46,63 @@ def connect(device: Device) -> Connection:
         raise _refusal(device, f"no adb server at {place[0]}:{place[1]}: {error}", "run `adb start-server`") from None
     try:
         _request(link, f"host:transport:{device.rest}" if device.rest else "host:transport-any", device)
-        _request(link, f"exec:exec python3 -u -c '{boot_code(len(agent_source()))}'", device)
+        _request(link, service, device)
     except BaseException:
         link.close()
         raise
     link.settimeout(None)
-    return _AdbConnection(device, link)
+    return link
+
+
+class AdbShell:
+    """The device's shell, one connection for each command.
+
+    Args:
+        device: An adb device.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._running: set[socket.socket] = set()
+
+    def run(self, command: str, source: Path | None, on_line: Callable[[str], None]) -> Ended:
+        """See `edgecomp.devices.shell.Shell`."""
+        stdout, stderr, lines, code = bytearray(), b"", list[str](), None
+        with _open(self._device, f"shell,v2,raw:{command}") as link:
+            self._running.add(link)
+            try:
+                if source is not None:
+                    _send_file(link, source)
+                while code is None:
+                    kind, size = struct.unpack("<BI", _exactly(link, 5))
+                    data = _exactly(link, size)
+                    if kind == _STDOUT:
+                        stdout += data
+                    elif kind == _STDERR:
+                        *whole, stderr = (stderr + data).split(b"\n")
+                        lines += [line.decode("utf-8", "replace") for line in whole]
+                        for line in lines[len(lines) - len(whole) :]:
+                            on_line(line)
+                    elif kind == _EXIT:
+                        code = data[0]
+            except (OSError, ValueError) as error:
+                raise lost(self._device, str(error)) from None
+            finally:
+                self._running.discard(link)
+        return Ended(code, bytes(stdout), tuple(lines[-20:]))
+
+    def close(self) -> None:
+        """See `edgecomp.devices.shell.Shell`."""
+        for link in list(self._running):
+            with contextlib.suppress(OSError):
+                link.shutdown(socket.SHUT_RDWR)
+
+
+def _send_file(link: socket.socket, path: Path) -> None:
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            link.sendall(struct.pack("<BI", _STDIN, len(block)) + block)
+    link.sendall(struct.pack("<BI", _CLOSE_STDIN, 0))
 
 
 class _AdbConnection:
@@ -58,10 +123,11 @@ class _AdbConnection:
 
     def diagnosis(self) -> EdgecompError:
         """Why it ended, after the reader came to its end."""
-        return _refusal(
-            self._device,
-            "the connection ended: there is no python3 of 3.9 or newer in its shell, or the cable was pulled",
-            "a phone as it is sold has no Python: measure there with the app of `edgecomp bundle`",
+        return NoPythonError(
+            f"device {self._device.name}",
+            expected="Python 3.9 or newer",
+            actual="the connection ended: there is no python3 of 3.9 or newer in its shell, or the cable was pulled",
+            cure="measure there with the app of `edgecomp bundle`",
         )
 
 
@@ -94,4 +160,4 @@ def _port() -> int:
 
 
 def _refusal(device: Device, actual: str, cure: str) -> DeviceError:
-    return DeviceError(f"device {device.name}", expected="an Android device with Python", actual=actual, cure=cure)
+    return DeviceError(f"device {device.name}", expected="an Android device that adb reaches", actual=actual, cure=cure)

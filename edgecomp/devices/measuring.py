@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 from edgecomp import manifest
 from edgecomp.artifact import find_converter
@@ -21,9 +22,11 @@ from edgecomp.benchmark import Circumstances, read_answer
 from edgecomp.devices import adb, emulated, local, results, setup, ssh
 from edgecomp.devices.connection import Connection
 from edgecomp.devices.device import Device
+from edgecomp.devices.native import NativeBench
 from edgecomp.devices.results import ArtifactResult, DeviceResult
-from edgecomp.devices.session import Payload, Session
-from edgecomp.errors import DeviceError, EdgecompError, InputError, LinkError, SourceError
+from edgecomp.devices.session import Ended, Payload, Session
+from edgecomp.devices.shell import Shell, ShellSession
+from edgecomp.errors import DeviceError, EdgecompError, InputError, LinkError, NoPythonError, SourceError
 from edgecomp.golden import FILE as GOLDEN
 from edgecomp.target import TargetProfile, load_target
 
@@ -81,6 +84,7 @@ class Settings:
         ssh_config: An OpenSSH client configuration instead of the user's.
         setup: Whether to install the runtimes of the device's target profile first.
         wheels: A folder of wheels on this machine to install them from; implies `setup`.
+        native: A folder with ONNX Runtime's library for devices without Python.
         sysroot: The root file system of emulated devices.
         patience: Seconds to try to reach a device again that was lost in the middle.
     """
@@ -92,6 +96,7 @@ class Settings:
     ssh_config: Path | None = None
     setup: bool = False
     wheels: Path | None = None
+    native: Path | None = None
     sysroot: Path | None = None
     patience: float = 60.0
 
@@ -168,7 +173,7 @@ class Measuring:
     job: Job
     settings: Settings
     progress: Progress = lambda device, stage, done, total: None
-    _open: set[Session] = field(default_factory=set, init=False)
+    _open: set[Session | ShellSession] = field(default_factory=set, init=False)
     _guard: Lock = field(default_factory=Lock, init=False)
     _stopped: bool = field(default=False, init=False)
 
@@ -211,17 +216,23 @@ class Measuring:
     def _artifacts(self, device: Device, result: DeviceResult) -> Iterator[DeviceResult]:
         """The result as it grows by one artifact after the other."""
         profile = None if result.target is None else load_target(result.target)
-        script = Payload.of(Path(str(resources.files("edgecomp.device_scripts").joinpath("bench.py"))))
-        with self._session(device) as session:
+        with self._session(device) as session, TemporaryDirectory() as folder:
             session.lock(f"{getpass.getuser()} on {platform.node()}")
-            if self.settings.setup or self.settings.wheels:
-                self._set_up(session, device, profile)
-            files = [script, *([self.job.golden] if self.job.golden else []), *(a.payload for a in self.job.artifacts)]
-            sent = session.push(files, lambda done, total: self.progress(device, "send", done, total))
+            bench: Bench
+            if isinstance(session, ShellSession):
+                self.progress(device, "build the native runner", 0, 1)
+                bench = NativeBench(self.job, self.settings, device, session, Path(folder))
+            else:
+                bench = ScriptBench(self.job, self.settings, device)
+                if self.settings.setup or self.settings.wheels:
+                    self._set_up(session, device, profile)
+            files = {file for artifact in self.job.artifacts for file in bench.files(artifact).values()}
+            in_order = sorted(files, key=lambda file: file.size)
+            sent = session.push(in_order, lambda done, total: self.progress(device, "send", done, total))
             result = replace(result, facts=session.facts, sent=result.sent + sent)
             yield result
             for artifact in self.job.artifacts[len(result.artifacts) :]:
-                found = self._measure(session, device, artifact, script, profile)
+                found = self._measure(session, device, artifact, bench, profile)
                 result = replace(result, artifacts=(*result.artifacts, found))
                 yield result
 
@@ -237,8 +248,8 @@ class Measuring:
         setup.set_up(session, device, wanted, self.settings.wheels, lambda words: self.progress(device, words, 0, 1))
 
     @contextmanager
-    def _session(self, device: Device) -> Iterator[Session]:
-        session = Session(device, SCHEMES[device.scheme].connect(device, self.settings))
+    def _session(self, device: Device) -> Iterator[Session | ShellSession]:
+        session = self._opened(device)
         with self._guard:
             self._open.add(session)
             stopped = self._stopped
@@ -251,8 +262,23 @@ class Measuring:
             with self._guard:
                 self._open.discard(session)
 
+    def _opened(self, device: Device) -> Session | ShellSession:
+        """The agent where there is Python for it, else the shell."""
+        scheme = SCHEMES[device.scheme]
+        try:
+            return Session(device, scheme.connect(device, self.settings))
+        except NoPythonError as reason:
+            if scheme.shell is None:
+                raise
+            return ShellSession(device, scheme.shell(device, self.settings), reason)
+
     def _measure(
-        self, session: Session, device: Device, artifact: Artifact, script: Payload, profile: TargetProfile | None
+        self,
+        session: Session | ShellSession,
+        device: Device,
+        artifact: Artifact,
+        bench: Bench,
+        profile: TargetProfile | None,
     ) -> ArtifactResult:
         stages: list[dict[str, Any]] = []
 
@@ -263,11 +289,14 @@ class Measuring:
                 self.progress(device, words, stages[-1].get("done", 0), stages[-1].get("total", 1))
 
         made = ArtifactResult(artifact.name, artifact.format, artifact.precision, artifact.payload.sha256)
-        ended = session.run(self._files(artifact, script), self._command(device, artifact), on_line)
+        refusal = bench.takes(artifact)
+        if refusal is not None:
+            return replace(made, error=refusal.as_dict())
+        ended = session.run(bench.files(artifact), bench.command(artifact), on_line)
         try:
             measured = read_answer(
                 ended.code,
-                ended.stdout.decode("utf-8", "replace"),
+                bench.answer(ended, artifact),
                 "\n".join(line for line in ended.stderr if not line.startswith("@ ")).encode(),
                 artifact.payload.path,
                 Circumstances.on_board(device.name, stages, profile.runtimes.get(artifact.format) if profile else None),
@@ -276,16 +305,57 @@ class Measuring:
             return replace(made, error=error.as_dict())
         return replace(made, result=SCHEMES[device.scheme].finish(measured.raw, stages))
 
-    def _files(self, artifact: Artifact, script: Payload) -> dict[str, Payload]:
-        files = {"bench.py": script, artifact.name: artifact.payload}
-        return files | ({GOLDEN: self.job.golden} if self.job.golden else {})
 
-    def _command(self, device: Device, artifact: Artifact) -> list[str]:
-        settings, threads = self.settings, device.threads or self.settings.threads
+class Bench(Protocol):
+    """What measures an artifact on a device."""
+
+    def files(self, artifact: Artifact) -> dict[str, Payload]:
+        """Name -> file, of what the command needs."""
+
+    def command(self, artifact: Artifact) -> list[str]:
+        """The words that measure it."""
+
+    def takes(self, artifact: Artifact) -> EdgecompError | None:
+        """Why it cannot measure an artifact, or None."""
+
+    def answer(self, ended: Ended, artifact: Artifact) -> str:
+        """The JSON document of `device_scripts/bench.py`, of what the command left behind."""
+
+
+class ScriptBench:
+    """`device_scripts/bench.py` itself.
+
+    Args:
+        job: What to measure.
+        settings: How.
+        device: The device.
+    """
+
+    def __init__(self, job: Job, settings: Settings, device: Device) -> None:
+        script = resources.files("edgecomp.device_scripts").joinpath("bench.py")
+        self._common = {"bench.py": Payload.of(Path(str(script)))} | ({GOLDEN: job.golden} if job.golden else {})
+        self._job, self._settings, self._device = job, settings, device
+
+    def files(self, artifact: Artifact) -> dict[str, Payload]:
+        """See `Bench`."""
+        return {**self._common, artifact.name: artifact.payload}
+
+    def command(self, artifact: Artifact) -> list[str]:
+        """See `Bench`."""
+        settings, device = self._settings, self._device
         words = [*SCHEMES[device.scheme].python(device, settings), "bench.py", f"./{artifact.name}", "--progress"]
-        words += [f"--runs={settings.runs}", f"--warmup={settings.warmup}", f"--threads={threads}"]
-        words += [f"--golden={GOLDEN}"] if self.job.golden else []
+        words += [f"--runs={settings.runs}", f"--warmup={settings.warmup}"]
+        words += [f"--threads={device.threads or settings.threads}"]
+        words += [f"--golden={GOLDEN}"] if self._job.golden else []
         return words + ["--profile"] * settings.profile + ["--marks"] * (device.scheme == "emulated")
+
+    def takes(self, artifact: Artifact) -> EdgecompError | None:
+        """See `Bench`; which runtimes are there is known when it runs."""
+        return None
+
+    def answer(self, ended: Ended, artifact: Artifact) -> str:
+        """See `Bench`."""
+        return ended.stdout.decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -296,11 +366,13 @@ class Scheme:
         connect: Starts the agent there.
         python: The words that run the Python that has the runtimes.
         finish: Makes what is kept of bench.py's result, given what it told while it ran.
+        shell: Serves where there is no Python; None where there always is.
     """
 
     connect: Callable[[Device, Settings], Connection]
     python: Callable[[Device, Settings], list[str]]
     finish: Callable[[Json, Sequence[Json]], Json] = lambda result, stages: result
+    shell: Callable[[Device, Settings], Shell] | None = None
 
 
 SCHEMES = {
@@ -311,10 +383,12 @@ SCHEMES = {
     "ssh": Scheme(
         connect=lambda device, settings: ssh.connect(device, settings.ssh_config),
         python=lambda device, settings: [device.python or "@python"],
+        shell=lambda device, settings: ssh.SshShell(device, settings.ssh_config),
     ),
     "adb": Scheme(
         connect=lambda device, settings: adb.connect(device),
         python=lambda device, settings: [device.python or "@python"],
+        shell=lambda device, settings: adb.AdbShell(device),
     ),
     "emulated": Scheme(
         connect=lambda device, settings: emulated.connect(device),

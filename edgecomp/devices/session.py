@@ -108,12 +108,7 @@ class Session:
         """
         answer = self._ask({"do": "lock", "holder": holder})
         if "busy" in answer:
-            raise DeviceError(
-                f"device {self._device.name}",
-                expected="a device that nobody else measures on",
-                actual=f"{answer['busy'] or 'somebody'} does",
-                cure="wait until that is done",
-            )
+            raise busy(self._device, answer["busy"])
 
     def push(self, files: Sequence[Payload], progress: Callable[[int, int], None] = lambda done, total: None) -> int:
         """Sends what the device does not have yet, and the rest of what it has in part.
@@ -222,3 +217,13 @@ class Session:
         while not self._closed.wait(HEARTBEAT):
             with contextlib.suppress(DeviceError, LinkError):  # who waits for an answer is told
                 self._send({"do": "ping"})
+
+
+def busy(device: Device, holder: str) -> DeviceError:
+    """Somebody else measures on a device."""
+    return DeviceError(
+        f"device {device.name}",
+        expected="a device that nobody else measures on",
+        actual=f"{holder or 'somebody'} does",
+        cure="wait until that is done",
+    )

@@ -7,14 +7,18 @@ against the same `known_hosts`. One connection carries everything, in one channe
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
-from collections.abc import Sequence
+import subprocess
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgecomp.devices.connection import Connection, ProcessConnection, agent_source, boot_code
 from edgecomp.devices.device import Device, ssh_address
-from edgecomp.errors import DeviceError, EdgecompError, LinkError, MissingToolchainError
+from edgecomp.devices.session import Ended
+from edgecomp.errors import DeviceError, EdgecompError, LinkError, MissingToolchainError, NoPythonError
 
 _OPTIONS = (
     "BatchMode=yes",  # never ask: there may be nobody to answer, and eight boards would ask at once
@@ -25,6 +29,9 @@ _OPTIONS = (
     "ClearAllForwardings=yes",  # forwarded ports of the configuration would collide between boards
     "LogLevel=ERROR",
 )
+
+#: What ssh exits with when it failed itself; any other code is the board's.
+_SSH_FAILED = 255
 
 #: What ssh says -> what that means and what to do, the first that matches.
 _REFUSALS: tuple[tuple[str, str, str], ...] = (
@@ -83,11 +90,57 @@ def connect(device: Device, config: Path | None) -> Connection:
             actual="it is not on the PATH",
             cure="install it (`apt install openssh-client`)",
         )
-    return ProcessConnection(command(device, config), lambda code, said: explain(device, code, said))
+    start = f"exec python3 -u -c '{boot_code(len(agent_source()))}'"
+    return ProcessConnection(command(device, config, start), lambda code, said: explain(device, code, said))
 
 
-def command(device: Device, config: Path | None) -> list[str]:
-    """The ssh command that starts the agent."""
+class SshShell:
+    """The board's login shell, one connection for each command.
+
+    Args:
+        device: An ssh device.
+        config: As for `connect`.
+    """
+
+    def __init__(self, device: Device, config: Path | None) -> None:
+        self._device, self._config = device, config
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def run(self, command_line: str, source: Path | None, on_line: Callable[[str], None]) -> Ended:
+        """See `edgecomp.devices.shell.Shell`."""
+        with contextlib.ExitStack() as stack:
+            stdin = subprocess.PIPE if source is None else stack.enter_context(source.open("rb"))
+            answer = stack.enter_context(tempfile.TemporaryFile())
+            words = command(self._device, self._config, command_line)
+            process = subprocess.Popen(words, stdin=stdin, stdout=answer, stderr=subprocess.PIPE)
+            stack.enter_context(process)
+            self._running.add(process)
+            stack.callback(self._running.discard, process)
+            stack.callback(process.kill)
+            assert process.stderr is not None
+            lines: list[str] = []
+            for line in process.stderr:
+                lines = [*lines[-19:], line.decode("utf-8", "replace").rstrip("\n")]
+                on_line(lines[-1])
+            code = process.wait()
+            if code == _SSH_FAILED or code < 0:
+                raise explain(self._device, code, "\n".join(lines))
+            answer.seek(0)
+            return Ended(code, answer.read(), tuple(lines))
+
+    def close(self) -> None:
+        """See `edgecomp.devices.shell.Shell`."""
+        for process in list(self._running):
+            if process.stdin is not None:
+                with contextlib.suppress(OSError):
+                    process.stdin.close()  # what holds to the leash of its stdin ends, and gives back the lock
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+            process.kill()
+
+
+def command(device: Device, config: Path | None, words: str) -> list[str]:
+    """The ssh command that has words run by the board's login shell."""
     address = ssh_address(device.url)
     options = [f"-o{option}" for option in _OPTIONS]
     if config is not None:
@@ -96,7 +149,7 @@ def command(device: Device, config: Path | None) -> list[str]:
         options.append(f"-l{address.user}")
     if address.port is not None:
         options.append(f"-p{address.port}")
-    return ["ssh", "-T", *options, "--", address.host, f"exec python3 -u -c '{boot_code(len(agent_source()))}'"]
+    return ["ssh", "-T", *options, "--", address.host, words]
 
 
 def explain(device: Device, code: int | None, said: str) -> EdgecompError:
@@ -108,17 +161,23 @@ def explain(device: Device, code: int | None, said: str) -> EdgecompError:
         said: What it said.
     """
     for pattern, actual, cure in _REFUSALS:
-        if re.search(pattern, said):
+        if code in (_SSH_FAILED, None) and re.search(pattern, said):  # any other code is of what the board's shell said
             return _refusal(device, f"{actual} ({_last(said)})", cure.format(host=ssh_address(device.url).host))
     too_old = re.search(r"python-too-old (\S+)", said)
     if too_old:
-        return _refusal(
-            device,
-            f"python3 is {too_old[1]} there",
-            "install a newer system on the board; Python 3.9 came with Debian 11",
+        return NoPythonError(
+            f"device {device.name}",
+            expected="Python 3.9 or newer",
+            actual=f"python3 is {too_old[1]} there",
+            cure="install a newer system on the board; Python 3.9 came with Debian 11",
         )
     if code in (126, 127):
-        return _refusal(device, f"no python3 there ({_last(said)})", "run `sudo apt install python3` on the board")
+        return NoPythonError(
+            f"device {device.name}",
+            expected="Python 3.9 or newer",
+            actual=f"no python3 there ({_last(said)})",
+            cure="run `sudo apt install python3` on the board",
+        )
     return lost(device, said)
 
 

@@ -175,14 +175,14 @@ class Board:
 
 
 @contextmanager
-def running(image: str, core: str, *, home: str = "size=600m", bare: bool = False) -> Iterator[Board]:
+def running(image: str, core: str, *, home: str = "size=600m", runtimes: str = "full") -> Iterator[Board]:
     """A board with its sshd, until the block ends.
 
     Args:
         image: A name in `IMAGES`.
         core: A name in `CORES`.
         home: Options of the file system that is /home/pi: "size=1m" makes it small, "ro" read-only.
-        bare: Without the runtimes.
+        runtimes: "full"; "bare" without them, or "no-python" without that too.
     """
     root = IMAGES[image].root()
     with tempfile.TemporaryDirectory(prefix="edgecomp-board-") as name:
@@ -202,7 +202,7 @@ def running(image: str, core: str, *, home: str = "size=600m", bare: bool = Fals
             f"Host {core}\n  HostName 127.0.0.1\n  Port {port}\n  User pi\n  IdentityFile {folder}/client_key\n"
             f"  IdentitiesOnly yes\n  UserKnownHostsFile {folder}/known_hosts\n  GlobalKnownHostsFile /dev/null\n"
         )
-        settings = [str(root), str(folder), home, "bare" if bare else "full"]
+        settings = [str(root), str(folder), home, runtimes]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, str(HERE / "namespace.py"), *settings],

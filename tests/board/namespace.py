@@ -1,6 +1,6 @@
 """The first process of an emulated board: makes namespaces, mounts what a board has, and starts its sshd.
 
-    python3 namespace.py ROOT FOLDER HOME full|bare
+    python3 namespace.py ROOT FOLDER HOME full|bare|no-python
 
 A namespace of users gives it a binfmt registration of its own (Linux 6.7), so that ARM programs run inside the board
 and nothing changes outside. On older kernels the registration that Debian's qemu-user-static makes serves it.
@@ -82,6 +82,8 @@ def prepare(root: Path, folder: Path, home: str, runtimes: str) -> None:
     (root / "dev/ptmx").symlink_to("pts/ptmx")
     if runtimes == "bare":
         mount("-t", "tmpfs", "board", root / "usr/local/lib")
+    if runtimes == "no-python":
+        mount("--bind", "/dev/null", root / "usr/bin/python3.11")
     (root / "run/sshd").mkdir()
     (root / "run/board").mkdir()
     for name in ("host_key", "client_key.pub", "sshd_config"):

@@ -92,7 +92,7 @@ def test_a_bare_board_is_set_up_from_wheels_of_the_pc(edgecomp: Run, digits: Pat
     wheels = tmp_path / "python3.11-aarch64"
     shutil.copytree(IMAGES["arm64"].wheel_folder, wheels)
     options = ("--device", "ssh://cortex-a76", "--formats", "tflite", "--runs", 1)
-    with running("arm64", "cortex-a76", bare=True) as bare:
+    with running("arm64", "cortex-a76", runtimes="bare") as bare:
         (before,) = measure(edgecomp, digits, bare.config, *options)
         assert "no numpy" in before["artifacts"][0]["error"]["actual"]  # left out, and no failure
         (after,) = measure(edgecomp, digits, bare.config, *options, "--offline", tmp_path)
@@ -108,7 +108,7 @@ def test_a_board_of_32_bits_is_given_the_one_runtime_that_it_can_have(
     shutil.copytree(IMAGES["armhf"].wheel_folder, tmp_path / "python3.11-armv7l")
     farm = tmp_path / "farm.toml"
     farm.write_text('[devices.pi2]\nurl = "ssh://cortex-a7"\ntarget = "generic-armv7"\n')
-    with running("armhf", "cortex-a7", bare=True) as board:
+    with running("armhf", "cortex-a7", runtimes="bare") as board:
         (device,) = measure(edgecomp, digits, board.config, "--device", farm, "--runs", 1, "--offline", tmp_path)
         assert (device["device"]["machine"], device["device"]["userland_bits"]) == ("armv7l", 32)
         results = {entry["format"]: entry["result"] for entry in device["artifacts"]}
@@ -125,6 +125,18 @@ def test_a_board_of_32_bits_is_given_the_one_runtime_that_it_can_have(
         assert board.run("cat", "asked") == "tflite-runtime"
         board.run("sh", "setup.sh", "--uninstall")
         assert board.run("ls", "-A", ".local/share", ".cache").split() == [".cache:", ".local/share:"]
+
+
+def test_a_board_without_python_is_measured_by_the_native_runner(edgecomp: Run, digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(IMAGES["arm64"].wheel_folder, tmp_path / "python3.11-aarch64")
+    with running("arm64", "cortex-a76", runtimes="no-python") as board:
+        options = ("--device", "ssh://cortex-a76", "--runs", 2, "--offline", tmp_path)
+        (device,) = measure(edgecomp, digits, board.config, *options)
+        results = {entry["format"]: entry["result"] for entry in device["artifacts"]}
+        assert results["onnxruntime"]["golden"]["agrees"]
+        assert results["onnxruntime"]["machine"]["cpu"]["model"] == "Cortex-A76"
+        assert results["tflite"] is None  # left out
+        assert board.run("ls", "/home/pi/.cache/edgecomp").split() == ["files"]
 
 
 @pytest.mark.parametrize(("home", "actual"), [("size=1m", "bytes free"), ("ro", None)])

@@ -14,9 +14,11 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edgecomp import golden as rules
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.device_scripts import bench
 from edgecomp.model import CompressedModel
+from edgecomp.verification import Tolerance
 
 SCRIPT = Path(bench.__file__)
 FORMATS = {".tflite": "tflite", ".onnx": "onnxruntime", ".mnn": "mnn"}
@@ -147,25 +149,36 @@ def test_a_wrong_output_is_found(artifacts: Path, tmp_path: Path) -> None:
     assert result["golden"]["outputs"][1]["max_difference"] > 0.01
 
 
-def test_quantized_outputs_may_differ_by_one_step() -> None:
-    expected = np.array([-128, 0, 127], np.int8)
-    assert bench.check_output("y", np.array([-127, 0, 126], np.int8), expected, None)["agrees"] is True
+def test_quantized_outputs_may_differ_by_a_few_steps() -> None:
     expected = np.array([-8, 0, 7], np.int8)
-    two = bench.check_output("y", expected + np.array([2, 0, 0], np.int8), expected, None)
-    assert (two["agrees"], two["steps"], two["max_difference"]) == (False, 2.0, 2.0)
+    eight = bench.check_output("y", expected + np.array([8, 0, 0], np.int8), expected, None)
+    assert (eight["agrees"], eight["steps"], eight["max_difference"]) == (True, 8.0, 8.0)
+    assert bench.check_output("y", expected + np.array([9, 0, 0], np.int8), expected, None)["agrees"] is False
+
+
+def test_the_script_bundles_and_verification_ask_for_the_same() -> None:
+    assert bench.TOLERANCE_STEPS == rules.TOLERANCE_STEPS
+    assert bench.TOLERANCE_SQNR == rules.TOLERANCE_SQNR == Tolerance().simulation_sqnr
+    assert bench.TOLERANCE_FLOAT == rules.TOLERANCE_FLOAT
+    output = np.array([-0.5, 2.0], np.float32)
+    for step in (None, 0.25):
+        allowed = rules.tolerance(output, step)
+        for factor, agrees in ((0.99, True), (1.01, False)):
+            actual = output + np.float32(factor * allowed)
+            assert bench.check_output("y", actual, output, step)["agrees"] is agrees
 
 
 def test_a_few_steps_far_below_the_signal_agree_wherever_zero_is() -> None:
     expected = np.array([-100, 0, 100], np.int8)
-    assert bench.check_output("y", expected + np.array([3, 0, 0], np.int8), expected, None)["agrees"] is True
+    assert bench.check_output("y", expected + np.array([12, 0, 0], np.int8), expected, None)["agrees"] is True
     constant = np.array([100, 101, 102], np.int8)  # a large number is no signal
-    assert bench.check_output("y", constant + np.array([3, 0, 0], np.int8), constant, None)["agrees"] is False
+    assert bench.check_output("y", constant + np.array([12, 0, 0], np.int8), constant, None)["agrees"] is False
 
 
 def test_a_float_output_is_judged_in_steps_when_golden_says_their_size() -> None:
     expected = np.array([0.0, 0.3, 3.0], np.float32)
-    assert bench.check_output("y", expected + np.float32(0.1), expected, None)["agrees"] is False
-    assert bench.check_output("y", expected + np.float32(0.1), expected, 0.1)["agrees"] is True
+    assert bench.check_output("y", expected + np.float32(0.4), expected, None)["agrees"] is False
+    assert bench.check_output("y", expected + np.float32(0.4), expected, 0.05)["agrees"] is True
     assert bench.check_output("y", expected + np.float32(0.2), expected, 0.1)["steps"] == pytest.approx(2, rel=1e-5)
 
 

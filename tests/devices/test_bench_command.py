@@ -18,6 +18,10 @@ from conftest import Made
 from loopback import LoopbackBoard, start
 from typer.testing import Result
 
+from edgecomp.devices import ssh
+from edgecomp.devices.device import Device
+from edgecomp.errors import NoPythonError
+
 Run = Callable[..., Result]
 QUICK = ("--runs", "3", "--warmup", "0", "--json")
 
@@ -117,12 +121,24 @@ def test_a_board_without_python_is_told_what_to_install(edgecomp: Run, folder: P
     assert "apt install python3" in error["cure"]
 
 
-def test_a_board_with_an_old_python_is_told_so(edgecomp: Run, folder: Path, board: LoopbackBoard) -> None:
+def test_a_python_that_must_not_run_is_no_refused_key() -> None:
+    said = "bash: line 1: exec: /usr/bin/python3: cannot execute: Permission denied"
+    error = ssh.explain(Device("board", "ssh://board"), 126, said)
+    assert (type(error), said in error.actual) == (NoPythonError, True)
+
+
+def test_a_board_with_an_old_python_is_told_so(
+    edgecomp: Run, folder: Path, board: LoopbackBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     board.program(
         "python3", f'#!/bin/sh\nshift 2\nexec {sys.executable} -c "import sys; sys.version_info = (3, 7, 3); $1"\n'
     )
+    (device,) = bench(edgecomp, folder, "--device", "ssh://board", "--formats", "tflite")["devices"]
+    assert "python3 is 3.7" in device["artifacts"][0]["error"]["actual"]  # left out; the native runner is for others
+    monkeypatch.setenv("EDGECOMP_CC", "no-compiler")
     error = bench(edgecomp, folder, "--device", "ssh://board", code=2)
     assert "python3 is 3.7" in error["actual"]
+    assert "newer system" in error["cure"]
 
 
 def test_a_login_shell_that_talks_is_not_listened_to(edgecomp: Run, folder: Path, board: LoopbackBoard) -> None:
