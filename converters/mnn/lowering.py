@@ -104,8 +104,8 @@ _RULES: Mapping[str, _Rule] = {
 _INTEGER_KERNELS = frozenset(
     {
         "Abs", "Add", "AveragePool", "Clip", "Div", "GlobalAveragePool", "GlobalMaxPool", "LayerNormalization",
-        "LeakyRelu", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize", "Sign",
-        "Sub",
+        "LeakyRelu", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "Relu", "Resize",
+        "ReverseSequence", "Sign", "Sub",
     }
 )  # fmt: skip
 

@@ -114,15 +114,20 @@ def _miscomputed_resize(node: ir.Node) -> bool:
     return before is None or after is None or len(before) not in {3, 4} or before[:2] != after[:2]
 
 
+#: What MNN's cells take for granted, in the order of the specification.
+_GATES = {"GRU": ["sigmoid", "tanh"], "LSTM": ["sigmoid", "tanh", "tanh"], "RNN": ["tanh"]}
+
+
 def _recurs_otherwise(node: ir.Node) -> bool:
-    """MNN knows one direction, the usual activations and no lengths."""
+    """MNN knows one direction, the usual activations and no lengths; some exporters write the defaults out."""
     attributes = node.attributes
-    usual = attributes.get_string("direction", "forward") == "forward" and not attributes.get_int("layout", 0)
-    special = {"activations", "activation_alpha", "activation_beta", "clip", "input_forget"}
-    lengths_or_peepholes = [input_of(node, index) for index in (4, 7)]
-    return (
-        not usual or bool(special.intersection(attributes)) or any(value is not None for value in lengths_or_peepholes)
-    )
+    if attributes.get_string("direction", "forward") != "forward" or "clip" in attributes:
+        return True
+    if any(attributes.get_int(name, 0) for name in ("layout", "input_forget")):
+        return True
+    given = attributes.get("activations")
+    unusual = given is not None and [name.lower() for name in given.as_strings()] != _GATES[node.op_type]
+    return unusual or any(input_of(node, index) is not None for index in (4, 7))
 
 
 def _has_computed_bounds(node: ir.Node) -> bool:
@@ -158,8 +163,11 @@ _MISCOMPUTED: Mapping[str, Callable[[ir.Node], bool]] = {
         or node.attributes.get_string("padding_mode", "zeros") == "reflection"
     ),
     "GroupNormalization": _always,
+    # Its sessions run no subgraphs, neither this one's nor a loop's.
+    "If": _always,
     "LSTM": _recurs_otherwise,
     "LogSoftmax": _always,
+    "Loop": _always,
     "LpNormalization": _always,
     "LpPool": _always,
     # Its second output, the indices.

@@ -276,7 +276,6 @@ class Network:
         shape: Of its input.
         transposes: How many TRANSPOSE the algorithm itself needs in TFLite.
         steps: How far an int8 artifact may be from the simulation.
-        refused: Format -> what its error says.
     """
 
     name: str
@@ -284,7 +283,6 @@ class Network:
     shape: tuple[int, ...] = (1, 3, 32, 32)
     transposes: int = 0
     steps: int = 2
-    refused: tuple[tuple[str, str], ...] = ()
 
 
 NETWORKS = (
@@ -297,7 +295,7 @@ NETWORKS = (
     Network("ssd", Detector),
     Network("anchor-free", AnchorFree, transposes=1),  # the output's own order
     Network("super-resolution", SuperResolution, transposes=1),
-    Network("text-reader", TextReader, (1, 1, 16, 40), transposes=2, refused=(("mnn", "MNN computes the shape"),)),
+    Network("text-reader", TextReader, (1, 1, 16, 40), transposes=2),
     Network("lstm", lambda: Recurrent(nn.LSTM), (1, 12, 8)),
     Network("gru", lambda: Recurrent(nn.GRU), (1, 12, 8)),
     Network("keyword", KeywordNet, (1, 10, 50), transposes=1),  # the input, in the order that it was given

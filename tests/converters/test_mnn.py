@@ -439,7 +439,7 @@ def test_a_truncated_file_is_an_error(artifact: Conversion, size: int, tmp_path:
         MNN.inspect(broken)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(position=st.integers(0, 4000), value=st.binary(min_size=1, max_size=8))
 def test_reading_a_damaged_file_raises_nothing_else(
     artifact: Conversion, tmp_path: Path, position: int, value: bytes

@@ -3,7 +3,7 @@ import onnx
 import onnx.version_converter
 import onnx_ir as ir
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from onnx import TensorProto, helper, numpy_helper
 from processor_time import least_seconds
 from random_graphs import Builder, models
@@ -14,7 +14,7 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.parameters import QuantizationParameters
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60)
 @given(models())
 def test_a_simplified_graph_computes_the_same(model):
     result = simplified(model)

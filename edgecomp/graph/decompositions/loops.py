@@ -1,4 +1,4 @@
-"""Loops whose number of turns is known, written out."""
+"""Loops whose number of turns is known, written out; branches, both of them."""
 
 from __future__ import annotations
 
@@ -74,4 +74,17 @@ def scan(pieces: Pieces) -> Sequence[ir.Value | None]:
     return results
 
 
-DECOMPOSITIONS: dict[str, Decomposition] = {"Loop": loop, "Scan": scan}
+def branches(pieces: Pieces) -> Sequence[ir.Value | None]:
+    """If -> both of its branches, of whose results one is taken."""
+    bodies = [pieces.node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
+    size = sum(1 for body in bodies for _ in body.all_nodes())
+    if size > _MOST_NODES:
+        raise Undecomposable(f"its branches have {size} nodes, more than {_MOST_NODES}")
+    results = [pieces.paste(body, [], name) for body, name in zip(bodies, ("then", "else"), strict=True)]
+    for yes, no in zip(*results, strict=True):
+        if pieces.shape(yes) != pieces.shape(no):
+            raise Undecomposable("its branches give different shapes")
+    return [pieces("Where", pieces.input(0), yes, no) for yes, no in zip(*results, strict=True)]
+
+
+DECOMPOSITIONS: dict[str, Decomposition] = {"If": branches, "Loop": loop, "Scan": scan}

@@ -1,4 +1,4 @@
-"""LSTM, GRU and RNN as loops over their cells.
+"""LSTM, GRU and RNN of one direction as loops over their cells.
 
 The input's part of every gate is one matrix product over all steps, made before the loop; a turn adds the state's part.
 Equations and the order of the gates are those of the ONNX specification of each operator.
@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import onnx_ir as ir
 
+from edgecomp.graph.decompositions.directions import PARAMETERS, is_batch_first, one_direction_each
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 from edgecomp.graph.query import constant
 
@@ -58,59 +59,53 @@ def recurrent(pieces: Pieces, cell: Cell, gates: int, defaults: Sequence[str], s
     Returns:
         Y, Y_h and, for LSTM, Y_c, as far as they are read.
     """
-    batch_first = pieces.integer("layout", 0) == 1
+    if (plain := one_direction_each(pieces, len(defaults), states)) is not None:
+        return plain
+    batch_first = is_batch_first(pieces)
     source = pieces.input(0)
     if batch_first:
         source = pieces.transpose(source, [1, 0, 2])
     steps, batch, _ = pieces.shape(source)
     hidden = pieces.shape(2)[2]
-    names = {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}
-    directions = names[pieces.text("direction", "forward")]
+    initial = [_initial(pieces, 5 + place, batch, hidden, batch_first) for place in range(states)]
     masks = _masks(pieces, steps, batch)
-    sequences, ends = [], []
-    for index, backwards in enumerate(directions):
-        direction = _direction(pieces, index, gates, hidden, defaults)
-        initial = [_initial(pieces, 5 + place, index, batch, hidden, batch_first) for place in range(states)]
-        sequence, final = _run(pieces, cell, direction, source, initial, masks, backwards=backwards)
-        sequences.append(sequence)
-        ends.append(final)
+    sequence, final = _run(pieces, cell, _direction(pieces, gates, defaults), source, initial, masks)
     results: list[ir.Value | None] = [None] * (1 + states)
     if pieces.is_used(0):
         axis = 2 if batch_first else 1
-        stacked = [pieces.transpose(each, [1, 0, 2]) if batch_first else each for each in sequences]
-        results[0] = _stacked(pieces, stacked, axis)
+        stacked = pieces.transpose(sequence, [1, 0, 2]) if batch_first else sequence
+        results[0] = pieces("Unsqueeze", stacked, np.array([axis], np.int64))
     for place in range(states):
         if pieces.is_used(1 + place):
-            results[1 + place] = _stacked(pieces, [final[place] for final in ends], 1 if batch_first else 0)
+            axis = 1 if batch_first else 0
+            results[1 + place] = pieces("Unsqueeze", final[place], np.array([axis], np.int64))
     return results
 
 
-def _stacked(pieces: Pieces, values: Sequence[ir.Value], axis: int) -> ir.Value:
-    wide = [pieces("Unsqueeze", value, np.array([axis], np.int64)) for value in values]
-    return wide[0] if len(wide) == 1 else pieces("Concat", *wide, axis=axis)
+# --- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def _direction(pieces: Pieces, index: int, gates: int, hidden: int, defaults: Sequence[str]) -> _Direction:
+def _direction(pieces: Pieces, gates: int, defaults: Sequence[str]) -> _Direction:
+    hidden = pieces.shape(2)[2]
     width = gates * hidden
     input_bias = state_bias = None
     if pieces.optional(3) is not None:
-        bias = _part(pieces, 3, index)
+        bias = _part(pieces, 3)
         input_bias, state_bias = _cut(pieces, bias, 0, width), _cut(pieces, bias, width, 2 * width)
     peepholes: tuple[ir.Value, ...] = ()
     if pieces.node.op_type == "LSTM" and pieces.optional(7) is not None:
-        whole = _part(pieces, 7, index)
+        whole = _part(pieces, 7)
         peepholes = tuple(_cut(pieces, whole, k * hidden, (k + 1) * hidden) for k in range(3))
-    weight, recurrence = (_flipped(pieces, _part(pieces, place, index)) for place in (1, 2))
-    activations = _activations(pieces, index, defaults)
+    weight, recurrence = (_flipped(pieces, _part(pieces, place)) for place in (1, 2))
+    activations = _activations(pieces, defaults)
     return _Direction(weight, recurrence, input_bias, state_bias, peepholes, activations)
 
 
-def _part(pieces: Pieces, place: int, index: int) -> ir.Value:
-    """What an input has for one direction."""
+def _part(pieces: Pieces, place: int) -> ir.Value:
+    """An input without the axis of the directions, of which there is one."""
     value = pieces.input(place)
     array = constant(value)
-    part = np.ascontiguousarray(array[index]) if array is not None else None
-    made = pieces("Gather", value, np.array(index, np.int64), axis=0) if part is None else pieces.value(part)
+    made = pieces("Squeeze", value, np.array([0], np.int64)) if array is None else pieces.value(array[0].copy())
     assert made is not None
     return made
 
@@ -129,14 +124,14 @@ def _flipped(pieces: Pieces, value: ir.Value) -> ir.Value:
     return made
 
 
-def _initial(pieces: Pieces, place: int, index: int, batch: int, hidden: int, batch_first: bool) -> ir.Value:
+def _initial(pieces: Pieces, place: int, batch: int, hidden: int, batch_first: bool) -> ir.Value:
     """The state before the first step."""
     value = pieces.optional(place)
     if value is None:
         made = pieces.value(np.zeros((batch, hidden), np.float32))
         assert made is not None
         return made
-    return pieces("Gather", value, np.array(index, np.int64), axis=1 if batch_first else 0)
+    return pieces("Squeeze", value, np.array([1 if batch_first else 0], np.int64))
 
 
 def _masks(pieces: Pieces, steps: int, batch: int) -> ir.Value | None:
@@ -146,7 +141,7 @@ def _masks(pieces: Pieces, steps: int, batch: int) -> ir.Value | None:
         return None
     array, places = constant(lengths), np.arange(steps, dtype=np.int32)[:, None, None]
     if array is not None:
-        return None if (array >= steps).all() else pieces.value(places < array.reshape(1, batch, 1))
+        return pieces.value(places < array.reshape(1, batch, 1))
     wide = pieces.reshape(pieces.cast(lengths, ir.DataType.INT32), (1, batch, 1))
     return pieces("Less", places, wide)
 
@@ -158,8 +153,6 @@ def _run(
     source: ir.Value,
     initial: State,
     masks: ir.Value | None,
-    *,
-    backwards: bool,
 ) -> tuple[ir.Value, State]:
     """One pass over the sequence.
 
@@ -172,16 +165,15 @@ def _run(
         projected = pieces("Add", projected, direction.input_bias)
 
     def turn(inner: Pieces, index: ir.Value, carried: list[ir.Value]) -> tuple[State, State]:
-        place = inner("Sub", steps - 1, index) if backwards else index
-        following = cell(inner, direction, inner("Gather", projected, place, axis=0), carried)
+        following = cell(inner, direction, inner("Gather", projected, index, axis=0), carried)
         if masks is None:
             return following, [following[0]]
-        running = inner("Gather", masks, place, axis=0)
+        running = inner("Gather", masks, index, axis=0)
         kept = [inner("Where", running, new, old) for new, old in zip(following, carried, strict=True)]
         return kept, [inner("Where", running, following[0], 0.0)]
 
     *final, sequence = pieces.loop(steps, initial, turn)
-    return pieces.slice(sequence, 0, -1, np.iinfo(np.int64).min, -1) if backwards else sequence, final
+    return sequence, final
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------
@@ -296,27 +288,25 @@ _ACTIVATIONS: dict[str, tuple[_Function, float, float]] = {
     "ThresholdedRelu": (partial(_named, op_type="ThresholdedRelu", attributes="alpha"), 1.0, 0.0),
 }
 _BY_LOWER_CASE = {name.lower(): entry for name, entry in _ACTIVATIONS.items()}
-_WITH_ALPHA = frozenset({"affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh", "thresholdedrelu"})
-_WITH_BETA = frozenset({"affine", "hardsigmoid", "scaledtanh"})
 
 
-def _activations(pieces: Pieces, index: int, defaults: Sequence[str]) -> tuple[Activation, ...]:
-    """The activations of one direction; alpha and beta are listed for those only that have one."""
+def _activations(pieces: Pieces, defaults: Sequence[str]) -> tuple[Activation, ...]:
+    """The activations; alpha and beta are listed for those only that have one."""
     attributes = pieces.node.attributes
     given = attributes.get("activations")
-    count = 2 if pieces.text("direction", "forward") == "bidirectional" else 1
-    names = [name.lower() for name in (given.as_strings() if given is not None else [*defaults] * count)]
-    alphas, betas = (list(attributes.get_floats(f"activation_{name}", []) or []) for name in ("alpha", "beta"))
+    names = [name.lower() for name in (given.as_strings() if given is not None else defaults)]
+    listed = {name: list(attributes.get_floats(name, []) or []) for name in PARAMETERS}
     functions: list[Activation] = []
     for name in names:
         if name not in _BY_LOWER_CASE:
             raise Undecomposable(f"its activation {name!r} is not known")
-        function, alpha, beta = _BY_LOWER_CASE[name]
-        alpha = alphas.pop(0) if alphas and name in _WITH_ALPHA else alpha
-        beta = betas.pop(0) if betas and name in _WITH_BETA else beta
+        function, *parameters = _BY_LOWER_CASE[name]
+        alpha, beta = (
+            listed[parameter].pop(0) if listed[parameter] and name in having else default
+            for (parameter, having), default in zip(PARAMETERS.items(), parameters, strict=True)
+        )
         functions.append(_activation(pieces, function, alpha, beta))
-    each = len(defaults)
-    return tuple(functions[index * each : (index + 1) * each])
+    return tuple(functions)
 
 
 def _activation(pieces: Pieces, function: _Function, alpha: float, beta: float) -> Activation:
