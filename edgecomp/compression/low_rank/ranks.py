@@ -25,6 +25,12 @@ def by_energy(values: Floats, share: float) -> int:
     return min(int(np.searchsorted(energy, share * energy[-1] * (1 - 1e-12))) + 1, len(values))
 
 
+def lost_energy(values: Floats, rank: int) -> float:
+    """The share of the squared singular values that a rank leaves out."""
+    energy = np.square(values)
+    return float(energy[rank:].sum() / max(float(energy.sum()), np.finfo(float).tiny))
+
+
 def by_vbmf(values: Floats, rows: int, columns: int) -> int:
     """The rank that empirical variational Bayesian matrix factorization finds in a noisy matrix.
 

@@ -73,7 +73,7 @@ def original(site: Site) -> Work:
 
 def _weighted(site: Site) -> tuple[torch.Tensor, torch.Tensor | None]:
     matrix = site.matrix.double()
-    root = None if site.covariance is None else decompositions.covariance_root(site.covariance)
+    root = None if site.seen is None else decompositions.covariance_root(site.seen.covariance)
     return (matrix if root is None else matrix @ root), root
 
 
@@ -84,15 +84,18 @@ def _svd_work(site: Site, ranks: Ranks) -> list[Work]:
 
 
 def _svd_build(site: Site, ranks: Ranks) -> nn.Sequential:
+    """What the mean of the inputs loses goes into the bias."""
     layer, (rank,) = site.layer, ranks
     first, second = decompositions.svd(site.matrix, rank, _weighted(site)[1])
+    lost = None if site.seen is None else (site.matrix.double().cpu() - (first @ second).cpu()) @ site.seen.mean
+    bias = layer.bias is not None or lost is not None
     if isinstance(layer, nn.Linear):
-        expand: Layer = nn.Linear(rank, layer.out_features, layer.bias is not None)
-        return _chain(layer, (nn.Linear(layer.in_features, rank, False), second), (expand, first))
+        expand: Layer = nn.Linear(rank, layer.out_features, bias)
+        return _chain(layer, (nn.Linear(layer.in_features, rank, False), second), (expand, first), lost=lost)
     kind: Any = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Conv1d
     reduce = kind(layer.in_channels, rank, 1, layer.stride, layer.padding, bias=False, padding_mode=layer.padding_mode)
-    expand = kind(rank, layer.out_channels, 1, bias=layer.bias is not None)
-    return _chain(layer, (reduce, second), (expand, first))
+    expand = kind(rank, layer.out_channels, 1, bias=bias)
+    return _chain(layer, (reduce, second), (expand, first), lost=lost)
 
 
 def _tucker_work(site: Site, ranks: Ranks) -> list[Work]:
@@ -166,15 +169,15 @@ def _separated(
     )
 
 
-def _chain(layer: Layer, *parts: tuple[Layer, torch.Tensor]) -> nn.Sequential:
-    """Layers with their weights; the last one gets the bias of the layer whose place they take."""
+def _chain(layer: Layer, *parts: tuple[Layer, torch.Tensor], lost: torch.Tensor | None = None) -> nn.Sequential:
+    """Layers with their weights; the last one gets the bias of the layer whose place they take, and what is lost."""
     with torch.no_grad():
         for new, weight in parts:
             new.weight.copy_(weight.reshape(new.weight.shape))
-        if layer.bias is not None:
-            last = parts[-1][0].bias
-            assert last is not None, "the last layer has a bias when the original one has"
-            last.copy_(layer.bias)
+        last = parts[-1][0].bias
+        if last is not None:
+            last.copy_(layer.bias if layer.bias is not None else torch.zeros_like(last))
+            last += 0 if lost is None else lost.to(last)
     return nn.Sequential(*(new for new, _ in parts)).to(layer.weight).train(layer.training)
 
 

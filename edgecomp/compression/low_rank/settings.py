@@ -21,13 +21,15 @@ class LowRank:
 
     Attributes:
         ranks: What decides on ranks: the share of "energy" that is left, "vbmf", which tells singular values from
-            noise, or a "budget" of multiplications, met with the same energy in all layers.
+            noise, or a "budget" of multiplications, met where it does least damage to the network's outputs.
         energy: The share of the squared singular values that is left, in (0, 1); for ranks = "energy".
         keep: The share of the network's multiplications that is left, in (0, 1); for ranks = "budget".
         matrices: Whether linear layers and convolutions with a 1x1 kernel are factorized, by singular values.
         kernels: How other convolutions are: "tucker", "spatial", "cp", "auto" for the cheaper of the first two, or
             "none".
         data_aware: Whether errors count as much as calibration inputs are large in their direction, for matrices.
+        samples: Calibration samples that the damage of each layer is measured on, at most; with 0, or without
+            calibration data, the share of its own outputs' energy that a layer loses stands for it.
         multiple: Ranks are multiples of this; "target" is what the target's kernels compute at once.
         protected: Layers that stay, by path, with * and ?.
     """
@@ -40,12 +42,14 @@ class LowRank:
     matrices: bool = True
     kernels: KernelScheme = "auto"
     data_aware: bool = True
+    samples: int = 16
     multiple: Literal["target", 1, 2, 4, 8, 16, 32] = "target"
     protected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_setting(0 < self.energy < 1, self, "energy", "the share of the squared singular values left, in (0, 1)")
         check_setting(0 < self.keep < 1, self, "keep", "the share of the multiplications that is left, in (0, 1)")
+        check_setting(self.samples >= 0, self, "samples", "0 or more")
         check_setting(self.matrices or self.kernels != "none", self, "kernels", "something to factorize")
 
     def apply(self, module: torch.nn.Module, bench: Workbench) -> Changed:

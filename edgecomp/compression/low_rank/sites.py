@@ -16,6 +16,47 @@ from edgecomp.compression.data import show
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 
 
+class Moments:
+    """Mean and covariance of rows that come in batches.
+
+    Args:
+        width: Numbers in a row.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._count = self._samples = 0
+        self._sum = torch.zeros(width, dtype=torch.float64)
+        self._products = torch.zeros(width, width, dtype=torch.float64)
+
+    def add(self, data: torch.Tensor) -> None:
+        """Takes samples in, (samples, ..., width): each has a row or more."""
+        rows = data.detach().double().cpu().reshape(-1, data.shape[-1])
+        self._count += len(rows)
+        self._samples += len(data)
+        self._sum += rows.sum(dim=0)
+        self._products += rows.T @ rows
+
+    @property
+    def mean(self) -> torch.Tensor:
+        """(width,), float64."""
+        return self._sum / self._count
+
+    @property
+    def covariance(self) -> torch.Tensor:
+        """(width, width), float64, as far as samples tell: a few leave out directions that others will have.
+
+        It is drawn towards a multiple of the identity, the more the fewer samples there are (Chen, Wiesel, Eldar and
+        Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", 2010: oracle approximating shrinkage). The places
+        of an image are too much alike to count as samples.
+        """
+        seen = self._products / self._count - torch.outer(self.mean, self.mean)
+        width = len(seen)
+        even, squares, trace = seen.trace() / width, seen.square().sum(), seen.trace()
+        uneven = (self._samples + 1 - 2 / width) * (squares - trace.square() / width)
+        share = (((1 - 2 / width) * squares + trace.square()) / uneven).clamp(0, 1) if uneven > 0 else 1.0
+        return (1 - share) * seen + share * even * torch.eye(width, dtype=seen.dtype)
+
+
 @dataclass
 class Site:
     """A layer in a network.
@@ -26,7 +67,7 @@ class Site:
         inputs: Places that it reads in one run, over all calls: pixels, or rows of a linear layer.
         outputs: Places that it writes.
         between: Places with the height of the output and the width of the input.
-        covariance: Of its inputs, (in, in), where it was measured.
+        seen: Its inputs on calibration data, where they were measured.
         plain: Whether it computes what its class in PyTorch does.
     """
 
@@ -35,7 +76,7 @@ class Site:
     inputs: int = 0
     outputs: int = 0
     between: int = 0
-    covariance: torch.Tensor | None = None
+    seen: Moments | None = None
     plain: bool = True
 
     @property
@@ -67,8 +108,8 @@ def find_sites(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Site]:
     return [site for site in sites if site.outputs and site.plain]
 
 
-def measure_covariances(module: nn.Module, sites: Sequence[Site], batches: Any) -> None:
-    """Sets the covariances of the inputs of sites that are matrices.
+def measure_inputs(module: nn.Module, sites: Sequence[Site], batches: Any) -> None:
+    """Measures the inputs of sites that are matrices.
 
     Args:
         module: Left as it is.
@@ -120,8 +161,7 @@ def _observer(site: Site) -> Any:
         if isinstance(layer, nn.Conv1d | nn.Conv2d):
             strides = [slice(None, None, stride) for stride in layer.stride]
             data = data[(slice(None), slice(None), *strides)].movedim(1, -1)
-        rows = data.reshape(-1, data.shape[-1]).double()
-        total = rows.T @ rows
-        site.covariance = total if site.covariance is None else site.covariance + total
+        site.seen = site.seen or Moments(data.shape[-1])
+        site.seen.add(data)
 
     return observe

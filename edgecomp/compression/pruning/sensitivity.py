@@ -8,27 +8,22 @@ layer may lose as much as costs the same quality everywhere, and a budget says h
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from edgecomp.compression.evaluation import metric_of
+from edgecomp.compression.likeness import Quality, likeness_of
 from edgecomp.compression.pruning.coupling import Coupling, Group, Removed
 from edgecomp.compression.pruning.evidence import Floats
 from edgecomp.compression.pruning.selection import Limits, remove_shares
 from edgecomp.compression.pruning.surgery import cut
 from edgecomp.compression.training.data import TrainingData
 from edgecomp.errors import DataError
-from edgecomp.frontends import structure
-from edgecomp.frontends.source import Array
-from edgecomp.frontends.torch_module import preserving
 from edgecomp.progress import Progress, silent
 from edgecomp.workbench import Workbench
-
-#: A module's quality; larger is better.
-Quality = Callable[[torch.nn.Module], float]
 
 
 @dataclass(frozen=True)
@@ -129,20 +124,4 @@ def quality_of(bench: Workbench, samples: int) -> Quality:
             actual="neither",
             cure="add train_data() and metric() or calibration_data() to the task, or choose another scope",
         )
-    batches = [batch for _, batch in zip(range(samples), bench.calibration_batches("read"), strict=False)]
-    wanted = [_outputs(bench.teacher, batch) for batch in batches]
-    return lambda module: _likeness(wanted, [_outputs(module, batch) for batch in batches])
-
-
-def _outputs(module: torch.nn.Module, batch: Sequence[Array]) -> Floats:
-    """All outputs of a module in eval mode, one behind the other."""
-    with preserving(module), torch.no_grad():
-        result = module(*(torch.from_numpy(np.array(array)) for array in batch))
-    tensors = [tensor for _, tensor in structure.flatten(result, torch.is_tensor)]
-    return torch.cat([tensor.detach().double().flatten() for tensor in tensors]).cpu().numpy()
-
-
-def _likeness(wanted: Sequence[Floats], found: Sequence[Floats]) -> float:
-    """One minus the share of the outputs' energy that is wrong."""
-    wrong = sum(float(np.square(one - other).sum()) for one, other in zip(wanted, found, strict=True))
-    return 1 - wrong / max(sum(float(np.square(one).sum()) for one in wanted), np.finfo(float).tiny)
+    return likeness_of(bench, samples)
