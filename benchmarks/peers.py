@@ -70,7 +70,7 @@ def quantize_with_ai_edge(source: Path, subject: Subject, folder: Path, python: 
         raise MissingPeerError("not installed: pip install ai-edge-quantizer, there or where --peer-python says")
     photos, target = folder / "photos.npy", folder / "peer.tflite"
     np.save(photos, np.stack([photo.transpose(0, 2, 3, 1) for photo in subject.photos]))
-    _run_peer([python, "-c", _AI_EDGE, str(source), str(photos), str(target)], environment, target)
+    run_peer([python, "-c", _AI_EDGE, str(source), str(photos), str(target)], environment, target)
     return target
 
 
@@ -102,11 +102,16 @@ def quantize_with_mnn(source: Path, subject: Subject, folder: Path) -> Path:
     }
     configuration.write_text(json.dumps(settings))
     command = [sys.executable, "-c", _MNN_QUANT, str(source), str(target), str(configuration)]
-    _run_peer(command, dict(os.environ), target)
+    run_peer(command, dict(os.environ), target)
     return target
 
 
-def _run_peer(command: Sequence[str], environment: dict[str, str], target: Path) -> None:
+def run_peer(command: Sequence[str], environment: dict[str, str], target: Path) -> None:
+    """Runs another tool, and makes sure that it wrote a file.
+
+    Raises:
+        MissingPeerError: It failed; the message has its last line.
+    """
     process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if process.returncode or not target.exists():
         words = (process.stderr.strip() or process.stdout.strip() or "no output").splitlines()[-1]
