@@ -96,10 +96,14 @@ class Results:
 def measure(name: str, options: argparse.Namespace) -> None:
     """Every cell of one network that is not there yet."""
     results = Results(options.results, name)
-    keys = [f"{route}, {seed}" for route in ROUTES for seed in range(options.samples)]
-    left = [key for key in (*keys, "artifacts") if key not in results]
+    routes = [route for route in ROUTES if any(part in route for part in options.by.split(","))]
+    keys = [f"{route}, {seed}" for route in routes for seed in range(options.samples)]
+    if f"edgecomp {DEFAULT}" in routes:
+        keys.append("artifacts")
+    left = [key for key in keys if key not in results]
     if not left:
         return
+    print(f"{name}: {len(left)} cells", file=sys.stderr, flush=True)
     case = CASES[name](Options(options.calibration, options.evaluation, options.sentences))
     model = prepare(case.source)
     reference = outputs_of(Simulation(model, threads=1).run, case.held_out)
@@ -204,7 +208,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("accuracy"), help="folder of what was measured")
     parser.add_argument("--samples", type=int, default=3, help="calibration samples to draw")
     parser.add_argument("--calibration", type=int, default=64, help="inputs in each")
-    parser.add_argument("--evaluation", type=int, default=2000, help="inputs to judge by, at most")
+    parser.add_argument("--evaluation", type=int, default=1000, help="inputs to judge by, at most")
+    parser.add_argument("--by", default="", help="comma-separated parts of the names of the ways to measure: all")
     parser.add_argument("--sentences", type=Path, help="test/fixtures of the npm package sentiment")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter with ai-edge-quantizer")
     options = parser.parse_args()

@@ -63,8 +63,13 @@ class Setting:
 
 def quantized(steps: Sequence[GraphStep], setting: Setting) -> CompressedModel:
     """The model after some steps."""
-    target = load_target("raspberry-pi-4b")
-    bench = Workbench(setting.case.source, target, setting.seed, setting.case.draw(setting.seed))
+    bench = Workbench(
+        setting.case.source,
+        load_target("raspberry-pi-4b"),
+        setting.seed,
+        setting.case.draw(setting.seed),
+        following=tuple(step for step in steps if step.stage in {"precision", "refinement"}),
+    )
     model = setting.model
     for step in steps:
         model = step.apply(model, bench)

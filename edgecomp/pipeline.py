@@ -22,7 +22,7 @@ from edgecomp.converter import (
     load_converter,
 )
 from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
-from edgecomp.diagnosis.advice import advice, rejection
+from edgecomp.diagnosis.advice import advice, rejection, remarks
 from edgecomp.diagnosis.doubts import doubts
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
@@ -300,7 +300,7 @@ class _Job:
         processing = describe_processing(self._source, float_model.graph)
         samples = evaluation or Unlabelled(calibration if calibration is not None else self._stand_ins())
         model = self._quantized(float_model, bench)
-        self._notes.extend(doubts(model, self._unrounded, calibration, evaluation))
+        self._notes.extend((*doubts(model, self._unrounded, calibration, evaluation), *remarks(model)))
         with atomic_folder(self._output) as staging:
             conversions = self._convert(model, staging.path, replace(options, processing=processing))
             paths = [conversion.path for conversion in conversions.values()]

@@ -220,7 +220,7 @@ def tolerance_of(recipe: Recipe, min_agreement: float | None) -> Tolerance:
     from edgecomp.verification import Tolerance
 
     usual = Tolerance()
-    promises = [step for step in recipe.steps if isinstance(step, MixedPrecision)]
+    promises = [step for step in recipe.steps if isinstance(step, MixedPrecision) and step.strict]
     agreement = max((step.min_agreement for step in promises), default=0.0) or usual.agreement
     sqnr = max((step.min_sqnr for step in promises), default=0.0)
     return replace(

@@ -1,14 +1,16 @@
-"""What to do about a model that verification rejects because int8 costs too much."""
+"""What to do about a model that loses much by int8, or so much that verification rejects it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgecomp.comparison import EQUAL
 from edgecomp.diagnosis.probe import Arrays
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.errors import VerificationError
 from edgecomp.model import CompressedModel
+from edgecomp.recovery.effort import ENOUGH
 from edgecomp.verification import Verification
 
 
@@ -55,6 +57,26 @@ def advice(
         f"{_option(verification)} keeps in float what is needed; {worst.op_type} {worst.name!r}{module} causes "
         f"{worst.share:.0%} of the error{because}: --keep-float {worst.name}; `edgecomp diagnose` tells more"
     )
+
+
+def remarks(model: CompressedModel) -> Iterator[str]:
+    """What a user should know of how well integers do, as whole sentences: from the provenance, nothing is run.
+
+    Args:
+        model: Quantized.
+    """
+    facts = {step.name: step.facts for step in model.provenance}
+    searched, rounded = facts.get("mixed-precision", {}), facts.get("quantize", {})
+    if searched.get("frontier") and searched["kept_in_float"]:
+        plain = searched["frontier"][0]["sqnr"]
+        yield f"Mixed precision chose {searched['chosen']}; without, {plain:.1f} dB of signal to noise."
+    kept = rounded.get("sqnr", {}).get(rounded.get("estimator"), EQUAL)
+    if kept < ENOUGH and not searched.get("frontier"):
+        yield (
+            f"Integers keep {kept:.1f} dB of signal to noise on calibration data, where {ENOUGH:g} dB seldom change an "
+            f"answer: --effort best or --min-sqnr {ENOUGH:g} keeps in float what that takes, and `edgecomp diagnose` "
+            "names the layers."
+        )
 
 
 def _is_rounding(verification: Verification) -> bool:

@@ -35,6 +35,21 @@ def channel_axes(node: ir.Node) -> tuple[int, int]:
     return _CHANNELS[node.op_type]
 
 
+def output_channels(node: ir.Node) -> int:
+    """How many output channels a node has that `has_weight`."""
+    weight = constant(node.inputs[1])
+    assert weight is not None
+    match node.op_type:
+        case "Conv":
+            return int(weight.shape[0])
+        case "ConvTranspose":
+            return int(weight.shape[1]) * (node.attributes.get_int("group", 1) or 1)
+        case "MatMul":
+            return int(weight.shape[-1])
+        case _:
+            return int(weight.shape[0 if node.attributes.get_int("transB", 0) else 1])
+
+
 def scale_outputs(graph: ir.Graph, node: ir.Node, factor: _Array, offset: _Array) -> bool:
     """Changes weight and bias so that `node` gives its output times `factor` plus `offset`.
 
@@ -54,7 +69,7 @@ def scale_outputs(graph: ir.Graph, node: ir.Node, factor: _Array, offset: _Array
             return False
         _replace_input(graph, node, 1, weight * factor)
         return True
-    channels = _output_channels(node, weight)
+    channels = output_channels(node)
     if {factor.size, offset.size, 1 if bias is None else bias.size} - {1, channels}:
         return False
     factor = np.broadcast_to(factor.reshape(-1), (channels,))
@@ -144,16 +159,6 @@ def _by_input(node: ir.Node, numbers: _Array) -> _Array:
             return weight * numbers
         case _:
             return weight * numbers[:, None]
-
-
-def _output_channels(node: ir.Node, weight: _Array) -> int:
-    match node.op_type:
-        case "Conv":
-            return int(weight.shape[0])
-        case "ConvTranspose":
-            return int(weight.shape[1]) * (node.attributes.get_int("group", 1) or 1)
-        case _:
-            return int(weight.shape[0 if node.attributes.get_int("transB", 0) else 1])
 
 
 def _replace_input(graph: ir.Graph, node: ir.Node, index: int, array: _Array) -> None:

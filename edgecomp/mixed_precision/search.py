@@ -122,6 +122,11 @@ class Search:
         """Every point that was tried."""
         return list(self._tried.values())
 
+    @property
+    def closest(self) -> Point:
+        """The point that keeps most, of those that were tried."""
+        return max(self.frontier, key=lambda each: (each.quality.agreement or 0.0, each.quality.sqnr))
+
     def _chain(self) -> Iterator[str]:
         """The layers in the order in which they are worth their price."""
         rounded = self.round(self.model)

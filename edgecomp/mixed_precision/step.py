@@ -15,6 +15,7 @@ from edgecomp.step import Stage, check_setting
 
 if TYPE_CHECKING:
     from edgecomp.mixed_precision.search import Point
+    from edgecomp.step import GraphStep
     from edgecomp.workbench import Workbench
 
 
@@ -33,6 +34,7 @@ class MixedPrecision:
         min_sqnr: Least signal to noise of the outputs in dB; 0 asks for none.
         max_drop: How much of the task's metric may be lost: "0.5%" of the original's, or a number; "" asks for none.
         max_float: The largest share of the multiplications that may be in float.
+        strict: Whether a promise that nothing keeps is an error; else the best that was tried is taken.
     """
 
     kind: ClassVar[str] = "mixed-precision"
@@ -42,6 +44,7 @@ class MixedPrecision:
     min_sqnr: float = 0.0
     max_drop: str = ""
     max_float: float = 0.5
+    strict: bool = True
 
     def __post_init__(self) -> None:
         check_setting(0 <= self.min_agreement <= 1, self, "min_agreement", "a share from 0 to 1, such as 0.99")
@@ -58,7 +61,7 @@ class MixedPrecision:
         """Marks the nodes that stay in float.
 
         Raises:
-            BudgetError: No choice of layers keeps the promise.
+            BudgetError: No choice of layers keeps the promise, and it is a strict one.
             InputError: The promise cannot be judged: there is no metric, or there are no classes.
         """
         facts: dict[str, object] = {}
@@ -74,7 +77,7 @@ class MixedPrecision:
     def _search(self, model: CompressedModel, bench: Workbench) -> tuple[Point, list[Point], int]:
         from edgecomp.mixed_precision.search import Search
 
-        rounding = next(step for step in bench.following if step.stage == "precision")
+        rounding = _settled(next(step for step in bench.following if step.stage == "precision"), model, bench)
         batches = tuple(bench.calibration_batches("read"))
         graph = model.graph.graph
         with Judge(
@@ -91,7 +94,9 @@ class MixedPrecision:
             )
             point = search.run()
             if point is None:
-                best = max(search.frontier, key=lambda each: (each.quality.agreement or 0.0, each.quality.sqnr))
+                best = search.closest
+                if not self.strict:
+                    return best, search.frontier, judge.samples
                 raise BudgetError(
                     f"{bench.source.name}: mixed precision",
                     expected=f"{self.promise}, with at most {self.max_float:.0%} of the multiplications in float",
@@ -99,6 +104,14 @@ class MixedPrecision:
                     cure="ask for less, allow more with max_float in the recipe, or use --precision fp16",
                 )
             return point, search.frontier, judge.samples
+
+
+def _settled(rounding: GraphStep, model: CompressedModel, bench: Workbench) -> GraphStep:
+    """A rounding that measures estimators, with the one that it chooses for the whole model, so that a try is short."""
+    if getattr(rounding, "estimator", "") != "measured":
+        return rounding
+    chosen = rounding.apply(model, bench).provenance[-1].facts.get("estimator", "mse")
+    return replace(rounding, estimator=chosen)  # type: ignore[type-var]  # a step is a dataclass
 
 
 def _facts(point: Point) -> dict[str, object]:

@@ -22,6 +22,7 @@ from edgecomp.quantization.estimators import ESTIMATORS, EstimatorChoice, Estima
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.plan import Group, plan
 from edgecomp.quantization.relative import keep_ratios
+from edgecomp.quantization.weight_ranges import WEIGHT_RANGES, WeightRange
 from edgecomp.step import Stage
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class StaticQuantization:
         estimator: How activation ranges follow from the statistics (see `estimators`); "measured" tries `TRIED`, and
             takes the one whose simulation is clearly closest to the float model (see `choice`).
         per_channel: Whether weights have a scale per output channel.
+        weight_range: What of the weights integers have to hold (see `weight_ranges`).
         samples: Elements of each tensor and batch that go into its histogram.
         correct_bias: Whether biases make up for what rounding the weights does on average (see `bias_correction`).
     """
@@ -65,6 +67,7 @@ class StaticQuantization:
     activations: ClassVar[IntegerType] = "int8"
     estimator: EstimatorChoice = "mse"
     per_channel: bool = True
+    weight_range: WeightRange = "largest"
     samples: int = 2048
     correct_bias: bool = True
 
@@ -161,25 +164,32 @@ def _with_ranges(
             low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
             parameters = scheme.activation_parameters(low, high, settings.activations)
         table |= dict.fromkeys(group.members, parameters)
-    quantize_constants(graph.graph, table, per_channel=settings.per_channel)
+    quantize_constants(graph.graph, table, per_channel=settings.per_channel, weight_range=settings.weight_range)
     corrected = correct_biases(graph.graph, table, seen.channel_means)
     step = Step(estimator, facts={"biases_corrected": corrected})
     return model.after(step, graph=graph, quantization=table, precision=settings.precision)
 
 
-def quantize_constants(graph: ir.Graph, table: dict[str, QuantizationParameters], *, per_channel: bool) -> None:
+def quantize_constants(
+    graph: ir.Graph,
+    table: dict[str, QuantizationParameters],
+    *,
+    per_channel: bool,
+    weight_range: WeightRange = "largest",
+) -> None:
     """Adds the parameters of weights, biases and constant operands to a table that has those of the activations.
 
     Args:
         graph: Changed in place where several nodes share a constant that needs parameters of its own for each.
         table: Extended in place.
         per_channel: Whether weights have a scale per output channel.
+        weight_range: What of them integers have to hold.
     """
     for node in tuple(scheme.quantizable_nodes(graph)):
         if not all(is_constant(value) or value.name in table for value in (*scheme.data_inputs(node), *node.outputs)):
             continue
         if scheme.has_constant_weight(node):
-            _quantize_weighted(graph, node, table, per_channel=per_channel)
+            _quantize_weighted(graph, node, table, scheme.weight_axis(node) if per_channel else None, weight_range)
         else:
             for index, value in enumerate(node.inputs):
                 if is_constant(value) and value in scheme.data_inputs(node):
@@ -198,17 +208,20 @@ def _quantize_operand(graph: ir.Graph, node: ir.Node, index: int, table: dict[st
 
 
 def _quantize_weighted(
-    graph: ir.Graph, node: ir.Node, table: dict[str, QuantizationParameters], *, per_channel: bool
+    graph: ir.Graph,
+    node: ir.Node,
+    table: dict[str, QuantizationParameters],
+    axis: int | None,
+    weight_range: WeightRange,
 ) -> None:
-    """Weights of which the largest of each channel is just held."""
+    """Weights with a scale for each slice along `axis`, or one."""
     weight = _own(graph, node, 1, table)
     if input_of(node, 2) is not None:
         _own(graph, node, 2, table)
-    axis = scheme.weight_axis(node) if per_channel else None
     array = required_constant(weight)
-    others = tuple(dimension for dimension in range(array.ndim) if dimension != axis)
-    largest = np.abs(array).max(axis=None if axis is None else others).astype(np.float64)
-    set_weight_scale(node, table, largest / 127, axis)
+    rows = array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+    limits = WEIGHT_RANGES[weight_range](rows, 127)
+    set_weight_scale(node, table, (limits[0] if axis is None else limits) / 127, axis)
 
 
 def set_weight_scale(

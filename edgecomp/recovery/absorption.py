@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.graph.weights import channel_axes, scale_outputs, shift_inputs, takes_offset
+from edgecomp.graph.weights import scale_outputs, shift_inputs, takes_offset
 from edgecomp.model import CompressedModel, Step
 from edgecomp.recovery.channels import ChannelStatistics, FloatArray, measure_channels
 from edgecomp.recovery.equalization import Link, links
@@ -63,14 +63,14 @@ def absorb_biases(
     settings = settings or BiasAbsorption()
     graph = model.graph.clone()
     found = [link for link in links(graph.graph) if _can_absorb(link)]
-    axes = {link.activation.name or "": channel_axes(link.first)[0] for link in found}
+    axes = {link.activation.name or "": link.axis for link in found}
     seen = measure_channels(model.graph, axes, batches)
     absorbed = 0
     for link in found:
         offset = _offset(seen[link.activation.name or ""], settings)
         if offset is None:
             continue
-        scale_outputs(graph.graph, link.first, np.ones(1), -offset)
+        scale_outputs(graph.graph, link.firsts[0], np.ones(1), -offset)
         for node in link.readers:
             shift_inputs(graph.graph, node, offset)
         absorbed += 1
@@ -79,10 +79,11 @@ def absorb_biases(
 
 
 def _can_absorb(link: Link) -> bool:
-    """One Relu or less in between, pools that pass an offset on, and layers that take it."""
+    """One layer in front, one Relu or less in between, pools that pass an offset on, and layers that take it."""
     passes = {"Relu", "MaxPool", "GlobalMaxPool", "GlobalAveragePool"}
     return (
-        link.first.op_type != "MatMul"
+        len(link.firsts) == 1
+        and link.firsts[0].op_type != "MatMul"
         and all(node.op_type in passes for node in link.between)
         and all(takes_offset(node) for node in link.readers)
     )

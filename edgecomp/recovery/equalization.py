@@ -4,7 +4,8 @@ Where one layer feeds others through an activation that scales with its input (R
 pools, channel c of the first may be divided by s_c and what the others read of it multiplied: the network computes the
 same. Depthwise convolutions are links of such a chain like any other. With a scale for each output channel the first
 layer's weights lose nothing by it, so that the factors follow from the activation's channels, which are measured, and
-the weights that read them (`balance`), not from both weights; one pass over the graph is enough.
+the weights that read them (`balance`), not from both weights; one pass over the graph is enough. Behind a Concat the
+channels of several layers have one scale, and are evened out together.
 
 A clip at a number, as ReLU6 has it, does not scale with its input. One that no calibration value comes near could
 become a Relu, but would then compute something else on other data: it is left alone, and so are the layers around it.
@@ -12,8 +13,9 @@ become a Relu, but would then compute something else on other data: it is left a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -21,7 +23,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.query import is_constant, only_consumer, shape_of
-from edgecomp.graph.weights import channel_axes, has_weight, scale_inputs, scale_outputs
+from edgecomp.graph.weights import channel_axes, has_weight, output_channels, scale_inputs, scale_outputs
 from edgecomp.model import CompressedModel, Step
 from edgecomp.recovery.balance import balance
 from edgecomp.recovery.channels import measure_channels
@@ -40,32 +42,39 @@ class Equalization:
 
     Attributes:
         least_gain: In dB of predicted noise; below it a pair of layers is left alone.
+        batches: Of calibration data, at most: more say little new about how unlike channels are.
     """
 
     kind: ClassVar[str] = "equalize"
     stage: ClassVar[Stage] = "graph"
     least_gain: float = 1.0
+    batches: int = 64
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Equalizes by what the calibration data show."""
-        return equalize(model, bench.calibration_batches("equalize"), self)
+        return equalize(model, islice(bench.calibration_batches("equalize"), self.batches), self)
 
 
 @dataclass(frozen=True)
 class Link:
-    """A layer and the layers that alone read what it gives.
+    """Layers and the layers that alone read what they give.
 
     Attributes:
-        first: Has a constant weight, and a bias or none.
-        activation: What it gives after its activation function, before pools.
+        firsts: Have a constant weight, and a bias or none; several are joined by a Concat, in its order.
+        activation: What they give after the activation function, before pools.
         between: The nodes in between.
         readers: The layers behind.
     """
 
-    first: ir.Node
+    firsts: tuple[ir.Node, ...]
     activation: ir.Value
     between: tuple[ir.Node, ...]
     readers: tuple[ir.Node, ...]
+
+    @property
+    def axis(self) -> int:
+        """The dimension of the activation's channels."""
+        return channel_axes(self.firsts[0])[0]
 
 
 def equalize(
@@ -84,14 +93,16 @@ def equalize(
     settings = settings or Equalization()
     graph = model.graph.clone()
     found = list(links(graph.graph))
-    axes = {link.activation.name or "": channel_axes(link.first)[0] for link in found}
+    axes = {link.activation.name or "": link.axis for link in found}
     seen = measure_channels(model.graph, axes, batches)
     changed = 0
     for link in found:
         best = balance(seen[link.activation.name or ""], link.readers)
         if best.gain < settings.least_gain:
             continue
-        scale_outputs(graph.graph, link.first, 1 / best.factors, np.zeros(1))
+        ends = np.cumsum([output_channels(node) for node in link.firsts])[:-1]
+        for node, factors in zip(link.firsts, np.split(best.factors, ends), strict=True):
+            scale_outputs(graph.graph, node, 1 / factors, np.zeros(1))
         for node in link.readers:
             scale_inputs(graph.graph, node, best.factors)
         changed += 1
@@ -99,29 +110,50 @@ def equalize(
 
 
 def links(graph: ir.Graph) -> Iterator[Link]:
-    """Every layer whose output others read through nothing but what scales with it."""
+    """Every layer whose output others read through nothing but what scales with it, and Concats of such layers."""
+    chains: dict[ir.Value, Link] = {}  # without readers yet, by the value that they have come to
     for node in graph:
-        if not has_weight(node):
+        if has_weight(node):
+            chain = Link((node,), node.outputs[0], (), ())
+        elif _passes_on(node, chains):
+            chain = _joined(node, [chains[value] for value in node.inputs if value in chains])
+        else:
             continue
-        activation = end = node.outputs[0]
-        between: list[ir.Node] = []
-        while (follower := only_consumer(end)) is not None and _is_homogeneous(follower, end):
-            between.append(follower)
-            end = follower.outputs[0]
-            activation = end if follower.op_type in {"Relu", "LeakyRelu", "PRelu"} else activation
+        end = node.outputs[0]
+        chains[end] = chain
         uses = tuple(end.uses())
         if end.is_graph_output() or not uses or end.shape is None or not end.shape.is_static():
             continue
-        if all(use.idx == 0 and _reads_channels_of(use.node, node, end) for use in uses):
-            yield Link(node, activation, tuple(between), tuple(use.node for use in uses))
+        if all(use.idx == 0 and _reads_channels_of(use.node, chain.axis, end) for use in uses):
+            yield Link(chain.firsts, chain.activation, chain.between, tuple(use.node for use in uses))
 
 
-def _is_homogeneous(node: ir.Node, source: ir.Value) -> bool:
+def _passes_on(node: ir.Node, chains: Mapping[ir.Value, Link]) -> bool:
+    """Whether a node's output scales channel by channel with what layers alone give it."""
+    if node.op_type == "Concat":
+        sources = [value for value in node.inputs if value is not None]
+        alone = all(value in chains and only_consumer(value) is node for value in sources)
+        if not alone or len(set(sources)) < len(sources):
+            return False
+        rank = len(shape_of(node.outputs[0]))
+        wanted = node.attributes.get_int("axis", 0) % rank
+        return all(chains[value].axis % rank == wanted for value in sources)
+    source = node.inputs[0] if node.inputs else None
     slope_is_known = node.op_type != "PRelu" or is_constant(node.inputs[1])
-    return node.op_type in _HOMOGENEOUS and node.inputs[0] is source and slope_is_known
+    return (
+        node.op_type in _HOMOGENEOUS and slope_is_known and source in chains and only_consumer(source) is node  # type: ignore[arg-type]
+    )
 
 
-def _reads_channels_of(reader: ir.Node, first: ir.Node, value: ir.Value) -> bool:
+def _joined(node: ir.Node, chains: Sequence[Link]) -> Link:
+    """What one more node makes of one chain, or of several."""
+    firsts = tuple(first for chain in chains for first in chain.firsts)
+    between = (*(inner for chain in chains for inner in chain.between), node)
+    moves_on = node.op_type in {"Relu", "LeakyRelu", "PRelu", "Concat"}
+    return Link(firsts, node.outputs[0] if moves_on else chains[0].activation, between, ())
+
+
+def _reads_channels_of(reader: ir.Node, axis: int, value: ir.Value) -> bool:
     """Whether a layer takes for channels what another gives as channels."""
     rank = len(shape_of(value))
-    return has_weight(reader) and channel_axes(reader)[1] % rank == channel_axes(first)[0] % rank
+    return has_weight(reader) and channel_axes(reader)[1] % rank == axis % rank

@@ -33,7 +33,7 @@ def test_each_effort_does_what_the_one_below_does_and_more() -> None:
 
 def test_an_estimator_is_for_the_step_that_has_one() -> None:
     recipe = changed(BALANCED, target=TARGET, estimator="minmax")
-    assert [getattr(step, "estimator", None) for step in recipe.steps] == [None, "minmax"]
+    assert [getattr(step, "estimator", None) for step in recipe.steps] == [None, None, "minmax"]
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,32 @@ def test_a_net_whose_channels_spread_a_hundredfold_comes_back(activation: object
     assert after > before + 10
 
 
+def forked(size: float, axis: int = 1) -> CompressedModel:
+    """Two branches and their Concat; one of them is `size` times as large, and taken back behind."""
+    back = np.float32([1 / size] * 4 + [1] * 4).reshape(1, 8, 1, 1)
+    return model_of(
+        node("Conv", "x a", "p"), node("Relu", "p", "r"), node("Conv", "x b", "q"), node("Relu", "q", "s"),
+        node("Concat", "r s", "t", axis=axis), node("MaxPool", "t", "u", kernel_shape=[2, 2]),
+        node("Conv", "u c" if axis == 1 else "u d", "y"), shape=SHAPE,
+        a=weights(4, 3, 1, 1) * np.float32(size), b=weights(4, 3, 1, 1, seed=1), c=weights(4, 8, 1, 1, seed=2) * back,
+        d=weights(4, 4, 1, 1, seed=2),
+    )  # fmt: skip
+
+
+def test_branches_of_unlike_size_are_evened_out_in_front_of_their_concat() -> None:
+    model = forked(300.0)
+    equalized = equalize(model, DATA)
+    assert equalized.provenance[-1].facts == {"pairs": 1, "equalized": 1}
+    assert sqnr(model, equalized, DATA) > 100, "it computes the same"
+    before, after = (sqnr(model, quantize_static(each, DATA, threads=1), DATA) for each in (model, equalized))
+    assert before < 12
+    assert after > before + 20
+
+
+def test_a_concat_of_anything_but_channels_is_left_alone() -> None:
+    assert equalize(forked(300.0, axis=2), DATA).provenance[-1].facts["pairs"] == 0
+
+
 def test_an_even_net_is_left_alone() -> None:
     alike = {
         "a": weights(1, 3, 3, 3).repeat(8, axis=0), "b": np.zeros(8, np.float32),

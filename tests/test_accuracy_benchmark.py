@@ -1,0 +1,55 @@
+"""The arithmetic of `benchmarks/accuracy.py`: intervals, what is kept between runs, and the table."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+accuracy = importlib.import_module("accuracy")
+
+REFERENCE = np.eye(4)[[0, 1, 2, 3]]
+CASE = SimpleNamespace(decide=lambda outputs: outputs.argmax(axis=-1), labels=np.array([0, 1, 2, 0]))
+
+
+def test_a_route_that_decides_alike_loses_nothing() -> None:
+    found = accuracy.compare(CASE, REFERENCE, 0.5 * REFERENCE, 2.0)
+    assert (found.agreement, found.metric, found.margin, found.seconds) == (1.0, 0.75, 0.0, 2.0)
+    assert found.sqnr == pytest.approx(10 * np.log10(4))
+
+
+def test_the_margin_counts_samples_on_which_one_is_right() -> None:
+    found = accuracy.compare(CASE, REFERENCE, np.eye(4)[[1, 1, 2, 0]], 0.0)
+    assert (found.agreement, found.metric) == (0.5, 0.75)  # one lost, one won
+    assert found.margin == pytest.approx(1.96 * np.sqrt(2) / 4)
+
+
+def test_without_labels_there_is_no_metric() -> None:
+    case = SimpleNamespace(decide=CASE.decide, labels=None)
+    assert accuracy.compare(case, REFERENCE, REFERENCE, 0.0).metric is None
+
+
+def test_a_tool_that_fails_is_a_result() -> None:
+    def make() -> None:
+        raise accuracy.MissingPeerError("not installed")
+
+    assert accuracy.attempt(CASE, REFERENCE, make) == "MissingPeerError: not installed"
+
+
+def test_the_table_is_of_what_was_kept(tmp_path: Path) -> None:
+    results = accuracy.Results(tmp_path, "net")
+    results.add("float", 0.9)
+    results.add("held out", 1000)
+    for seed, metric in enumerate((0.88, 0.9)):
+        results.add(f"edgecomp fast, {seed}", accuracy.Measured(0.99, 30.0, 1.0, metric, 0.004))
+        results.add(f"ONNX Runtime MinMax, {seed}", accuracy.Measured(0.9, 20.0, 2.0, 0.8, 0.01))
+        results.add(f"ONNX Runtime Entropy, {seed}", accuracy.Measured(0.9, 22.0, 2.0, 0.8, 0.01))
+    results.add("ai-edge-quantizer, 0", "MissingPeerError: not installed")
+    lines = accuracy.table(["net", "other"], tmp_path)
+    assert "| **net** (1000) | float | 90.0% | | | | |" in lines
+    assert "| | edgecomp fast | 89.0% (88.0% - 90.0%) | 1.00 ± 0.40 | 99.0% | 30.0 dB | 1.0 s |" in lines
+    assert "| | ai-edge-quantizer | MissingPeerError: not installed | | | | |" in lines
+    assert [line.split(" | ")[1] for line in lines if "ONNX Runtime" in line] == ["ONNX Runtime Entropy"]
