@@ -30,6 +30,7 @@ class Bundle:
         folder: Where it lies.
         document: Its `bundle.json`.
         models_size: Bytes of the models in it.
+        labels_size: Bytes of the file with their class names.
         overhead: Bytes of everything else, but for copies of a model in the platform's own form.
         signed: Whether it carries a signature.
     """
@@ -37,6 +38,7 @@ class Bundle:
     folder: Path
     document: dict[str, Any]
     models_size: int
+    labels_size: int
     overhead: int
     signed: bool
 
@@ -217,8 +219,9 @@ def _summary(folder: Path, contents: Contents, signed: bool) -> Bundle:
     document = _read(folder)
     total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     models = sum(document["assets"][model.file]["size"] for model in contents.models)
+    labels = document["assets"].get(LABELS, {"size": 0})["size"]
     copies = sum((folder / contents.name.in_path(path)).stat().st_size for path in contents.platform.copies)
-    return Bundle(folder, document, models, total - models - copies, signed)
+    return Bundle(folder, document, models, labels, total - models - labels - copies, signed)
 
 
 def _bad_release(release: int) -> InputError:

@@ -46,6 +46,7 @@ def run(
     document: dict[str, Any] = {
         "folder": str(made.folder),
         "models_size": made.models_size,
+        "labels_size": made.labels_size,
         "overhead": made.overhead,
         "signed": made.signed,
         "bundle": made.document,
@@ -53,7 +54,8 @@ def run(
 
     def show(console: Console) -> None:
         models = ", ".join(model["file"] for model in made.document["models"])
-        sizes = f"{kilobytes(made.models_size)} of models and {kilobytes(made.overhead)} of everything else"
+        labels = f", {kilobytes(made.labels_size)} of class names" if made.labels_size else ""
+        sizes = f"{kilobytes(made.models_size)} of models{labels} and {kilobytes(made.overhead)} of everything else"
         trusted = "signed" if made.signed else "not signed: the loader checks hashes only"
         for line in (
             f"{made.folder}: {made.document['name']}, release {release}, for {platform}; {trusted}",

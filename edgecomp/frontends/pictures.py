@@ -80,7 +80,9 @@ class Preprocessing:
         """One `PIL.Image.Image` as a float32 sample with a leading axis of size 1."""
         from PIL import Image
 
-        picture = picture.convert("L" if self.channels == "gray" else "RGB")
+        mode = "L" if self.channels == "gray" else "RGB"
+        if picture.mode != mode:  # converting to the same mode would copy all of it
+            picture = picture.convert(mode)
         shorter = self.resize or self.crop
         if shorter:
             factor = shorter / min(picture.size)

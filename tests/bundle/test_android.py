@@ -115,13 +115,13 @@ def test_what_else_is_refused(classes: str, trusted: str, bundles: dict[str, Bun
 
 @pytest.mark.bundle
 def test_it_is_fast(classes: str, trusted: str, bundles: dict[str, Bundle], tmp_path: Path) -> None:
-    """Verification of 20 MB, and 12 megapixels beside the JDK's own averaging; three times the limits on a busy PC."""
+    """Verification of 20 MB, and 12 megapixels beside the JDK's own averaging, in time of the processor."""
     for name in ("bundle.json", "bundle.sig"):
         (tmp_path / name).write_bytes((bundles["android"].folder / ASSETS / name).read_bytes())
     steps = {**asdict(STEPS), "resize": 224, "crop": 224, "interpolation": "bilinear"}
     (tmp_path / "steps.json").write_text(json.dumps(steps))
     found = json.loads(run("java", "-Xmx1g", "-cp", classes, "edgecomp.cats.HarnessKt", "speed", tmp_path, trusted))
-    assert found["verify"] < 3 * 150
+    assert found["verify"] < 150
     assert found["ours"] < 1.5 * found["theirs"]
 
 

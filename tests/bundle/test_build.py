@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bundle_fixtures import LABELS
 from conftest import Made, Run
 from PIL import Image
 
@@ -60,6 +61,7 @@ def test_the_card_says_what_was_measured(platform: str, bundles: dict[str, Bundl
     assert "release 3" in card
     assert "Google Pixel 8" in card
     assert "4 classes with names" in card
+    assert "its shorter side resized to 12 (bicubic), its centre cut out, 10 x 10" in card
     assert "| calibration data | 16 samples" in card
     for model in bundles[platform].document["models"]:
         assert f"| `{model['file']}` | not measured | " in card
@@ -67,7 +69,9 @@ def test_the_card_says_what_was_measured(platform: str, bundles: dict[str, Bundl
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_everything_but_the_models_is_small(platform: str, bundles: dict[str, Bundle]) -> None:
-    assert bundles[platform].overhead <= 60_000
+    bundle = bundles[platform]
+    assert bundle.overhead <= 60_000
+    assert bundle.labels_size == len("".join(f"{label}\n" for label in LABELS).encode())
 
 
 def test_the_preferred_format_comes_first(bundles: dict[str, Bundle]) -> None:

@@ -27,7 +27,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compress(source, "pixel-8", tmp_path_factory.mktemp("lite0") / "result").folder
 
 
-@pytest.mark.parametrize("platform", ["android", "ios", "web", "c", "react-native"])
+@pytest.mark.parametrize("platform", ["android", "ios", "flutter", "web", "c", "react-native"])
 def test_a_bundle_is_small_and_computes_what_was_recorded(platform: str, result: Path, tmp_path: Path) -> None:
     bundle = make_bundle(result, platform, tmp_path / platform, name="lite0")
     assert bundle.overhead <= 60_000

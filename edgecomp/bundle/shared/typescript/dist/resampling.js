@@ -1,4 +1,5 @@
 const PRECISION = 22;
+const HALF = 1 << (PRECISION - 1);
 const sinc = (x) => (x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI));
 const FILTERS = {
     bilinear: { support: 1, weigh: (x) => Math.max(0, 1 - Math.abs(x)) },
@@ -54,26 +55,44 @@ export function resample(picture, width, height, box, channels, method) {
     return alongColumns(narrow, box.width * channels, columns, first);
 }
 function alongRows(picture, first, rows, along, channels) {
-    const { bytes, stride } = picture;
-    const { starts, lengths, weights, size } = along;
-    const count = starts.length;
-    const out = new Uint8Array(rows * count * channels);
-    for (let row = 0, place = 0; row < rows; row++) {
-        const line = (first + row) * picture.width * stride;
-        for (let index = 0; index < count; index++) {
-            const begin = line + starts[index] * stride;
-            for (let channel = 0; channel < channels; channel++, place++) {
-                let sum = 1 << (PRECISION - 1);
-                let from = begin + channel;
-                for (let k = index * size, end = k + lengths[index]; k < end; k++, from += stride) {
-                    sum = (sum + bytes[from] * weights[k]) | 0;
-                }
-                const value = sum >> PRECISION;
-                out[place] = value < 0 ? 0 : value > 255 ? 255 : value;
-            }
-        }
+    const line = picture.width * picture.stride;
+    const out = new Uint8Array(rows * along.starts.length * channels);
+    const alongRow = channels === 1 ? grayRow : colorRow;
+    for (let row = 0; row < rows; row++) {
+        alongRow(picture, (first + row) * line, along, out, row * along.starts.length * channels);
     }
     return out;
+}
+function grayRow({ bytes, stride }, line, along, out, place) {
+    const { starts, lengths, weights, size } = along;
+    for (let index = 0; index < starts.length; index++) {
+        let sum = HALF;
+        let from = line + starts[index] * stride;
+        for (let k = index * size, end = k + lengths[index]; k < end; k++, from += stride) {
+            sum = (sum + bytes[from] * weights[k]) | 0;
+        }
+        out[place++] = clipped(sum);
+    }
+}
+function colorRow({ bytes, stride }, line, along, out, place) {
+    const { starts, lengths, weights, size } = along;
+    for (let index = 0; index < starts.length; index++) {
+        let [a, b, c] = [HALF, HALF, HALF];
+        let from = line + starts[index] * stride;
+        for (let k = index * size, end = k + lengths[index]; k < end; k++, from += stride) {
+            const weight = weights[k];
+            a = (a + bytes[from] * weight) | 0;
+            b = (b + bytes[from + 1] * weight) | 0;
+            c = (c + bytes[from + 2] * weight) | 0;
+        }
+        out[place++] = clipped(a);
+        out[place++] = clipped(b);
+        out[place++] = clipped(c);
+    }
+}
+function clipped(sum) {
+    const value = sum >> PRECISION;
+    return value < 0 ? 0 : value > 255 ? 255 : value;
 }
 function alongColumns(bytes, line, along, first) {
     const { starts, lengths, weights, size } = along;
@@ -81,13 +100,12 @@ function alongColumns(bytes, line, along, first) {
     for (let row = 0; row < starts.length; row++) {
         const begin = (starts[row] - first) * line;
         for (let column = 0; column < line; column++) {
-            let sum = 1 << (PRECISION - 1);
+            let sum = HALF;
             let from = begin + column;
             for (let k = row * size, end = k + lengths[row]; k < end; k++, from += line) {
                 sum = (sum + bytes[from] * weights[k]) | 0;
             }
-            const value = sum >> PRECISION;
-            out[row * line + column] = value < 0 ? 0 : value > 255 ? 255 : value;
+            out[row * line + column] = clipped(sum);
         }
     }
     return out;
