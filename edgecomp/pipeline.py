@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from edgecomp import golden, manifest
 from edgecomp.acceptance import check_float, check_operators, check_own_integers
@@ -26,9 +22,9 @@ from edgecomp.diagnosis.advice import advice, rejection, remarks
 from edgecomp.diagnosis.doubts import doubts
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
-from edgecomp.frontends import Source, load_source
+from edgecomp.frontends import Source
 from edgecomp.frontends.constants import Constants
-from edgecomp.frontends.pictures import Preprocessing
+from edgecomp.loading import Data, load
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
 from edgecomp.precision import Precision, Support, check_support
@@ -48,9 +44,6 @@ from edgecomp.workbench import Workbench, no_training_data
 
 if TYPE_CHECKING:
     import torch
-
-#: Where data come from: a place as `frontends.data_files.open_data` takes it, or a function that opens them.
-Data = str | Path | Callable[[], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -144,8 +137,18 @@ def compress(
     output = Path(output)
     check_free(output)
     profile, recipe = _plan(target, recipe)
-    loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, evaluation, preprocess, progress)
-    loaded = replace(loaded, train_data=_opener(training, loaded, preprocess) or loaded.train_data)
+    loaded = load(
+        source,
+        seed=recipe.seed,
+        shapes=shapes,
+        constants=constants,
+        example_inputs=example_inputs,
+        calibration=calibration,
+        evaluation=evaluation,
+        training=training,
+        preprocess=preprocess,
+        progress=progress,
+    )
     return _Job(loaded, profile, recipe, output, tolerance or Tolerance(), progress).run()
 
 
@@ -169,7 +172,16 @@ def forecast(
         InputError: The source, the data or the target cannot be used.
     """
     profile, recipe = _plan(target, recipe)
-    loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, None, preprocess, progress)
+    loaded = load(
+        source,
+        seed=recipe.seed,
+        shapes=shapes,
+        constants=constants,
+        example_inputs=example_inputs,
+        calibration=calibration,
+        preprocess=preprocess,
+        progress=progress,
+    )
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).forecast()
 
 
@@ -192,7 +204,17 @@ def quantize(
         InputError: The source, the data or the target cannot be used.
     """
     profile, recipe = _plan(target, recipe)
-    loaded = _load(source, recipe, shapes, constants, example_inputs, calibration, evaluation, preprocess, progress)
+    loaded = load(
+        source,
+        seed=recipe.seed,
+        shapes=shapes,
+        constants=constants,
+        example_inputs=example_inputs,
+        calibration=calibration,
+        evaluation=evaluation,
+        preprocess=preprocess,
+        progress=progress,
+    )
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).quantized()
 
 
@@ -201,57 +223,6 @@ def _plan(target: str | Path | TargetProfile, recipe: Recipe | None) -> tuple[Ta
     recipe = replace(recipe or default_recipe(profile), target=profile.name)
     check_support(recipe.precision, precision_tables(), recipe.formats, "the recipe")
     return profile, recipe
-
-
-def _load(
-    source: str | Path | torch.nn.Module | Source,
-    recipe: Recipe,
-    shapes: Shapes | None,
-    constants: Constants | None,
-    example_inputs: Any,
-    calibration: Data | None,
-    evaluation: Data | None,
-    preprocess: str | None,
-    progress: Progress,
-) -> Source:
-    _seed(recipe.seed, source)
-    progress("load", 0, 1)
-    with one_torch_thread():  # an export runs the module a few times only; threads that wait for a busy core cost more
-        loaded = (
-            source
-            if isinstance(source, Source)
-            else load_source(source, shapes=shapes, example_inputs=example_inputs, constants=constants)
-        )
-    progress("load", 1, 1)
-    return replace(
-        loaded,
-        preprocessing=_preprocessing(loaded, preprocess),
-        calibration_data=_opener(calibration, loaded, preprocess) or loaded.calibration_data,
-        evaluation_data=_opener(evaluation, loaded, preprocess) or loaded.evaluation_data,
-    )
-
-
-def _seed(seed: int, source: object) -> None:
-    """Seeds what task files draw random numbers from: a module may be initialised with them, data be augmented."""
-    random.seed(seed)
-    np.random.seed(seed)
-    if "torch" in sys.modules or (isinstance(source, str | Path) and not str(source).endswith(".onnx")):
-        import torch
-
-        torch.manual_seed(seed)
-
-
-def _opener(data: Data | None, source: Source, preprocess: str | None) -> Callable[[], Iterable[Any]] | None:
-    if data is None or not isinstance(data, str | Path):
-        return data
-    from edgecomp.frontends.data_files import open_data
-
-    preprocessing = _preprocessing(source, preprocess)
-    return lambda: open_data(data, source.input_specs, preprocessing=preprocessing)
-
-
-def _preprocessing(source: Source, given: str | None) -> Preprocessing | None:
-    return source.preprocessing if given is None else Preprocessing.parse(given)
 
 
 def conversion_options(recipe: Recipe, profile: TargetProfile) -> ConversionOptions:
@@ -277,6 +248,8 @@ class _Job:
         tolerance: Tolerance,
         progress: Progress,
     ) -> None:
+        if recipe.training_steps and source.train_data is None:
+            raise no_training_data(source.name, ", ".join(dict.fromkeys(recipe.training_steps)))
         self._source = self._brought = source
         self._target = target
         self._recipe = recipe
@@ -289,8 +262,6 @@ class _Job:
 
     def run(self) -> Result:
         """All of it."""
-        if self._recipe.training_steps and self._source.train_data is None:
-            raise no_training_data(self._source.name, ", ".join(dict.fromkeys(self._recipe.training_steps)))
         calibration, evaluation = self._calibration(), self._evaluation()
         bench = self._bench(calibration, evaluation)
         self._compress_module(bench)

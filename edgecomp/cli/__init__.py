@@ -20,6 +20,7 @@ from edgecomp.cli import (
     inspect,
     keygen,
     publish,
+    sensitivity,
     sign,
     targets,
     update,
@@ -35,7 +36,7 @@ app = typer.Typer(
 )
 
 for module in (
-    *(compress, convert, verify, diagnose, targets, inspect),
+    *(compress, convert, verify, diagnose, sensitivity, targets, inspect),
     *(bench, estimate, explain, bundle, keygen, sign, publish, update, demo),
 ):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)

@@ -41,8 +41,8 @@ class DistillationStep(Training):
     teachers: Literal["original", "task"] = "original"
     student: Literal["module", "task"] = "module"
     outputs: Literal["kl", "mse", "none"] = "kl"
-    temperature: float = 4.0
-    teacher_weight: float = 0.7
+    temperature: float = 2.0
+    teacher_weight: float = 0.5
     label_smoothing: float = 0.0
     features: tuple[str, ...] = ()
     feature_weight: float = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
 import numpy as np
@@ -35,14 +35,8 @@ def evidence_of(
     Raises:
         DataError: The criterion needs data that the task does not have.
     """
-    if CRITERIA[criterion].need == "training data" and bench.source.train_data is None:
-        raise DataError(
-            f"{bench.source.name}: the criterion {criterion}",
-            expected="training data, to see what channels do to the loss",
-            actual="none: the source has no train_data()",
-            cure="add train_data() to the task, or use a criterion that looks at weights only: "
-            + ", ".join(name for name, each in CRITERIA.items() if not each.need),
-        )
+    if CRITERIA[criterion].need == "training data":
+        check_training_data(bench, criterion, [name for name, each in CRITERIA.items() if not each.need])
 
     def labelled() -> Iterator[Batch]:
         for done, batch in enumerate(islice(bench.training.in_order(_BATCH), batches)):
@@ -55,3 +49,23 @@ def evidence_of(
             yield tuple(torch.from_numpy(np.array(array)) for array in arrays)
 
     return Evidence(module, coupling, labelled, task_loss(bench.source), samples, bench.seed)
+
+
+def check_training_data(bench: Workbench, criterion: str, others: Sequence[str]) -> None:
+    """Makes sure that a criterion which needs training data has some.
+
+    Args:
+        bench: May have them.
+        criterion: Which needs them.
+        others: Criteria that do not.
+
+    Raises:
+        DataError: There are none.
+    """
+    if bench.source.train_data is None:
+        raise DataError(
+            f"{bench.source.name}: the criterion {criterion}",
+            expected="training data, to see what a removal does to the loss",
+            actual="none: the source has no train_data()",
+            cure=f"add train_data() to the task, or use a criterion that needs none: {', '.join(others)}",
+        )

@@ -16,6 +16,7 @@ from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.pruning.coupling import Coupling, Removed
 from edgecomp.compression.pruning.criteria import judge
 from edgecomp.compression.pruning.data import evidence_of
+from edgecomp.compression.pruning.evidence import Floats
 from edgecomp.compression.pruning.proof import Pin, prunable
 from edgecomp.compression.pruning.surgery import cut
 from edgecomp.errors import InputError
@@ -39,12 +40,7 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
         DataError: The criterion needs data that the task does not have.
     """
     subject = f"{bench.source.name}: the step {settings.kind}"
-    bench.progress("find channels", 0, 1)
-    separate_attention(module)
-    pin = _pin(protector(module, settings.protected, subject))
-    coupling = prunable(module, example_inputs(bench), pin, subject)
-    bench.progress("find channels", 1, 1)
-    scores = judge(evidence_of(module, coupling, bench, settings.criterion, settings.batches), settings.criterion)
+    coupling, scores = examine(module, bench, settings, subject)
     at_once = bench.target.cpu.simd_channels
     limits = selection.Limits(at_once if settings.multiple == "target" else settings.multiple, settings.most)
     facts: dict[str, Any] = {}
@@ -64,6 +60,27 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
     }
     facts |= {"channels": selection.widths(coupling, removed), "left_alone": dict(coupling.fixed)}
     return Changed(module, facts)
+
+
+def examine(
+    module: torch.nn.Module, bench: Workbench, settings: ChannelPruning, subject: str
+) -> tuple[Coupling, Floats]:
+    """What belongs together in a module, and what every unit of that is worth.
+
+    Args:
+        module: Its attention layers are spelled out in place; it computes what it did.
+        bench: As `prune_channels` takes it.
+        settings: Have the criterion, and what is protected.
+        subject: For errors.
+    """
+    bench.progress("find channels", 0, 1)
+    separate_attention(module)
+    pin = _pin(protector(module, settings.protected, subject))
+    coupling = prunable(module, example_inputs(bench), pin, subject)
+    bench.progress("find channels", 1, 1)
+    return coupling, judge(
+        evidence_of(module, coupling, bench, settings.criterion, settings.batches), settings.criterion
+    )
 
 
 def choose(

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 
 from edgecomp.compression.protection import protector
+from edgecomp.compression.pruning.data import check_training_data
 from edgecomp.compression.pruning.weights import WeightPruning
 from edgecomp.compression.training.masks import mask_of, set_mask
 from edgecomp.compression.training.objective import task_loss
-from edgecomp.errors import DataError
 from edgecomp.frontends.torch_module import preserving
 from edgecomp.step import Changed
 from edgecomp.workbench import Workbench
@@ -82,13 +82,7 @@ def _gradient(
     module: torch.nn.Module, layers: Mapping[str, Any], bench: Workbench, settings: WeightPruning
 ) -> dict[str, torch.Tensor]:
     """How much the loss changes without a weight, to first order (Lee et al., 2019)."""
-    if bench.source.train_data is None:
-        raise DataError(
-            f"{bench.source.name}: the criterion gradient",
-            expected="training data, to see what weights do to the loss",
-            actual="none: the source has no train_data()",
-            cure="add train_data() to the task, or use the criterion magnitude or random",
-        )
+    check_training_data(bench, "gradient", ("magnitude", "random"))
     loss = task_loss(bench.source)
     weights = {path: layer.weight for path, layer in layers.items()}
     total = {path: torch.zeros_like(weight) for path, weight in weights.items()}

@@ -1,0 +1,84 @@
+"""From what a user names, a model and data for it, to a source that has everything in its place."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgecomp.frontends import Source, load_source
+from edgecomp.frontends.constants import Constants
+from edgecomp.frontends.pictures import Preprocessing
+from edgecomp.progress import Progress, silent
+from edgecomp.shapes import Shapes
+from edgecomp.threads import one_torch_thread
+
+if TYPE_CHECKING:
+    import torch
+
+#: Where data come from: a place as `frontends.data_files.open_data` takes it, or a function that opens them.
+Data = str | Path | Callable[[], Iterable[Any]]
+
+
+def load(
+    source: str | Path | torch.nn.Module | Source,
+    *,
+    seed: int = 0,
+    shapes: Shapes | None = None,
+    constants: Constants | None = None,
+    example_inputs: Any = None,
+    calibration: Data | None = None,
+    evaluation: Data | None = None,
+    training: Data | None = None,
+    preprocess: str | None = None,
+    progress: Progress = silent,
+) -> Source:
+    """Loads a source; data that are given take the place of its own. The arguments are those of `pipeline.compress`.
+
+    Raises:
+        InputError: The source cannot be used.
+    """
+    _seed(seed, source)
+    progress("load", 0, 1)
+    with one_torch_thread():  # an export runs the module a few times only; threads that wait for a busy core cost more
+        loaded = (
+            source
+            if isinstance(source, Source)
+            else load_source(source, shapes=shapes, example_inputs=example_inputs, constants=constants)
+        )
+    progress("load", 1, 1)
+    return replace(
+        loaded,
+        preprocessing=_preprocessing(loaded, preprocess),
+        calibration_data=_opener(calibration, loaded, preprocess) or loaded.calibration_data,
+        evaluation_data=_opener(evaluation, loaded, preprocess) or loaded.evaluation_data,
+        train_data=_opener(training, loaded, preprocess) or loaded.train_data,
+    )
+
+
+def _seed(seed: int, source: object) -> None:
+    """Seeds what task files draw random numbers from: a module may be initialised with them, data be augmented."""
+    random.seed(seed)
+    np.random.seed(seed)
+    if "torch" in sys.modules or (isinstance(source, str | Path) and not str(source).endswith(".onnx")):
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def _opener(data: Data | None, source: Source, preprocess: str | None) -> Callable[[], Iterable[Any]] | None:
+    if data is None or not isinstance(data, str | Path):
+        return data
+    from edgecomp.frontends.data_files import open_data
+
+    preprocessing = _preprocessing(source, preprocess)
+    return lambda: open_data(data, source.input_specs, preprocessing=preprocessing)
+
+
+def _preprocessing(source: Source, given: str | None) -> Preprocessing | None:
+    return source.preprocessing if given is None else Preprocessing.parse(given)
