@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgecomp.devices.results import made_on
 from edgecomp.estimation import Estimate, NodeEstimate, lanes
 from edgecomp.inspection import Inspection, Node
 from edgecomp.inspection.islands import SHORES
@@ -233,6 +234,17 @@ def throttled(case: Case) -> Iterator[Finding]:
         )
 
 
+def another_machine(case: Case) -> Iterator[Finding]:
+    """A measurement of something else than the target."""
+    if case.result is not None and not made_on(case.result, case.profile):
+        machine = case.result["machine"]
+        yield Finding(
+            "the measurement",
+            f"made on {machine['cpu']['model'] or 'another machine'} ({machine['machine']}), no {case.profile.title}",
+            "measure there, or name the target that it is with --target",
+        )
+
+
 def unsteady(case: Case) -> Iterator[Finding]:
     """Samples that one figure cannot stand for."""
     state = (case.result or {}).get("steady_state")
@@ -250,6 +262,7 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     zeros_in_full_shapes,
     threads,
     throttled,
+    another_machine,
     unsteady,
 )
 

@@ -45,7 +45,7 @@ def measured(**changes: Any) -> dict[str, Any]:
     moment = {"throttling": None, "frequency_khz": None, "governor": "ondemand"}
     result = {
         "settings": {"threads": 4},
-        "machine": {"cpu": {"usable": 4}},
+        "machine": {"machine": "aarch64", "cpu": {"usable": 4, "model": "Cortex-A76"}},
         "conditions": {"before": moment, "during": moment, "after": moment},
         "steady_state": {"steady": True, "verdict": "steady"},
         "profile": None,
@@ -141,6 +141,16 @@ def test_a_float_island_and_its_borders_are_found_with_their_measured_time() -> 
 def test_what_disturbed_a_measurement_is_said(changes: dict[str, Any], why: str) -> None:
     assert why in words(explain(case(POINTWISE, result=measured(**changes))))
     assert "measurement" not in words(explain(case(POINTWISE, result=measured())))
+
+
+def test_a_measurement_of_another_machine_is_said_to_be_one() -> None:
+    for machine, core, said in (
+        ("x86_64", "AMD EPYC", True),
+        ("aarch64", "Cortex-A72", True),
+        ("aarch64", None, False),
+    ):
+        result = measured(machine={"machine": machine, "cpu": {"usable": 4, "model": core}})
+        assert ("no Raspberry Pi 5" in words(explain(case(POINTWISE, result=result)))) is said
 
 
 def test_a_board_that_throttles_or_runs_slowly_is_said_to() -> None:

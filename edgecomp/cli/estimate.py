@@ -17,21 +17,27 @@ if TYPE_CHECKING:
 def run(
     source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of artifacts, or one artifact.")],
     target: Annotated[str | None, typer.Option(help="A target, if not the one it was made for.")] = None,
+    results: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="R.json", help="A kept measurement of any model on the target, to go by; repeatable."),
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Estimate instructions and time of artifacts on a target, from documented facts; a range, and no measurement."""
+    """Estimate instructions and time of artifacts on a target, from documented facts and what was measured there."""
     from edgecomp.artifact import find_converter
     from edgecomp.devices.measuring import plan
     from edgecomp.estimation import estimate
+    from edgecomp.estimation.calibration import calibrated, factors
     from edgecomp.target import load_target, require_target
 
     job = plan(source)
     profile = load_target(require_target(target or job.target, source))
-    found = {
-        artifact.name: estimate(find_converter(artifact.payload.path).inspect(artifact.payload.path), profile)
-        for artifact in job.artifacts
-    }
+    known = factors(results or (), profile)
+    found = {}
+    for artifact in job.artifacts:
+        inspection = find_converter(artifact.payload.path).inspect(artifact.payload.path)
+        found[artifact.name] = calibrated(estimate(inspection, profile), inspection.format, known)
 
     def show(console: Console) -> None:
         made = table("estimate", ">MACs", ">instructions", ">one thread", ">arena", ">bytes moved")
@@ -41,7 +47,8 @@ def run(
                 name,
                 f"{entry.macs / 1e6:.1f} M",
                 f"{instructions.low / 1e6:.1f} - {instructions.high / 1e6:.1f} M",
-                "not known" if time is None else f"{time.low:.3g} - {time.high:.3g} ms",
+                ("not known" if time is None else f"{time.low:.3g} - {time.high:.3g} ms")
+                + "*" * (entry.measurements > 0),
                 kilobytes(entry.arena),
                 kilobytes(entry.nbytes),
             )
@@ -49,6 +56,8 @@ def run(
         core = next(iter(found.values())).core
         where = f"{profile.title}, {core}" if core else profile.title
         console.print(f"for {where}; an estimate, and no measurement", markup=False, soft_wrap=True)
+        if any(entry.measurements for entry in found.values()):
+            console.print("*: by what other models of the same runtime and arithmetic took there")
 
     document = {"target": profile.name, "artifacts": {name: entry.as_dict() for name, entry in found.items()}}
     return Answer(document, show)

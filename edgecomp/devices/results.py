@@ -19,6 +19,7 @@ from typing import Any
 
 from edgecomp.devices.device import Device
 from edgecomp.errors import EdgecompError, OutputError, SourceError
+from edgecomp.target import TargetProfile
 
 SCHEMA = 1
 FOLDER = "measurements"
@@ -84,6 +85,31 @@ class DeviceResult:
             "error": None if self.error is None else self.error.as_dict(),
             "sent_bytes": self.sent,
         }
+
+
+#: What uname says -> the architecture of target profiles.
+_ARCHITECTURES = {
+    "aarch64": "arm64",
+    "arm64": "arm64",
+    "armv8l": "armv7",
+    "armv7l": "armv7",
+    "x86_64": "x86_64",
+    "AMD64": "x86_64",
+}
+
+
+def made_on(result: Mapping[str, Any], profile: TargetProfile) -> bool:
+    """Whether a machine that was measured can be a target, by its architecture and, where both are known, its cores.
+
+    Args:
+        result: What bench.py printed.
+        profile: The target.
+    """
+    machine, cores = result["machine"], {cluster.core for cluster in profile.cpu.clusters}
+    if _ARCHITECTURES.get(machine["machine"]) != profile.cpu.architecture:
+        return False
+    model = machine["cpu"]["model"]
+    return not cores or model is None or not model.startswith("Cortex-") or bool(cores & set(model.split(" + ")))
 
 
 def now() -> str:

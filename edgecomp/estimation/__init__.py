@@ -80,6 +80,7 @@ class Estimate:
         instructions: In total.
         milliseconds: On one thread; None without documented facts.
         nodes: Each operator that multiplies, in the order of execution.
+        measurements: How many measured artifacts the time rests on, besides documented facts.
     """
 
     target: str
@@ -90,6 +91,7 @@ class Estimate:
     instructions: Range
     milliseconds: Range | None
     nodes: tuple[NodeEstimate, ...]
+    measurements: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The same as plain data, marked as what it is."""
