@@ -3,16 +3,18 @@
 Each rule is a small function in `RULES` that looks at one artifact with everything that is known of it (`Case`) and
 says what it finds. A gain is the share of the estimated instructions that the remedy may save; None where nothing is
 known about it. A share is of the measured time where operators were timed, else of the estimated instructions.
+A measurement of another machine than the target is said to be one, and tells nothing else.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from edgecomp.devices.results import made_on
-from edgecomp.estimation import Estimate, NodeEstimate, lanes
+from edgecomp.estimation import Estimate, NodeEstimate, lanes, overhead
 from edgecomp.inspection import Inspection, Node
 from edgecomp.inspection.islands import SHORES
 from edgecomp.target import TargetProfile
@@ -26,6 +28,10 @@ _DOT_PRODUCT = 16
 #: Bytes of one load and of one SIMD register: below a register's worth of multiplications for each load, memory and not
 #: arithmetic is likely to be the limit.
 _LOAD_BYTES = _SIMD_BYTES = 16
+#: Share of an inference below which a remedy is not worth its work.
+_WORTH_SAYING = 0.005
+#: Kinds of operators that a finding lists.
+_KINDS = 6
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,35 @@ class Case:
 
 def explain(case: Case) -> list[Finding]:
     """Everything that the rules find, the largest gain first and what has no figure last."""
+    elsewhere = list(_another_machine(case))
+    if elsewhere:
+        case = replace(case, result=None)
     found = [finding for rule in RULES for finding in rule(case)]
-    return sorted(found, key=lambda finding: -(finding.gain or 0.0))
+    return elsewhere + sorted(found, key=lambda finding: -(finding.gain or 0.0))
+
+
+def _another_machine(case: Case) -> Iterator[Finding]:
+    """A measurement of something else than the target."""
+    if case.result is not None and not made_on(case.result, case.profile):
+        machine = case.result["machine"]
+        yield Finding(
+            "the measurement",
+            f"made on {machine['cpu']['model'] or 'another machine'} ({machine['machine']}), no {case.profile.title}",
+            "measure there, or name the target that it is with --target; what follows is from estimates",
+        )
+
+
+def all_in_float(case: Case) -> Iterator[Finding]:
+    """A model without integers, where they would be faster."""
+    gain = _saved(case)
+    if gain >= _WORTH_SAYING and case.estimate.nodes and not any(n.arithmetic == "int8" for n in case.estimate.nodes):
+        ratio = lanes("int8", case.profile) // lanes("float32", case.profile)
+        yield Finding(
+            "the whole model",
+            f"all of it multiplies in float; an int8 instruction of {case.core} does {ratio} times as much",
+            "`edgecomp compress` with --precision int8 and calibration data",
+            gain,
+        )
 
 
 def no_dot_product(case: Case) -> Iterator[Finding]:
@@ -113,10 +146,19 @@ def no_dot_product(case: Case) -> Iterator[Finding]:
     if integer and have < _DOT_PRODUCT:
         yield Finding(
             "the whole model",
-            f"{case.core} has no dot product: int8 saves memory traffic, but hardly an instruction over float",
+            f"{case.core} has no dot product: int8 saves memory traffic, and {_saved(case):.0%} of the instructions",
             "take a core with `dotprod` (Cortex-A55, A76 and later), or fewer channels",
             (1 - have / _DOT_PRODUCT) * sum(map(case.share, integer)),
         )
+
+
+def _saved(case: Case) -> float:
+    """Share of float's instructions that int8 saves in the artifact's runtime, by what was counted."""
+    integer, real = (
+        overhead(case.inspection.format, arithmetic).high / lanes(arithmetic, case.profile)
+        for arithmetic in ("int8", "float32")
+    )
+    return max(0.0, 1 - integer / real)
 
 
 def memory_bound_depthwise(case: Case) -> Iterator[Finding]:
@@ -126,12 +168,13 @@ def memory_bound_depthwise(case: Case) -> Iterator[Finding]:
         for entry, node in (*case.multiplying(*_DEPTHWISE), *_depthwise_in_onnx(case))
         if entry.intensity * _LOAD_BYTES < _SIMD_BYTES * lanes(entry.arithmetic, case.profile)
     ]
-    if found:
+    total = sum(share for share, *_ in found)
+    if total >= _WORTH_SAYING:
         _, name, intensity = max(found)
         yield Finding(
             name + (f" and {len(found) - 1} more" if len(found) > 1 else ""),
             f"depthwise convolutions are bound by memory ({intensity:.1f} multiplications for each byte) and take "
-            f"{sum(share for share, *_ in found):.0%}",
+            f"{total:.0%}",
             "fewer channels or a lower resolution before them; a faster arithmetic does not help them",
         )
 
@@ -154,23 +197,33 @@ def borders(case: Case) -> Iterator[Finding]:
         yield Finding(
             _name(inner[0]) + (f" and {len(inner) - 1} more" if len(inner) > 1 else ""),
             f"{len(inner)} quantize or dequantize operators inside the model" + (f" take {time:.1%}" if time else ""),
-            "`edgecomp inspect` names the operators between them; replace those by some that have an int8 kernel",
+            "they go away with the operators in float between them",
             time or None,
         )
 
 
 def islands(case: Case) -> Iterator[Finding]:
-    """Stretches of float in a model of integers."""
+    """Stretches of float in a model of integers; the largest is named."""
+    found = case.inspection.islands
+    if not found:
+        return
     entries = {node.position: node for node in case.estimate.nodes}
-    for island in case.inspection.islands:
-        share = sum(case.share(entries[position]) for position in island.positions if position in entries)
-        speedup = lanes("int8", case.profile) / lanes("float32", case.profile)
-        yield Finding(
-            _first(island.nodes[0]),
-            f"a float island of {len(island.nodes)}: {', '.join(sorted(set(island.op_types)))}",
-            "the runtime has no int8 kernel for it, or the recipe left it in float; see `edgecomp diagnose`",
-            share * (1 - 1 / speedup) or None,
-        )
+    names = {name for island in found for name in island.nodes}
+    multiplied = sum(case.share(entries[p]) for island in found for p in island.positions if p in entries)
+    share = sum(case.measured.get(name, 0.0) for name in names) or multiplied
+    count = sum(len(island.nodes) for island in found)
+    kinds = Counter(op_type for island in found for op_type in island.op_types).most_common()
+    listed = ", ".join(kind for kind, _ in kinds[:_KINDS]) + (", ..." if len(kinds) > _KINDS else "")
+    gain = share * (1 - lanes("float32", case.profile) / lanes("int8", case.profile))
+    yield Finding(
+        _first(max(found, key=lambda island: len(island.nodes)).nodes[0])
+        + (f" and {len(found) - 1} more" if len(found) > 1 else ""),
+        f"{count} operator{'' if count == 1 else 's'} in float"
+        + (f" take {share:.0%}" if share >= _WORTH_SAYING else "")
+        + f": {listed}",
+        "`edgecomp inspect` lists them: replace those without an int8 kernel, quantize what the recipe left in float",
+        gain if gain >= _WORTH_SAYING else None,
+    )
 
 
 def uneven_channels(case: Case) -> Iterator[Finding]:
@@ -182,7 +235,7 @@ def uneven_channels(case: Case) -> Iterator[Finding]:
             continue
         waste = 1 - sizes[1] / (-(-sizes[1] // step) * step)
         gain = waste * case.share(entry)
-        if gain >= 0.002:
+        if gain >= _WORTH_SAYING:
             yield Finding(
                 _name(node),
                 f"{sizes[1]} output channels are no multiple of {step}: {waste:.0%} of the last tiles are empty",
@@ -208,10 +261,15 @@ def threads(case: Case) -> Iterator[Finding]:
         return
     used, usable = case.result["settings"]["threads"], case.result["machine"]["cpu"]["usable"]
     if usable is not None and used > usable:
-        yield Finding("the measurement", f"{used} threads on {usable} cores wait for each other", f"--threads {usable}")
+        yield Finding(
+            "the measurement",
+            f"{used} threads on {usable} cores wait for each other",
+            f"measure with --threads {usable}",
+        )
     elif used < case.profile.defaults.threads and (usable is None or used < usable):
         better = min(case.profile.defaults.threads, usable or case.profile.defaults.threads)
-        yield Finding("the measurement", f"threads used: {used}, where {better} are there", f"--threads {better}")
+        remedy = f"measure with --threads {better}, if the app may use them"
+        yield Finding("the measurement", f"threads used: {used}, where {better} are there", remedy)
 
 
 def throttled(case: Case) -> Iterator[Finding]:
@@ -234,17 +292,6 @@ def throttled(case: Case) -> Iterator[Finding]:
         )
 
 
-def another_machine(case: Case) -> Iterator[Finding]:
-    """A measurement of something else than the target."""
-    if case.result is not None and not made_on(case.result, case.profile):
-        machine = case.result["machine"]
-        yield Finding(
-            "the measurement",
-            f"made on {machine['cpu']['model'] or 'another machine'} ({machine['machine']}), no {case.profile.title}",
-            "measure there, or name the target that it is with --target",
-        )
-
-
 def unsteady(case: Case) -> Iterator[Finding]:
     """Samples that one figure cannot stand for."""
     state = (case.result or {}).get("steady_state")
@@ -254,6 +301,7 @@ def unsteady(case: Case) -> Iterator[Finding]:
 
 
 RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
+    all_in_float,
     no_dot_product,
     memory_bound_depthwise,
     borders,
@@ -262,7 +310,6 @@ RULES: tuple[Callable[[Case], Iterator[Finding]], ...] = (
     zeros_in_full_shapes,
     threads,
     throttled,
-    another_machine,
     unsteady,
 )
 

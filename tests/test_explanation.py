@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -99,6 +100,17 @@ def test_no_dot_product_is_said_of_int8_on_old_cores_alone() -> None:
     assert "dot product" not in words(explain(case(floats, "raspberry-pi-4b")))
 
 
+def test_what_int8_saves_depends_on_the_runtime_and_the_core() -> None:
+    floats = convolution("CONV_2D", 24, (24, 1, 1, 64), "float32")
+    (found,) = [finding for finding in explain(case(floats)) if "multiplies in float" in finding.why]
+    overhead = facts()["overhead"]["tflite"]
+    assert found.gain == pytest.approx(1 - overhead["int8"][1] / 16 / (overhead["float32"][1] / 4))
+    assert "multiplies in float" not in words(explain(case(POINTWISE)))
+    for name, said in (("tflite", "11%"), ("onnxruntime", "51%"), ("mnn", "0%")):
+        looked_at = dataclasses.replace(POINTWISE, format=name)
+        assert f"and {said} of the instructions" in words(explain(case(looked_at, "raspberry-pi-4b")))
+
+
 def test_channels_that_fill_no_tile_are_found_with_what_they_waste() -> None:
     (found,) = [finding for finding in explain(case(POINTWISE)) if "multiple of 16" in finding.why]
     assert found.where == "layer"
@@ -125,7 +137,7 @@ def test_a_float_island_and_its_borders_are_found_with_their_measured_time() -> 
     )
     profile = [{"name": name, "op": "", "mean_ms": 1.0} for name in ("c", "d")]
     found = explain(case(looked_at, result=measured(profile=profile)))
-    assert "a float island of 1: ERF" in words(found)
+    assert "1 operator in float take 50%: ERF" in words(found)
     (border,) = [finding for finding in found if "dequantize operators" in finding.why]
     assert border.gain == 0.5
 
@@ -144,13 +156,16 @@ def test_what_disturbed_a_measurement_is_said(changes: dict[str, Any], why: str)
 
 
 def test_a_measurement_of_another_machine_is_said_to_be_one() -> None:
+    busy = {"settings": {"threads": 8}}
     for machine, core, said in (
         ("x86_64", "AMD EPYC", True),
         ("aarch64", "Cortex-A72", True),
         ("aarch64", None, False),
     ):
-        result = measured(machine={"machine": machine, "cpu": {"usable": 4, "model": core}})
-        assert ("no Raspberry Pi 5" in words(explain(case(POINTWISE, result=result)))) is said
+        result = measured(machine={"machine": machine, "cpu": {"usable": 4, "model": core}}, **busy)
+        found = words(explain(case(POINTWISE, result=result)))
+        assert ("no Raspberry Pi 5" in found) is said
+        assert ("8 threads" in found) is not said  # it tells nothing else
 
 
 def test_a_board_that_throttles_or_runs_slowly_is_said_to() -> None:

@@ -10,7 +10,11 @@ import typer
 from edgecomp.cli.common import Answer, AsJson, Debug, command
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
+
+    from edgecomp.explanation import Finding
 
 
 @command
@@ -47,16 +51,24 @@ def run(
         found[artifact.name] = explain(Case(inspection, estimate(inspection, profile), profile, result, provenance))
 
     def show(console: Console) -> None:
+        common = [finding for finding in next(iter(found.values())) if all(finding in f for f in found.values())]
+        if len(found) > 1 and common:
+            _show(console, f"all artifacts on {profile.title}", common)
         for name, findings in found.items():
-            console.print(f"{name} on {profile.title}", markup=False, soft_wrap=True)
-            for finding in findings[:limit]:
-                gain = "" if finding.gain is None else f" [may gain {finding.gain:.0%}]"
-                console.print(f"  {finding.where}: {finding.why}{gain}", markup=False, soft_wrap=True)
-                console.print(f"    {finding.remedy}", markup=False, soft_wrap=True)
-            if len(findings) > limit:
-                console.print(f"  and {len(findings) - limit} more (--limit)")
+            own = [finding for finding in findings if finding not in common or len(found) == 1]
+            _show(console, f"{name} on {profile.title}", own[:limit])
+            if len(own) > limit:
+                console.print(f"  and {len(own) - limit} more (--limit)")
             if not findings:
                 console.print("  nothing is known that would make it faster")
 
     document = {name: [finding.as_dict() for finding in findings] for name, findings in found.items()}
     return Answer({"target": profile.name, "artifacts": document}, show)
+
+
+def _show(console: Console, heading: str, findings: Sequence[Finding]) -> None:
+    console.print(heading, markup=False, soft_wrap=True)
+    for finding in findings:
+        gain = "" if finding.gain is None else f" [may gain {finding.gain:.0%}]"
+        console.print(f"  {finding.where}: {finding.why}{gain}", markup=False, soft_wrap=True)
+        console.print(f"    {finding.remedy}", markup=False, soft_wrap=True)

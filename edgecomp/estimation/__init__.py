@@ -129,6 +129,14 @@ def lanes(arithmetic: str, profile: TargetProfile) -> int:
     return next((int(row["macs"]) for row in rows if row["feature"] in profile.cpu.features), 1)
 
 
+def overhead(format_name: str, arithmetic: str) -> Range:
+    """Instructions that go with each SIMD multiplication in a runtime; where it was not counted, in any that was."""
+    counted = facts()["overhead"]
+    kind = "int8" if arithmetic == "int8" else "float32"
+    rows = [counted[format_name][kind]] if format_name in counted else [row[kind] for row in counted.values()]
+    return Range(min(low for low, _ in rows), max(high for _, high in rows))
+
+
 @functools.cache
 def facts() -> Mapping[str, Any]:
     """`cores.toml`."""
@@ -140,10 +148,9 @@ def _node(inspection: Inspection, position: int, macs: int, profile: TargetProfi
     arithmetic = _ARITHMETIC.get(node.precision, node.precision)
     if arithmetic == "float16" and "fp16" not in profile.cpu.features:
         arithmetic = "float32"
-    overhead = facts()["overhead"].get(inspection.format, {})
-    low, high = overhead.get("int8" if arithmetic == "int8" else "float32", (1.5, 3.5))
+    around = overhead(inspection.format, arithmetic)
     multiplications = macs / lanes(arithmetic, profile)
-    instructions = Range(low * multiplications, high * multiplications)
+    instructions = Range(around.low * multiplications, around.high * multiplications)
     return NodeEstimate(position, node.name, node.op_type, arithmetic, macs, _traffic(inspection, node), instructions)
 
 
