@@ -73,7 +73,7 @@ $(VENV)/.npm/.ready: tests/bundle/npm/package-lock.json
 	cd $(VENV)/.npm && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
-test-bundle: setup $(VENV)/.npm/.ready   ## app bundles in Chromium, Node, the JVM, an APK and emulated ARM; needs Debian and root
+test-bundle: $(VENV)/.npm/.ready $(VENV)/.models   ## app bundles in Chromium, Node, the JVM, an APK and emulated ARM; needs Debian and root
 	$(BIN)/python -m pytest -m bundle
 
 docs: $(VENV)/.models   ## the generated parts of README.md

@@ -1,8 +1,9 @@
-"""Two results to bundle: a classifier of small pictures, and a model that knows nothing of pictures (`made`)."""
+"""Results to bundle: a classifier of small pictures, a model that takes none (`made`), and a real network."""
 
 from __future__ import annotations
 
 import dataclasses
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from edgecomp.bundle.signing import write_keys
 from edgecomp.frontends import load_source
 from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.pipeline import compress
+from edgecomp.recipe import default_recipe
+from edgecomp.target import load_target
 
 LABELS = ("a cat", 'a "dog"', "größer", "none of these")
 STEPS = Preprocessing(resize=12, crop=10, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bicubic")
@@ -65,3 +68,24 @@ def bundles(pictures: Path, key: Path, tmp_path_factory: pytest.TempPathFactory)
         platform: make_bundle(pictures, platform, folder / platform, name="cats", sign=key, release=3)
         for platform in available_platforms()
     }
+
+
+@pytest.fixture(scope="session")
+def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """EfficientNet-Lite0 with labels and preprocessing, in int8 for LiteRT and ONNX Runtime; few samples do here."""
+    example = Path(__file__).parents[1] / "examples" / "efficientnet_lite0.py"
+    recipe = default_recipe(load_target("pixel-8"))
+    few = dataclasses.replace(recipe.data, calibration_samples=16, evaluation_samples=16)
+    source = dataclasses.replace(load_source(example), labels=tuple(f"class number {index}" for index in range(1000)))
+    folder = tmp_path_factory.mktemp("lite0") / "result"
+    plan = dataclasses.replace(recipe, formats=("tflite", "onnxruntime"), data=few)
+    return compress(source, "pixel-8", folder, recipe=plan).folder
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """One of foolbox's photos, whose name ends in its class."""
+    spec = find_spec("foolbox")
+    assert spec is not None
+    assert spec.submodule_search_locations
+    return sorted((Path(spec.submodule_search_locations[0]) / "data").glob("imagenet_*.jpg"))[12]

@@ -10,12 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bundle_fixtures import STEPS
+from PIL import Image
 from tools import HERE, NPM, TAMPERING, run, tampered, write_vectors
+from vectors import Vector, interface
 
+from edgecomp import manifest
+from edgecomp.artifact import to_stored
 from edgecomp.bundle.build import Bundle, archive_of, find_manifest, make_bundle
 from edgecomp.bundle.signing import encoded, read_public, write_keys
+from edgecomp.processing import Processing
 
 ASSETS = "src/main/assets/edgecomp/cats"
 
@@ -179,3 +185,20 @@ def data_offset(path: Path, info: zipfile.ZipInfo) -> int:
 def test_the_stubs_are_small() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in (HERE / "jvm" / "stubs").rglob("*.java"))
     assert lines < 150
+
+
+@pytest.mark.bundle
+def test_efficientnet_lite0(classes: str, trusted: str, lite0: Path, photo: Path, key: Path, tmp_path: Path) -> None:
+    """Opened on the JVM by the same code, which knows nothing of the model; a photo prepared to the bit."""
+    folder = make_bundle(lite0, "android", tmp_path / "out", name="cats", sign=key).folder
+    said = harness(classes, "open", folder / ASSETS, trusted)
+    assert said.startswith("release 1 model.tflite ")
+    assert said.count("sameInputs=true") == 2
+    steps = Processing.from_dict(manifest.read(lite0)["processing"], "it").preprocessing
+    assert steps is not None
+    pixels = Image.open(photo).convert("RGB")
+    spec = interface(steps, quantized=False)
+    expected = to_stored(steps.apply(pixels), spec).tobytes()
+    vector = Vector(steps, np.asarray(pixels.convert("RGBA")), spec, expected)
+    (tmp_path / "vectors.json").write_text(json.dumps({"vectors": [vector.as_dict()]}))
+    assert harness(classes, "vectors", tmp_path / "vectors.json") == "[]"

@@ -7,14 +7,16 @@ import dataclasses
 import functools
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from bundle_fixtures import LABELS
+from compiled_c import FLAGS, RUN, Picture, Ranked, build, interpreter
 from conftest import Made
+from PIL import Image
+from tools import answer_of
 from vectors import STEPS, Vector, interface, vectors
 
 from edgecomp.bundle.build import Bundle, make_bundle
@@ -27,54 +29,12 @@ from edgecomp.processing import Processing
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc")
 
-FLAGS = ["-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-std=c99", "-D_POSIX_C_SOURCE=200112L"]
 TEMPLATES = template_folder("c")
-
-RUN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_void_p))
-
-
-class Picture(ctypes.Structure):
-    _fields_ = (
-        ("pixels", ctypes.c_char_p),
-        ("width", ctypes.c_int32),
-        ("height", ctypes.c_int32),
-        ("channels", ctypes.c_int32),
-    )
-
-
-class Ranked(ctypes.Structure):
-    _fields_ = (("index", ctypes.c_int), ("label", ctypes.c_char_p), ("score", ctypes.c_float))
-
-
-def build(folder: Path, output: Path) -> Any:
-    sources = sorted(folder.glob("*.c"))
-    subprocess.run(["gcc", *FLAGS, "-shared", "-fPIC", *sources, "-lm", "-o", output], check=True)
-    return ctypes.CDLL(str(output))
 
 
 @pytest.fixture(scope="module")
 def library(bundles: dict[str, Bundle], tmp_path_factory: pytest.TempPathFactory) -> Any:
     return build(bundles["c"].folder, tmp_path_factory.mktemp("c") / "cats.so")
-
-
-def interpreter(model: Path) -> Callable[..., int]:
-    """What the C code calls to run the model."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    runtime = Interpreter(model_path=str(model))
-    runtime.allocate_tensors()
-    (taken,), (given,) = runtime.get_input_details(), runtime.get_output_details()
-
-    def run(context: Any, inputs: Any, outputs: Any) -> int:
-        size = int(np.prod(taken["shape"])) * np.dtype(taken["dtype"]).itemsize
-        stored = np.frombuffer(ctypes.string_at(inputs[0], size), taken["dtype"])
-        runtime.set_tensor(taken["index"], stored.reshape(taken["shape"]))
-        runtime.invoke()
-        result = runtime.get_tensor(given["index"])
-        ctypes.memmove(outputs[0], result.tobytes(), result.nbytes)
-        return 0
-
-    return run
 
 
 def test_the_self_test_passes_and_can_fail(library: Any, bundles: dict[str, Bundle]) -> None:
@@ -223,3 +183,27 @@ def test_a_type_that_c_has_no_code_for_is_refused() -> None:
     contents = dataclasses.make_dataclass("Bundle", ["folder"])("result")
     with pytest.raises(InputError, match="real numbers of a fixed shape"):
         c._check(spec, contents)
+
+
+@pytest.mark.bundle
+def test_efficientnet_lite0(lite0: Path, photo: Path, tmp_path: Path) -> None:
+    """Compiled, its model mapped, a photo classified, and the self-test passed."""
+    folder = make_bundle(lite0, "c", tmp_path / "out", name="cats").folder
+    library, model = build(folder, tmp_path / "cats.so"), folder / "model" / "model.tflite"
+    run, difference, mapped = interpreter(model), ctypes.c_float(), ctypes.c_void_p()
+    assert library.cats_map_model(bytes(model), ctypes.byref(mapped)) == 0
+    assert library.cats_self_test(RUN(run), None, ctypes.byref(difference)) == 0
+    assert difference.value < 0.01
+    pixels = Image.open(photo).convert("RGB")
+    picture = Picture(pixels.tobytes(), *pixels.size, 3)
+    library.cats_workspace.restype = ctypes.c_size_t
+    workspace = ctypes.create_string_buffer(library.cats_workspace(ctypes.byref(picture)))
+    stored, scores, best = np.empty(3 * 224 * 224, np.float32), np.empty(1000, np.float32), (Ranked * 5)()
+    places = [array.ctypes.data_as(ctypes.c_void_p) for array in (stored, scores)]
+    size = ctypes.c_size_t(len(workspace))
+    assert library.cats_preprocess(ctypes.byref(picture), places[0], workspace, size) == 0
+    run(None, *((ctypes.c_void_p * 1)(place) for place in places))
+    assert library.cats_rank(places[1], best, 5) == 5
+    expected = answer_of(lite0, photo)
+    assert [line.index for line in best] == [line.index for line in expected]
+    assert np.allclose([line.score for line in best], [line.score for line in expected], rtol=1e-5)

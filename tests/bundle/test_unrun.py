@@ -89,3 +89,12 @@ def test_flutter_without_pictures_keeps_the_grammar(made: Made, tmp_path: Path) 
     bundle = make_bundle(made.folder, "flutter", tmp_path / "out", name="plain")
     assert [error for name, source in sources(bundle).items() for error in errors(name, source)] == []
     assert bundle.document["processing"]["preprocessing"] is None
+
+
+@pytest.mark.bundle
+@pytest.mark.parametrize("platform", FILES)
+def test_efficientnet_lite0(platform: str, lite0: Path, tmp_path: Path) -> None:
+    bundle = make_bundle(lite0, platform, tmp_path / "out", name="cats")
+    found = sources(bundle)
+    assert set(found) == FILES[platform]
+    assert [error for name, source in found.items() for error in errors(name, source)] == []

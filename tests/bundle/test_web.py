@@ -13,7 +13,7 @@ import pytest
 from bundle_fixtures import LABELS, STEPS
 from conftest import Made
 from PIL import Image
-from tools import HERE, NPM, TAMPERING, run, tampered, write_vectors
+from tools import HERE, NPM, TAMPERING, answer_of, browse, run, tampered, upright, write_vectors
 
 from edgecomp.artifact import load
 from edgecomp.bundle.build import Bundle, make_bundle
@@ -146,12 +146,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {path.name: path for path in folder.iterdir()}
 
 
-def browse(folder: Path, scratch: Path, query: str, *pictures: Path) -> Any:
-    profile, screenshot = scratch / f"profile{len(list(scratch.iterdir()))}", scratch / "screenshot.png"
-    profile.mkdir()
-    return json.loads(run("node", HERE / "npm" / "browse.mjs", folder, profile, query, screenshot, *pictures))
-
-
 @pytest.mark.parametrize("runtime", ["tflite", "onnxruntime"])
 def test_the_page_shows_predictions_on_pictures(
     runtime: str, bundles: dict[str, Bundle], photos: dict[str, Path], tmp_path: Path
@@ -177,14 +171,22 @@ def test_the_page_shows_predictions_on_pictures(
     assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 100  # text, a picture and meters
 
 
-def upright(path: Path) -> Image.Image:
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(Image.open(path))
-
-
 def test_the_page_says_what_is_wrong(bundles: dict[str, Bundle], photos: dict[str, Path], tmp_path: Path) -> None:
     found = browse(bundles["web"].folder, tmp_path, "?runtime=onnxruntime", photos["broken.jpg"])
     assert found["state"].startswith("picture: the browser cannot decode it")
     folder = tampered(bundles["web"].folder, "assets", "swapped labels", tmp_path / "bundle")
     assert browse(folder, tmp_path, "")["state"] == "hash: not the files that the bundle was made of: labels.txt"
+
+
+@pytest.mark.parametrize("runtime", ["tflite", "onnxruntime"])
+def test_efficientnet_lite0(runtime: str, lite0: Path, photo: Path, tmp_path: Path) -> None:
+    """A photo, as a person picks it: PNG, because decoders of JPEG differ."""
+    folder = make_bundle(lite0, "web", tmp_path / "out", name="lite0").folder
+    Image.open(photo).convert("RGB").save(tmp_path / "photo.png")
+    found = browse(folder, tmp_path, f"?runtime={runtime}", tmp_path / "photo.png")
+    (check,), (answer,) = found["checks"], found["answers"]
+    assert check["sameInputs"]
+    assert check["difference"] < 1
+    expected = answer_of(lite0, photo, {"tflite": "model.tflite", "onnxruntime": "model.onnx"}[runtime])
+    assert answer[0]["index"] == expected[0].index
+    assert answer[0]["score"] == pytest.approx(expected[0].score, abs=0.05)

@@ -1,4 +1,4 @@
-"""Where `make test-bundle` puts npm packages, and bundles that were tampered with."""
+"""What tests of bundles have in common: programs from npm, bundles that were tampered with, and what Python says."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+
+from PIL import Image, ImageOps
+
+from edgecomp import manifest
+from edgecomp.artifact import load
+from edgecomp.processing import Processing, Ranked
 
 HERE = Path(__file__).parent
 NPM = Path(os.environ.get("EDGECOMP_NPM", HERE.parents[1] / ".venv" / ".npm"))
@@ -59,3 +65,21 @@ def write_vectors(path: Path) -> Path:
 
     path.write_text(json.dumps({"vectors": [vector.as_dict() for vector in vectors()]}))
     return path
+
+
+def browse(folder: Path, scratch: Path, query: str, *pictures: Path) -> Any:
+    profile, screenshot = scratch / f"profile{len(list(scratch.iterdir()))}", scratch / "screenshot.png"
+    profile.mkdir()
+    return json.loads(run("node", HERE / "npm" / "browse.mjs", folder, profile, query, screenshot, *pictures))
+
+
+def upright(path: Path) -> Image.Image:
+    return ImageOps.exif_transpose(Image.open(path))
+
+
+def answer_of(result: Path, photo: Path, file: str = "model.tflite") -> list[Ranked]:
+    """What Python makes of a photo with an artifact of a result."""
+    processing = Processing.from_dict(manifest.read(result)["processing"], str(result))
+    assert processing.preprocessing is not None
+    (scores,) = load(result / file).predict(processing.preprocessing.apply(upright(photo))).values()
+    return processing.answer(scores)

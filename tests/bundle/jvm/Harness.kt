@@ -18,8 +18,9 @@ class Recorded(folder: File, override val format: String, private val shift: Dou
             val expected = asMap((asMap(asMap(golden["models"])[description.file])["outputs"] as List<*>)[index])
             val values = ByteBuffer.wrap(decode(expected["values"])).order(ByteOrder.LITTLE_ENDIAN).asShortBuffer()
             val (scale, tolerance) = Pair(expected["scale"] as Double, expected["tolerance"] as Double)
-            val reals = FloatArray(values.capacity()) { (values[it] * scale + shift * tolerance).toFloat() }
-            output.store(Tensor.of(reals, 1, reals.size))
+            val stride = (expected["stride"] as Double).toInt()
+            val reals = FloatArray(output.sourceShape.fold(1, Int::times)) { (values[it / stride] * scale + shift * tolerance).toFloat() }
+            output.store(Tensor.of(reals, *output.sourceShape))
         }
 
         override fun close() = Unit
