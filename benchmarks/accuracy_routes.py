@@ -25,7 +25,8 @@ from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization
-from edgecomp.recovery.effort import INT8_STEPS
+from edgecomp.quantization.synthetic import synthetic_inputs
+from edgecomp.recovery.effort import DEFAULT, INT8_STEPS
 from edgecomp.step import GraphStep
 from edgecomp.target import load_target
 from edgecomp.workbench import Workbench
@@ -61,13 +62,15 @@ class Setting:
         return [dict(zip(self.names, batch, strict=True)) for batch in self.case.draw(self.seed)]
 
 
-def quantized(steps: Sequence[GraphStep], setting: Setting) -> CompressedModel:
-    """The model after some steps."""
+def quantized(
+    steps: Sequence[GraphStep], setting: Setting, calibration: Sequence[Batch] | None = None
+) -> CompressedModel:
+    """The model after some steps, calibrated on the setting's sample or on something else."""
     bench = Workbench(
         setting.case.source,
         load_target("raspberry-pi-4b"),
         setting.seed,
-        setting.case.draw(setting.seed),
+        setting.case.draw(setting.seed) if calibration is None else calibration,
         following=tuple(step for step in steps if step.stage in {"precision", "refinement"}),
     )
     model = setting.model
@@ -78,6 +81,12 @@ def quantized(steps: Sequence[GraphStep], setting: Setting) -> CompressedModel:
 
 def _simulated(steps: Sequence[GraphStep], setting: Setting) -> Run:
     return Simulation(quantized(steps, setting), threads=1).run
+
+
+def _without_data(setting: Setting) -> Run:
+    """The default effort, calibrated on what `--data-free` makes up."""
+    made_up = list(synthetic_inputs(setting.case.source, setting.seed))
+    return Simulation(quantized(INT8_STEPS[DEFAULT], setting, made_up), threads=1).run
 
 
 def _onnxruntime(method: str, setting: Setting) -> Run:
@@ -200,6 +209,7 @@ def artifacts(model: CompressedModel, folder: Path) -> dict[str, Run]:
 ROUTES: Mapping[str, Callable[[Setting], Run]] = {
     "plain int8": partial(_simulated, (StaticQuantization(estimator="minmax", correct_bias=False),)),
     **{f"edgecomp {effort}": partial(_simulated, steps) for effort, steps in INT8_STEPS.items()},
+    "edgecomp without data": _without_data,
     **{
         f"ONNX Runtime {method}": partial(_onnxruntime, method) for method in ("MinMax", "Entropy", "Percentile")
     },

@@ -32,6 +32,7 @@ from edgecomp.preparation import float_size, prepare
 from edgecomp.processing import describe_processing
 from edgecomp.progress import Progress, silent
 from edgecomp.quantization.simulation import Simulation
+from edgecomp.quantization.synthetic import synthetic_inputs
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.recording import Arrays, Batches, Samples, Unlabelled
 from edgecomp.shapes import Shapes
@@ -364,12 +365,18 @@ class _Job:
         return model
 
     def _calibration(self) -> CalibrationData | None:
-        if self._source.calibration_data is None:
+        made_up, opener = self._recipe.data.data_free, self._source.calibration_data
+        if opener is None and not made_up:
             return None
+        items = synthetic_inputs(self._source, self._recipe.seed) if made_up or opener is None else opener()
         limit = self._recipe.data.calibration_samples
-        items = self._source.calibration_data()
         data = collect_calibration(items, self._source.input_specs, subject="the calibration data", limit=limit)
-        self._data["calibration"] = {"samples": data.samples, "sha256": data.digest}
+        self._data["calibration"] = {"samples": data.samples, "sha256": data.digest, "synthetic": made_up}
+        if made_up:
+            self._notes.append(
+                f"Ranges rest on {data.samples} made-up inputs, noise of mean 0 and variance 1, and on no real data: "
+                "measure what that costs with evaluation data, or with `edgecomp verify --data`."
+            )
         return data
 
     def _evaluation(self) -> EvaluationData | None:

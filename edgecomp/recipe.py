@@ -65,11 +65,13 @@ class DataLimits:
         calibration_samples: At most.
         evaluation_samples: At most.
         training_samples: At most.
+        data_free: Whether to calibrate on made-up inputs, whatever data there are (see `quantization.synthetic`).
     """
 
     calibration_samples: int = 512
     evaluation_samples: int = 1000
     training_samples: int = 1_000_000
+    data_free: bool = False
 
 
 @dataclass(frozen=True)

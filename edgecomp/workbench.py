@@ -110,7 +110,8 @@ class Workbench:
                 f"{self.source.name}: the calibration data",
                 expected="typical inputs, 100 or more, to measure the ranges of activations on",
                 actual="none: the source has no calibration_data()",
-                cure="add calibration_data() to the task, give --calibration, or ask for a precision without: "
+                cure="add calibration_data() to the task, give --calibration, make inputs up with --data-free, or ask "
+                "for a precision without: "
                 + ", ".join(name for name, facts in PRECISIONS.items() if not facts.calibrated),
             )
         return self._counted(batches, stage)

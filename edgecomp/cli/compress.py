@@ -50,6 +50,10 @@ MinSqnr = Annotated[float | None, typer.Option(help="Least signal to noise of th
 MaxDrop = Annotated[
     str | None, typer.Option(help="How much of the metric may be lost, 0.5% of the original's or a number, likewise.")
 ]
+Effort = Annotated[str | None, typer.Option(help="fast, balanced or best: how much work int8 is worth.")]
+DataFree = Annotated[
+    bool, typer.Option("--data-free", help="Calibrate on made-up inputs; better than nothing, worse than real ones.")
+]
 KeepFloat = Annotated[
     list[str] | None, typer.Option("--keep-float", metavar="LAYER", help="A node or torch module to keep in float.")
 ]
@@ -70,7 +74,7 @@ def run(
     preprocess: Preprocess = None,
     formats: Annotated[str | None, typer.Option(help="Comma-separated: tflite,onnxruntime,mnn.")] = None,
     precision: Precision = None,
-    effort: Annotated[str | None, typer.Option(help="fast, balanced or best: how much work int8 is worth.")] = None,
+    effort: Effort = None,
     estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
     io_dtype: IoDtype = None,
     io_layout: IoLayout = None,
@@ -78,6 +82,7 @@ def run(
     min_sqnr: MinSqnr = None,
     max_drop: MaxDrop = None,
     keep_float: KeepFloat = None,
+    data_free: DataFree = False,
     shape: Shapes = None,
     constant: Constants = None,
     as_json: AsJson = False,
@@ -101,6 +106,7 @@ def run(
         estimator=estimator,
         io_dtype=io_dtype,
         io_layout=io_layout,
+        data_free=data_free,
     )
     plan = promised(plan, min_agreement=min_agreement, min_sqnr=min_sqnr, max_drop=max_drop, layers=keep_float or None)
     with progress_bar() as progress:
@@ -131,6 +137,7 @@ def changed(
     estimator: str | None = None,
     io_dtype: str | None = None,
     io_layout: str | None = None,
+    data_free: bool = False,
 ) -> Recipe:
     """A recipe with what the command line says instead.
 
@@ -163,6 +170,8 @@ def changed(
     content["export"] |= {
         key: value for key, value in (("io_dtype", io_dtype), ("io_layout", io_layout)) if value is not None
     }
+    if data_free:
+        content["data"] |= {"data_free": True}
     return Recipe.from_dict(content, subject="the options")
 
 

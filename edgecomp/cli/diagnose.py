@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, table
-from edgecomp.cli.compress import Calibration, Constants, Precision, Preprocess, Shapes, changed, no_target
+from edgecomp.cli.compress import (
+    Calibration,
+    Constants,
+    DataFree,
+    Effort,
+    Evaluation,
+    Precision,
+    Preprocess,
+    Shapes,
+    changed,
+    no_target,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,9 +43,12 @@ def run(
     target: Annotated[str | None, typer.Option(help="A device; `edgecomp targets` lists them.")] = None,
     recipe: Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")] = None,
     calibration: Calibration = None,
+    evaluation: Evaluation = None,
     preprocess: Preprocess = None,
     precision: Precision = None,
+    effort: Effort = None,
     estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
+    data_free: DataFree = False,
     samples: Annotated[int, typer.Option(min=1, help="How many calibration batches layers are measured on.")] = 16,
     draw: Annotated[
         Path | None, typer.Option(metavar="PAGE.html", help="Draw it too: the layers as .svg, or all as .html.")
@@ -57,7 +71,14 @@ def run(
         check_target(draw)
     given = None if recipe is None else load_recipe(recipe)
     profile = load_target(target or (given.target if given is not None else no_target()))
-    plan = changed(given or default_recipe(profile), target=profile.name, precision=precision, estimator=estimator)
+    plan = changed(
+        given or default_recipe(profile),
+        target=profile.name,
+        precision=precision,
+        effort=effort,
+        estimator=estimator,
+        data_free=data_free,
+    )
     with progress_bar() as progress:
         diagnosis = diagnose(
             source,
@@ -66,6 +87,7 @@ def run(
             shapes=parse_shapes(shape or ()),
             constants=parse_constants(constant or ()),
             calibration=calibration,
+            evaluation=evaluation,
             preprocess=preprocess,
             samples=samples,
             progress=progress,
