@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bundle_fixtures import STEPS
-from PIL import Image
+from PIL import Image, ImageOps
 from tools import HERE, NPM, TAMPERING, run, tampered, write_vectors
 from vectors import Vector, interface
 
@@ -117,6 +117,18 @@ def test_what_else_is_refused(classes: str, trusted: str, bundles: dict[str, Bun
     assert "PICTURE: expected a picture of 1 to" in harness(classes, "huge", tmp_path)
     turned = "[[1, 2, 3, 4, 5, 6], [5, 3, 1, 6, 4, 2], [6, 5, 4, 3, 2, 1], [2, 4, 6, 1, 3, 5], [1, 2, 3, 4, 5, 6]]"
     assert harness(classes, "turn", tmp_path) == turned
+
+
+@pytest.mark.bundle
+def test_orientations_are_those_of_exif(classes: str, tmp_path: Path) -> None:
+    """As Pillow turns a picture of six different pixels."""
+    expected = []
+    for orientation in range(1, 9):
+        picture = Image.fromarray(np.array([[1, 2], [3, 4], [5, 6]], np.uint8))
+        picture.getexif()[0x0112] = orientation
+        turned = ImageOps.exif_transpose(picture)
+        expected.append([turned.width, *np.asarray(turned).ravel().tolist()])
+    assert json.loads(harness(classes, "upright", tmp_path)) == expected
 
 
 @pytest.mark.bundle

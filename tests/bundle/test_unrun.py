@@ -98,3 +98,11 @@ def test_efficientnet_lite0(platform: str, lite0: Path, tmp_path: Path) -> None:
     found = sources(bundle)
     assert set(found) == FILES[platform]
     assert [error for name, source in found.items() for error in errors(name, source)] == []
+
+
+def test_swift_takes_no_name_from_foundation(bundles: dict[str, Bundle]) -> None:
+    """An app that imports both could not say which of them it means, nor could the code that finds resources."""
+    public = re.compile(r"^public (?:final )?(?:class|struct|enum|protocol) (\w+)", re.MULTILINE)
+    declared = {name for source in sources(bundles["ios"]).values() for name in public.findall(source.decode())}
+    assert {"ModelBundle", "Picture", "Tensor", "CatsModel"} <= declared
+    assert not declared & {"Bundle", "Data", "URL", "Process", "Operation", "Thread", "Timer", "Scanner", "Unit"}

@@ -14,15 +14,19 @@ import onnx
 import onnxruntime
 import pytest
 from bundle_fixtures import LABELS, STEPS
-from conftest import Made
+from conftest import Made, save_onnx
+from onnx import helper
 
 from edgecomp.artifact import load
+from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.converters.mnn.flatbuffer import Table
 from edgecomp.converters.mnn.net import read_net
 from edgecomp.converters.onnxruntime.metadata import properties
 from edgecomp.converters.tflite.inspection import is_sealed, read
 from edgecomp.converters.tflite.metadata import ENTRY
+from edgecomp.frontends import load_source
 from edgecomp.frontends.pictures import Preprocessing
+from edgecomp.preparation import prepare
 from edgecomp.processing import Processing
 
 
@@ -133,3 +137,13 @@ def test_described_artifacts_still_run(pictures: Path) -> None:
     sample = np.zeros((1, 3, 10, 10), np.float32)
     first, *others = (load(pictures / f"model.{form}").predict(sample)["scores"] for form in ("tflite", "onnx", "mnn"))
     assert all(np.abs(other - first).max() <= 0.05 * np.abs(first).max() for other in others)
+
+
+def test_ort_keeps_what_onnx_says(tmp_path: Path) -> None:
+    nodes = [helper.make_node("GlobalAveragePool", ["image"], ["color"], "pool")]
+    source = save_onnx(tmp_path / "color.onnx", nodes, {"image": [1, 3, 8, 8]}, {"color": [1, 3, 1, 1]}, {})
+    options = ConversionOptions(processing=Processing(Preprocessing(crop=8)))
+    path = load_converter("ort").convert(prepare(load_source(source)), tmp_path / "model.ort", options).path
+    found = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
+    assert found["Image.NominalPixelRange"] == "Normalized_0_1"
+    assert Processing.from_dict(json.loads(found["edgecomp.processing"]), "it") == options.processing

@@ -1,5 +1,8 @@
 import CoreGraphics
 import Foundation
+#if canImport(UIKit)
+import UIKit
+#endif
 
 /// Cats: verified, loaded, and ready to be asked. Open it once, off the main thread, and keep it.
 public enum CatsModel {
@@ -17,9 +20,9 @@ public enum CatsModel {
     }
 
     /// Opens the bundle in this package's resources, or a newer one that was downloaded to `folder`.
-    public static func open(folder: URL? = nil, runtimes: [Runtime] = runtimes()) throws -> Bundle {
-        let resources = Foundation.Bundle.module.resourceURL!.appendingPathComponent("Resources")
-        return try Bundle(
+    public static func open(folder: URL? = nil, runtimes: [Runtime] = runtimes()) throws -> ModelBundle {
+        let resources = Bundle.module.resourceURL!.appendingPathComponent("Resources")
+        return try ModelBundle(
             folder: folder ?? resources, name: "cats", trustedKey: trustedKey, runtimes: runtimes,
             releases: StoredReleases())
     }
@@ -32,7 +35,7 @@ struct StoredReleases: Releases {
 }
 
 public extension Picture {
-    /// The pixels of an upright image; `UIImage` keeps its orientation apart, so draw one that is turned first.
+    /// The pixels of an upright image; its orientation lies elsewhere, in a `UIImage` for one.
     init(_ image: CGImage) throws {
         let (width, height) = (image.width, image.height)
         guard width > 0, height > 0, width <= Preprocessing.maxPixels / height else {
@@ -51,3 +54,19 @@ public extension Picture {
         self.init(width: width, height: height, rgba: rgba)
     }
 }
+
+#if canImport(UIKit)
+public extension Picture {
+    /// The pixels of an image as it is shown, whichever way the camera was held.
+    init(_ image: UIImage) throws {
+        let format = UIGraphicsImageRendererFormat()
+        format.scale = image.scale
+        let turned = image.imageOrientation != .up
+        let upright = turned
+            ? UIGraphicsImageRenderer(size: image.size, format: format).image { _ in image.draw(at: .zero) }
+            : image
+        guard let pixels = upright.cgImage else { throw BundleError(.picture, "an image without pixels of its own") }
+        try self.init(pixels)
+    }
+}
+#endif

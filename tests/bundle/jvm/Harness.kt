@@ -99,6 +99,7 @@ fun main(arguments: Array<String>) {
         "huge" -> try { Preprocessing(Json.parse(File(folder, "steps.json").readText())).apply(Picture(1 shl 20, 1 shl 20, IntArray(0))) }
             catch (error: BundleException) { error.message }
         "turn" -> (0..4).map { Picture(2, 3, intArrayOf(1, 2, 3, 4, 5, 6)).rotated(it).pixels.toList() }
+        "upright" -> (1..8).map { Picture(2, 3, intArrayOf(1, 2, 3, 4, 5, 6)).upright(it) }.map { listOf(it.width) + it.pixels.toList() }
         else -> speed(folder, key)
     })
 }

@@ -113,7 +113,7 @@ struct Verified {
 func sha256(_ data: Data) -> String { SHA256.hash(data: data).map { String(format: "%02x", $0) }.joined() }
 
 /// A model with everything around it, verified and loaded. Not thread-safe, as runtimes are not.
-public final class Bundle {
+public final class ModelBundle {
     public let model: ModelDescription
     public let labels: [String]?
     private let verified: Verified
@@ -124,7 +124,7 @@ public final class Bundle {
     public init(folder: URL, name: String, trustedKey: String, runtimes: [Runtime], releases: Releases?) throws {
         verified = try Verified(folder: folder, name: name, trustedKey: trustedKey, seen: releases?.read(name) ?? 0)
         self.runtimes = runtimes
-        (model, session) = try Bundle.loadFirst(verified, runtimes)
+        (model, session) = try ModelBundle.loadFirst(verified, runtimes)
         labels = try verified.manifest.processing.labels.map { file in
             let text = String(decoding: try Verified.bytes(folder, file), as: UTF8.self)
             return text.split(separator: "\n", omittingEmptySubsequences: false).dropLast().map(String.init)
@@ -141,18 +141,18 @@ public final class Bundle {
     }
 
     /// Runs the model on inputs as the original takes them; gives its outputs as the original gives them.
-    public func predict(_ inputs: [Tensor]) throws -> [Tensor] { try Bundle.predict(session, model, inputs) }
+    public func predict(_ inputs: [Tensor]) throws -> [Tensor] { try ModelBundle.predict(session, model, inputs) }
 
     /// Runs every model that can be loaded here on the golden data.
     public func selfTest() throws -> [Check] {
         let golden = try JSONDecoder().decode(Golden.self, from: Verified.bytes(verified.folder, verified.manifest.golden))
         return try verified.manifest.models.compactMap { model in
-            guard let session = try? Bundle.attempt(model, verified, runtimes) else { return nil }
+            guard let session = try? ModelBundle.attempt(model, verified, runtimes) else { return nil }
             let inputs = try golden.picture.map { [try prepare($0.picture)] }
                 ?? model.inputs.map { try golden.inputs[$0.name].unwrapped("golden input \($0.name)").tensor }
             let expected = try golden.models[model.file].unwrapped("golden data of \(model.file)")
             let hashes = try zip(model.inputs, inputs).map { sha256(try $0.store($1)) }
-            let outputs = try Bundle.predict(session, model, inputs)
+            let outputs = try ModelBundle.predict(session, model, inputs)
             let differences = zip(expected.outputs, outputs).map { $0.difference($1.values) }
             return Check(file: model.file, sameInputs: hashes == expected.inputs_sha256, difference: differences.max() ?? 0)
         }
