@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -255,18 +256,26 @@ def answer(result: Result) -> Answer:
         for artifact in result.manifest["artifacts"]:
             if artifact["execution"] == "stores":
                 line(f"note: {artifact['file']} only stores {artifact['precision']}: {artifact['how']}")
-            reasons: dict[str, list[str]] = {}
+            reasons: dict[str, list[dict[str, str]]] = {}
             for island in artifact["islands"]:
-                reasons.setdefault(island["reason"], []).append(f"{island['op_type']} {island['node']}")
-            for reason, nodes in reasons.items():
-                line(f"note: {artifact['file']} computes {_some(nodes)} in float: {reason}")
+                reasons.setdefault(island["reason"], []).append(island)
+            for reason, islands in reasons.items():
+                line(f"note: {artifact['file']} computes {few(islands)} in float: {reason}")
 
     return Answer({"folder": str(result.folder), **result.manifest}, show)
 
 
-def _some(names: list[str], limit: int = 3) -> str:
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+def few(islands: list[dict[str, str]], limit: int = 3) -> str:
+    """Nodes by name, or how many there are of each operator that does more than move data."""
+    from edgecomp.quantization.scheme import OPERATORS
+
+    if len(islands) <= limit:
+        return ", ".join(f"{island['op_type']} {island['node']}" for island in islands)
+    counts = Counter(island["op_type"] for island in islands).most_common()
+    movers = {op_type for op_type, scheme in OPERATORS.items() if scheme.output == "input"}
+    computing = [(op_type, count) for op_type, count in counts if op_type not in movers] or counts
+    listed, rest = computing[:limit], sum(count for _, count in computing[limit:])
+    return ", ".join(f"{count} {op_type}" for op_type, count in listed) + (f" and {rest} others" if rest else "")
 
 
 def no_target() -> str:

@@ -10,12 +10,15 @@ Rules, cited by number where they are applied:
 5. Einsum is transposes, reshapes and matrix products, which are quantized and have kernels of their own.
 6. The bounds of a Clip are constants. Computed ones become a Max and a Min.
 7. A Compress with a constant condition is a Gather, whose shape everybody can tell.
-8. No Concat reads a part without elements, and no Split gives out one that nobody reads.
+8. A linear layer on more than two dimensions, MatMul and Add, is a Gemm on rows between two Reshapes: in integers, an
+   Add of its own would round once more.
+9. No Concat reads a part without elements, and no Split gives out one that nobody reads.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -25,7 +28,7 @@ import onnx_ir as ir
 
 from edgecomp.graph.decompositions.einsum import einsum
 from edgecomp.graph.decompositions.pieces import OLDEST_OPSET, Pieces, Undecomposable
-from edgecomp.graph.query import constant, input_of, is_float, shape_of
+from edgecomp.graph.query import constant, input_of, is_float, only_consumer, shape_of
 
 Array = npt.NDArray[Any]
 
@@ -35,7 +38,7 @@ def canonicalize(model: ir.Model, quantized: Container[str] = ()) -> None:
 
     Args:
         model: Changed in place.
-        quantized: Tensors with parameters. Rules 3 and 4 leave a constant among them alone: its negative would need
+        quantized: Tensors with parameters. Rules 3, 4 and 8 leave a constant among them alone: its negative would need
             other parameters.
     """
     for graph in (model.graph, *model.graph.subgraphs()):
@@ -47,7 +50,7 @@ def _canonicalize(graph: ir.Graph, quantized: Container[str], opset: int) -> Non
         if node.op_type == "Einsum":
             _einsum(Pieces(node, opset))
         rewrite = _REWRITES.get(node.op_type) if node.domain in {"", "ai.onnx"} else None
-        if node.op_type in {"Div", "Sub"} and node.inputs[1] is not None and node.inputs[1].name in quantized:
+        if node.op_type in {"Add", "Div", "Sub"} and node.inputs[1] is not None and node.inputs[1].name in quantized:
             continue
         if rewrite is not None and all(_is_static(value) for value in node.inputs if value is not None):
             rewrite(_Site(graph, node))
@@ -69,10 +72,25 @@ class _Site:
         assert value is not None  # these inputs are mandatory in ONNX
         return value
 
-    def add(self, op_type: str, *inputs: ir.Value, shape: Sequence[int] | ir.Shape, **attributes: Any) -> ir.Value:
-        """A new node's output, with the type of the original one's."""
-        node = ir.node(op_type, list(inputs), attributes, name=self._name(op_type.lower()))
-        node.metadata_props.update(self.node.metadata_props)
+    def add(
+        self,
+        op_type: str,
+        *inputs: ir.Value,
+        shape: Sequence[int] | ir.Shape,
+        like: ir.Node | None = None,
+        **attributes: Any,
+    ) -> ir.Value:
+        """A new node's output, with the type of the original one's.
+
+        Args:
+            op_type: Of the node.
+            inputs: Of the node.
+            shape: Of the output.
+            like: The node whose name and metadata it takes; by default a name of its own and the original's metadata.
+            attributes: Of the node.
+        """
+        node = ir.node(op_type, list(inputs), attributes, name=like.name if like else self._name(op_type.lower()))
+        node.metadata_props.update((like or self.node).metadata_props)
         result = node.outputs[0]
         result.name, result.shape, result.type = node.name, ir.Shape(shape), self.node.outputs[0].type
         self.graph.insert_before(self.node, node)
@@ -173,6 +191,31 @@ def _matmul(site: _Site) -> None:
     site.replace_by(site.add("Reshape", product, site.constant(np.array(shape, np.int64)), shape=shape))
 
 
+def _add(site: _Site) -> None:
+    """Rule 8."""
+    product, bias = site.value(0), constant(site.value(1))
+    matmul, shape = product.producer(), shape_of(site.node.outputs[0])
+    if matmul is None or matmul.op_type != "MatMul" or bias is None or shape_of(product) != shape:
+        return
+    if product.is_graph_output() or only_consumer(product) is not site.node:
+        return
+    data, matrix = matmul.inputs[:2]
+    weight = constant(matrix)
+    if data is None or matrix is None or weight is None or weight.ndim != 2 or len(shape) < 3:
+        return
+    depth, width = weight.shape
+    if bias.size not in {1, width} or (bias.ndim and bias.shape[-1] != bias.size):
+        return
+    offset = site.constant(np.broadcast_to(bias.reshape(-1), (width,)).copy())
+    rows = _reshaped(site, data, (math.prod(shape[:-1]), depth))
+    result = site.add("Gemm", rows, matrix, offset, shape=(math.prod(shape[:-1]), width), like=matmul)
+    site.replace_by(_reshaped(site, result, shape))
+
+
+def _reshaped(site: _Site, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+    return site.add("Reshape", value, site.constant(np.array(shape, np.int64)), shape=shape)
+
+
 def _einsum(pieces: Pieces) -> None:
     """Rule 5."""
     if pieces.opset >= OLDEST_OPSET:
@@ -232,7 +275,7 @@ def _compress(site: _Site) -> None:
 
 
 def _concat(site: _Site) -> None:
-    """Rule 8."""
+    """Rule 9."""
     parts = [value for value in site.node.inputs if value is not None]
     kept = [value for value in parts if not _is_empty(value)]
     if not kept or len(kept) == len(parts):
@@ -247,7 +290,7 @@ def _concat(site: _Site) -> None:
 
 
 def _split(site: _Site) -> None:
-    """Rule 8."""
+    """Rule 9."""
     data, outputs = site.value(0), site.node.outputs
     left_out = {value for value in outputs if _is_empty(value) and not _is_used(value)}
     if not left_out or any(value.shape is None for value in outputs):
@@ -278,6 +321,7 @@ def _is_empty(value: ir.Value) -> bool:
 
 
 _REWRITES: dict[str, Callable[[_Site], None]] = {
+    "Add": _add,
     "Clip": _clip,
     "Compress": _compress,
     "Concat": _concat,

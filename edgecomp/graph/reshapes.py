@@ -8,6 +8,8 @@ Rules, cited by number where they are applied:
 4. A Softmax over the last dimension does not see the dimensions in front: reshapes around it that leave the last one
    alone go. Raising an old Softmax to a new opset leaves such.
 5. A Slice that takes everything goes.
+6. An operator on single numbers comes before a Reshape rather than behind it: what computed its input can fuse it, and
+   reshapes meet.
 """
 
 from __future__ import annotations
@@ -19,6 +21,14 @@ from edgecomp.graph.query import only_consumer
 
 _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
+#: Operators on single numbers, whose other inputs, if any, are single numbers too (rule 6).
+_SINGLE = frozenset(
+    """
+    Abs Celu Clip Elu Erf Exp Gelu HardSigmoid HardSwish LeakyRelu Log Mish Neg Reciprocal Relu Selu Sigmoid Softplus
+    Softsign Sqrt Tanh ThresholdedRelu
+    """.split()  # noqa: SIM905 -- one name a line would be 22 lines
+)
+
 
 def join_reshapes(model: ir.Model) -> bool:
     """Applies the rules to every node of known shape, in place; returns whether one applied."""
@@ -27,7 +37,8 @@ def join_reshapes(model: ir.Model) -> bool:
         if node.domain != "" or not node.inputs or not _are_static(node.inputs[0], node.outputs[0]):
             continue
         if node.op_type in _RESHAPES:
-            changed |= _drop(graph, node) or _unwrap_softmax(graph, node) or _join(graph, node)
+            changed |= _join(graph, node)
+            changed |= _drop(graph, node) or _unwrap_softmax(graph, node) or _sink(graph, node)
         elif node.op_type == "Transpose":
             changed |= _is_reshape(node) and _write(graph, node)
         elif node.op_type == "Slice":
@@ -86,6 +97,25 @@ def _unwrap_softmax(graph: ir.Graph, node: ir.Node) -> bool:
     wide.replace_all_uses_with(result, replace_graph_outputs=True)
     graph.remove(node, safe=True)
     result.name = name
+    return True
+
+
+def _sink(graph: ir.Graph, node: ir.Node) -> bool:
+    """Rule 6."""
+    source, shaped = node.inputs[0], node.outputs[0]
+    single = only_consumer(shaped)
+    if source is None or single is None or single.op_type not in _SINGLE or not _are_static(single.outputs[0]):
+        return False
+    result = single.outputs[0]
+    if shaped.is_graph_output() or result.is_graph_output() or only_consumer(source) is not node:
+        return False
+    single.replace_input_with(0, source)
+    result.replace_all_uses_with(shaped)
+    node.replace_input_with(0, result)
+    graph.remove(single)
+    graph.insert_before(node, single)
+    result.shape, name = source.shape, result.name
+    result.name, shaped.name = shaped.name, name
     return True
 
 

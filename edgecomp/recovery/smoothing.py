@@ -59,17 +59,31 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class _Fan:
-    """Something in float and the linear layers that read it (rule 1)."""
+    """Something in float and the linear layers that read it (rule 1).
 
+    Attributes:
+        maker: What computes it.
+        value: What the layers read: its result, or that in rows.
+        readers: The layers.
+    """
+
+    maker: ir.Node
     value: ir.Value
     readers: tuple[ir.Node, ...]
 
 
 @dataclass(frozen=True)
 class _Branch:
-    """A linear layer, and its result, perhaps plus a bias, that only something in float reads (rule 2)."""
+    """A linear layer, and its result, perhaps plus a bias, that only something in float reads (rule 2).
+
+    Attributes:
+        linear: The layer.
+        bias: The Add behind it, where it has no bias of its own.
+        end: What is read.
+    """
 
     linear: ir.Node
+    bias: ir.Node | None
     end: ir.Value
 
     @property
@@ -101,7 +115,7 @@ def smooth(
     for node in kept:
         node.metadata_props[scheme.PRECISION_KEY] = "float32"  # rule 3
     in_float = _names_in_float(graph)
-    inputs = [fan for fan in fans if _is_in_float(fan.value.producer(), in_float)]
+    inputs = [fan for fan in fans if _is_in_float(fan.maker, in_float)]
     outputs = [branch for branch in branches if _is_in_float(branch.reader, in_float)]
     smoothed = sum(_smooth_fan(graph.graph, fan, seen, settings) for fan in inputs)
     restored = sum(_smooth_branch(graph.graph, branch, seen, settings) for branch in outputs)
@@ -117,9 +131,18 @@ def _fans(graph: ir.Graph) -> Iterator[_Fan]:
     for node in graph:
         value = node.outputs[0]
         if node.op_type == "Gelu" or (node.op_type in NORMALIZATIONS and _is_over_last_dimension(node)):
-            readers = tuple(use.node for use in value.uses() if use.idx == 0 and _is_linear(use.node))
-            if readers:
-                yield _Fan(value, readers)
+            for read in (value, *filter(None, (_as_rows(use.node) for use in value.uses()))):
+                readers = tuple(use.node for use in read.uses() if use.idx == 0 and _is_linear(use.node))
+                if readers:
+                    yield _Fan(node, read, readers)
+
+
+def _as_rows(node: ir.Node | None) -> ir.Value | None:
+    """The result of a Reshape that leaves the last dimension alone, as there are around linear layers."""
+    if node is None or node.op_type != "Reshape" or node.inputs[0] is None:
+        return None
+    before, after = node.inputs[0].shape, node.outputs[0].shape
+    return node.outputs[0] if before is not None and after is not None and before[-1] == after[-1] else None
 
 
 def _is_over_last_dimension(node: ir.Node) -> bool:
@@ -134,11 +157,14 @@ def _branches(graph: ir.Graph) -> Iterator[_Branch]:
             continue
         end = node.outputs[0]
         reader = only_consumer(end)
-        if reader is not None and reader.op_type == "Add" and is_constant(reader.inputs[1]):
-            end = reader.outputs[0]
+        bias = reader if reader is not None and reader.op_type == "Add" and is_constant(reader.inputs[1]) else None
+        if bias is not None:
+            end = bias.outputs[0]
             reader = only_consumer(end)
+        if (shaped := _as_rows(reader)) is not None:
+            end, reader = shaped, only_consumer(shaped)
         if reader is not None and (reader.op_type == "Gelu" or _is_in_float(reader, in_float)):
-            yield _Branch(node, end)
+            yield _Branch(node, bias, end)
 
 
 def _names_in_float(graph: ir.Graph | ir.Model) -> frozenset[str | None]:
@@ -156,7 +182,7 @@ def _is_in_float(node: ir.Node | None, names: frozenset[str | None]) -> bool:
 def _is_uneven_gelu(
     branch: _Branch, fans: list[_Fan], seen: Mapping[str, ChannelStatistics], settings: Smoothing
 ) -> bool:
-    if branch.reader.op_type != "Gelu" or not any(fan.value is branch.reader.outputs[0] for fan in fans):
+    if branch.reader.op_type != "Gelu" or not any(fan.maker is branch.reader for fan in fans):
         return False
     return evening_gain(seen[branch.end.name or ""]) >= settings.float_gain
 
@@ -177,9 +203,10 @@ def _smooth_fan(graph: ir.Graph, fan: _Fan, seen: Mapping[str, ChannelStatistics
 
 def _divided(graph: ir.Graph, fan: _Fan, factor: FloatArray) -> ir.Value:
     """The values times `factor`: by a normalization itself when it has no other reader."""
-    node, value = fan.value.producer(), fan.value
-    assert node is not None
-    shared = len(tuple(value.uses())) > len(fan.readers) or value.is_graph_output()
+    node, value = fan.maker, fan.value
+    read = tuple(value.uses()) if value is node.outputs[0] else (*value.uses(), *node.outputs[0].uses())
+    own = len(fan.readers) + (value is not node.outputs[0])
+    shared = len(read) > own or value.is_graph_output() or node.outputs[0].is_graph_output()
     if shared or node.op_type not in NORMALIZATIONS:
         return _product(graph, value, factor, f"{value.name}/smoothed")
     for index in range(1, len(node.inputs)):
@@ -202,9 +229,8 @@ def _smooth_branch(
     behind = _product(graph, branch.end, factors, f"{branch.end.name}/restored")
     use.node.replace_input_with(use.idx, behind)
     scale_outputs(graph, branch.linear, 1 / factors, np.zeros(1))
-    bias = branch.end.producer()
-    assert bias is not None
-    if bias is not branch.linear:
+    bias = branch.bias
+    if bias is not None:
         array = required_constant(bias.inputs[1])
         bias.replace_input_with(1, register(graph, f"{branch.end.name}/smoothed", array / factors))
     return True

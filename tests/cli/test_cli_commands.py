@@ -12,6 +12,7 @@ import pytest
 from conftest import Made, Run, save_onnx
 from onnx import helper
 
+from edgecomp.cli.compress import few
 from edgecomp.device_scripts import bench
 
 ESCAPE = "\x1b"
@@ -58,6 +59,13 @@ def test_options_change_the_recipe_and_the_recipe_is_kept(edgecomp: Run, onnx_fi
     assert 'precision = "fp32"' in kept
     assert "seed = 3" in kept
     assert 'io_layout = "nchw"' in kept
+
+
+def test_a_long_list_of_float_nodes_is_counted_by_what_computes() -> None:
+    operators = ["Gelu", "Reshape"] * 3 + ["Add"]
+    islands = [{"op_type": op_type, "node": f"n{index}"} for index, op_type in enumerate(operators)]
+    assert few(islands) == "3 Gelu, 1 Add"
+    assert few(islands[:2]) == "Gelu n0, Reshape n1"
 
 
 def test_compress_goes_to_dist_by_itself(edgecomp: Run, onnx_file: Path, tmp_path: Path, monkeypatch: object) -> None:

@@ -82,7 +82,7 @@ def test_factors_around_a_matrix_product():
     weight = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
     columns = f32(1.0, 2.0, 3.0)
     chain = Chain(2, 5, 6).then("Mul", f32(1, 2, 3, 4, 5, 6)).then("MatMul", weight, shape=(2, 5, 3))
-    chain.then("Mul", columns).then("Add", columns).check("MatMul", "Add")
+    chain.then("Mul", columns).then("Add", columns).check("Reshape", "Gemm", "Reshape")
 
 
 @pytest.mark.parametrize("transposed", [0, 1])
@@ -170,6 +170,33 @@ def test_reshapes_around_a_softmax_go():
     chain.check("Softmax")
     chain = shape_to(shape_to(Chain(2, 3, 4), 2, 12).then("Softmax", axis=-1), 2, 3, 4)
     chain.check("Reshape", "Softmax", "Reshape")
+
+
+def linear(chain, width, bias_shape):
+    depth, shape = chain.value[1][-1], (*chain.value[1][:-1], width)
+    chain.then("MatMul", chain.weight(depth, width), shape=shape)
+    return chain.then("Add", chain.weight(*bias_shape))
+
+
+@pytest.mark.parametrize("bias_shape", [(7,), (1, 1, 7), (1,), ()])
+def test_a_linear_layer_on_many_dimensions_has_its_bias(bias_shape):
+    chain = linear(Chain(2, 3, 5), 7, bias_shape)
+    chain.check("Reshape", "Gemm", "Reshape")
+
+
+def test_linear_layers_in_a_row_work_on_rows_all_through():
+    chain = linear(Chain(2, 3, 4, 5), 7, (7,)).then("Gelu")
+    linear(chain, 5, (5,)).check("Reshape", "Gemm", "Gelu", "Gemm", "Reshape")
+
+
+def test_a_bias_for_every_step_stays_an_addition():
+    linear(Chain(2, 3, 5), 7, (3, 7)).check("MatMul", "Add")
+
+
+def test_an_activation_comes_before_a_reshape():
+    chain = Chain(2, 3, 4).then("Reshape", np.array([6, 4]), shape=(6, 4)).then("Relu")
+    chain.then("MatMul", np.ones((4, 4), np.float32))
+    chain.check("Relu", "Reshape", "MatMul")
 
 
 def test_a_slice_of_everything_goes_unless_it_turns_round():
