@@ -58,7 +58,10 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Measure artifacts on this machine, on boards and on phones; results are kept beside the artifacts."""
+    """Measure artifacts on this machine, on boards and on phones.
+
+    Results are kept beside the artifacts.
+    """
     if compare is not None:
         return _compare(*compare, tolerance)
     how = {"runs": runs, "warmup": warmup, "threads": threads, "profile": profile}

@@ -28,7 +28,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Pack models with loader code, labels, processing and a self-test for an app."""
+    """Pack models for an app, with loader code and a self-test."""
     from edgecomp.bundle.build import make_bundle
 
     with progress_bar() as progress:

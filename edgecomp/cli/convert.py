@@ -43,7 +43,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Convert a model and check that the artifacts compute the same."""
+    """Convert a model, and check what the artifacts compute."""
     from edgecomp.frontends.constants import parse_constants
     from edgecomp.pipeline import compress, forecast
     from edgecomp.recipe import default_recipe

@@ -27,7 +27,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Train a small network on handwritten digits, compress it, and show that the artifacts agree."""
+    """Train a small network, compress it, verify the artifacts."""
     from edgecomp.benchmark import measure_local
     from edgecomp.pipeline import compress
 

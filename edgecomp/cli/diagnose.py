@@ -58,7 +58,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Tell which layers cause the error of a quantized model, why, and what mends it."""
+    """Tell which layers lose accuracy, why, and what mends it."""
     from edgecomp.diagnosis.picture import page, picture
     from edgecomp.diagnosis.run import diagnose
     from edgecomp.drawing import check_target, write

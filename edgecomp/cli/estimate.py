@@ -24,7 +24,10 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Estimate instructions and time of artifacts on a target, from documented facts and what was measured there."""
+    """Estimate instructions and time of artifacts on a target.
+
+    From documented facts, and from what was measured there.
+    """
     from edgecomp.artifact import find_converter
     from edgecomp.devices.measuring import plan
     from edgecomp.estimation import estimate

@@ -29,7 +29,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Say why artifacts are not faster on a target, layer by layer, and what each remedy may gain."""
+    """Say why artifacts are not faster, and what may help."""
     from edgecomp import manifest
     from edgecomp.artifact import find_converter
     from edgecomp.devices.measuring import plan

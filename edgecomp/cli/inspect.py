@@ -29,7 +29,10 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Show operators, precisions, memory, multiplications, inputs and outputs of an artifact, or draw it."""
+    """Show what is inside an artifact, or draw it.
+
+    Operators, precisions, memory, multiplications, inputs and outputs.
+    """
     from edgecomp.artifact import find_converter
     from edgecomp.drawing import check_target
     from edgecomp.drawing import draw as draw_graph

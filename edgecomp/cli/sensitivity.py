@@ -31,7 +31,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Tell how much worse a model gets without a share of each layer's channels."""
+    """Tell what a model loses without some channels of each layer."""
     from edgecomp.sensitivity import sensitivity
 
     with progress_bar() as progress:

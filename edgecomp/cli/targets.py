@@ -21,7 +21,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """List the target devices, or show one with the sources of its facts."""
+    """List the target devices, or show one with its sources."""
     from edgecomp.target import list_targets, load_target
 
     if name is not None:

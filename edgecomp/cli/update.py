@@ -22,7 +22,7 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Get the newest release of a published bundle, verified, in place of the one before."""
+    """Get the newest release of a published bundle, verified."""
     from edgecomp.delivery.update import update
 
     with progress_bar() as progress:

@@ -27,7 +27,10 @@ def run(
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Check hashes and golden outputs of a result folder or bundle; compare a result's artifacts on any data."""
+    """Check a result folder or bundle again.
+
+    Hashes and golden outputs, and a result's artifacts on any data.
+    """
     from edgecomp.bundle.checking import is_bundle
 
     return _verify_bundle(folder, key) if is_bundle(folder) else _verify_result(folder, data, preprocess, key)

@@ -211,6 +211,10 @@ def test_without_arguments_it_lists_its_commands(edgecomp: Run) -> None:
         assert re.search(rf"^  {name} ", result.output, re.MULTILINE)
 
 
+def test_no_line_of_the_list_of_commands_is_cut(edgecomp: Run) -> None:
+    assert "..." not in edgecomp("--help").stdout
+
+
 def test_python_dash_m_is_the_same_program() -> None:
     command = [sys.executable, "-m", "edgecomp", "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("edgecomp ")
