@@ -12,49 +12,9 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from edgecomp.compression.data import show
+from edgecomp.compression.moments import Moments
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
-
-
-class Moments:
-    """Mean and covariance of rows that come in batches.
-
-    Args:
-        width: Numbers in a row.
-    """
-
-    def __init__(self, width: int) -> None:
-        self._count = self._samples = 0
-        self._sum = torch.zeros(width, dtype=torch.float64)
-        self._products = torch.zeros(width, width, dtype=torch.float64)
-
-    def add(self, data: torch.Tensor) -> None:
-        """Takes samples in, (samples, ..., width): each has a row or more."""
-        rows = data.detach().double().cpu().reshape(-1, data.shape[-1])
-        self._count += len(rows)
-        self._samples += len(data)
-        self._sum += rows.sum(dim=0)
-        self._products += rows.T @ rows
-
-    @property
-    def mean(self) -> torch.Tensor:
-        """(width,), float64."""
-        return self._sum / self._count
-
-    @property
-    def covariance(self) -> torch.Tensor:
-        """(width, width), float64, as far as samples tell: a few leave out directions that others will have.
-
-        It is drawn towards a multiple of the identity, the more the fewer samples there are (Chen, Wiesel, Eldar and
-        Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", 2010: oracle approximating shrinkage). The places
-        of an image are too much alike to count as samples.
-        """
-        seen = self._products / self._count - torch.outer(self.mean, self.mean)
-        width = len(seen)
-        even, squares, trace = seen.trace() / width, seen.square().sum(), seen.trace()
-        uneven = (self._samples + 1 - 2 / width) * (squares - trace.square() / width)
-        share = (((1 - 2 / width) * squares + trace.square()) / uneven).clamp(0, 1) if uneven > 0 else 1.0
-        return (1 - share) * seen + share * even * torch.eye(width, dtype=seen.dtype)
 
 
 @dataclass

@@ -32,6 +32,8 @@ class ChannelPruning:
         most: The largest share of a layer that may go, in (0, 1).
         multiple: Channels are left in multiples of this; "target" is what the target's kernels compute at once.
         protected: Layers whose outputs stay, by path, with * and ?.
+        reconstruct: Whether what is left of the weights behind removed channels is fitted, on calibration data, to what
+            they gave before (see `reconstruction`): worth it when no training follows.
         samples: What sensitivity is measured on, at most.
         batches: Labelled batches that criteria with gradients look at, at most.
     """
@@ -45,6 +47,7 @@ class ChannelPruning:
     most: float = 0.9
     multiple: Literal["target", 1, 2, 4, 8, 16, 32] = "target"
     protected: tuple[str, ...] = ()
+    reconstruct: bool = False
     samples: int = 512
     batches: int = 16
 

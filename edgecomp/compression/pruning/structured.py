@@ -10,7 +10,7 @@ import torch
 
 from edgecomp.compression.data import example_inputs
 from edgecomp.compression.protection import protector
-from edgecomp.compression.pruning import costs, selection, sensitivity
+from edgecomp.compression.pruning import costs, reconstruction, selection, sensitivity
 from edgecomp.compression.pruning.attention import separate_attention
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.pruning.coupling import Coupling, Removed
@@ -53,6 +53,11 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
     else:
         select = partial(_SCOPES[settings.scope], coupling, scores)
     removed = choose(coupling, lambda strength: select(strength, limits), settings, limits, at_once, subject)
+    if settings.reconstruct:
+        inputs = (tuple(map(torch.from_numpy, batch)) for batch in bench.calibration_batches("measure inputs"))
+        seen = reconstruction.measure(module, coupling, removed, inputs)
+        reconstruction.fit(module, coupling, removed, seen)
+        facts["reconstructed"] = list(seen)
     cut(module, coupling, removed)
     facts["kept"] = {
         name: round(cost(coupling, removed, at_once) / cost(coupling, coupling.nothing(), at_once), 4)

@@ -11,7 +11,8 @@ from edgecomp.compression.low_rank import allocation
 from edgecomp.compression.low_rank.allocation import Choice
 from edgecomp.compression.low_rank.factorization import factorize
 from edgecomp.compression.low_rank.settings import LowRank
-from edgecomp.compression.low_rank.sites import Moments, Site
+from edgecomp.compression.low_rank.sites import Site
+from edgecomp.compression.moments import Moments
 from edgecomp.frontends.torch_module import load_module
 from edgecomp.target import load_target
 from edgecomp.workbench import Workbench
