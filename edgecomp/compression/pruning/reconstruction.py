@@ -109,14 +109,13 @@ def _rows(layer: Layer, data: torch.Tensor) -> torch.Tensor:
     if isinstance(layer, nn.Linear):
         rows = data.reshape(len(data), -1, data.shape[-1])
     else:
-        flat = isinstance(layer, nn.Conv1d)
-        data = data.unsqueeze(2) if flat else data
-        kernel, stride, padding, dilation = (
-            (first, *values) if flat else tuple(values)
-            for first, values in (
-                *((1, layer.kernel_size), (1, layer.stride)),
-                *((0, layer.padding), (1, layer.dilation)),
-            )
-        )
-        rows = functional.unfold(data, kernel, dilation, padding, stride).transpose(1, 2)
+        assert not isinstance(layer.padding, str), "padding by name does not suit"
+        kernel, stride, dilation = _two(layer.kernel_size, 1), _two(layer.stride, 1), _two(layer.dilation, 1)
+        images = data.unsqueeze(2) if isinstance(layer, nn.Conv1d) else data
+        rows = functional.unfold(images, kernel, dilation, _two(layer.padding, 0), stride).transpose(1, 2)
     return rows[:, :: -(-rows.shape[1] // _PLACES)]
+
+
+def _two(values: tuple[int, ...], default: int) -> tuple[int, ...]:
+    """For the height and the width; what has no height gets the default."""
+    return values if len(values) > 1 else (default, *values)
