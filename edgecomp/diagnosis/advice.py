@@ -10,6 +10,7 @@ from edgecomp.diagnosis.probe import Arrays
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.errors import VerificationError
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.float_share import float_share
 from edgecomp.recovery.effort import ENOUGH
 from edgecomp.verification import Verification
 
@@ -70,6 +71,8 @@ def remarks(model: CompressedModel) -> Iterator[str]:
     if searched.get("frontier") and searched["kept_in_float"]:
         plain = searched["frontier"][0]["sqnr"]
         yield f"Mixed precision chose {searched['chosen']}; without, {plain:.1f} dB of signal to noise."
+    if model.precision in {"int8", "int16x8"} and (share := float_share(model)).nodes:
+        yield str(share)
     kept = rounded.get("sqnr", {}).get(rounded.get("estimator"), EQUAL)
     if kept < ENOUGH and not searched.get("frontier"):
         yield (

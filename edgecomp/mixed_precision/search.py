@@ -17,12 +17,12 @@ import onnx_ir as ir
 
 from edgecomp.diagnosis.measure import Measured, measure
 from edgecomp.diagnosis.probe import Arrays
-from edgecomp.graph.query import is_float, shape_of
-from edgecomp.inspection.macs import RULES
+from edgecomp.graph.query import is_float
 from edgecomp.mixed_precision.islands import around, joined, keep_in_float
 from edgecomp.mixed_precision.promise import Judge, Quality
 from edgecomp.model import CompressedModel
 from edgecomp.progress import Progress, silent
+from edgecomp.quantization.float_share import node_macs
 from edgecomp.quantization.scheme import PRECISION_KEY
 from edgecomp.quantization.simulation import Simulation
 
@@ -103,8 +103,8 @@ class Search:
         """The share of the multiplications that some layers bring into float."""
         graph = self.model.graph.clone().graph
         kept = set(keep_in_float(graph, layers))
-        total = sum(_macs(node) for node in graph)
-        return sum(_macs(node) for node in graph if node.name in kept) / total if total else 0.0
+        total = sum(node_macs(node) for node in graph)
+        return sum(node_macs(node) for node in graph if node.name in kept) / total if total else 0.0
 
     def _try(self, layers: Sequence[str]) -> Point:
         """Quantizes and simulates a choice; one that leaves the same nodes in float as another is that one."""
@@ -151,7 +151,7 @@ def _by_worth(graph: ir.Graph, measured: Sequence[Measured]) -> Iterator[str]:
     values |= {value.name: value for node in graph for value in node.outputs}
     regions = {each.layer.name: around(values[each.layer.tensor]) for each in measured if each.layer.tensor in values}
     errors = {each.layer.name: each.alone.ratio for each in measured}
-    total = sum(_macs(node) for node in graph) or 1
+    total = sum(node_macs(node) for node in graph) or 1
     island = {node for node in graph if node.metadata_props.get(PRECISION_KEY) == "float32"}
     left = dict(regions)
     while left:
@@ -159,7 +159,7 @@ def _by_worth(graph: ir.Graph, measured: Sequence[Measured]) -> Iterator[str]:
         for name, region in left.items():
             grown = joined(graph, island | region)
             mended = sum(errors[other] for other, inside in left.items() if inside <= grown)
-            price = sum(_macs(node) for node in grown - island) / total
+            price = sum(node_macs(node) for node in grown - island) / total
             price += _BORDER * (_borders(grown) - _borders(island))
             value = mended / max(price, _BORDER / 10)
             best, worth = (name, value) if value > worth else (best, worth)
@@ -180,10 +180,3 @@ def _borders(island: set[ir.Node]) -> int:
         value for node in island for value in node.outputs if any(use.node not in island for use in value.uses())
     }
     return len(inward) + len(outward)
-
-
-def _macs(node: ir.Node) -> int:
-    rule = RULES.get(node.op_type)
-    if rule is None:
-        return 0
-    return rule([() if value is None else shape_of(value) for value in node.inputs], shape_of(node.outputs[0]))

@@ -3,13 +3,18 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import test_mixed_precision as nets
+from graphs import model_of, node, weights
 
 import edgecomp
 from edgecomp.diagnosis.advice import remarks
+from edgecomp.mixed_precision.islands import keep_in_float
 from edgecomp.model import CompressedModel, Step
 from edgecomp.pipeline import Result
+from edgecomp.quantization.float_share import float_share
+from edgecomp.quantization.static import quantize_static
 from edgecomp.recipe import default_recipe
 from edgecomp.recovery.effort import ENOUGH
 from edgecomp.target import load_target
@@ -45,6 +50,21 @@ def test_balanced_says_when_integers_lose_much() -> None:
     assert note.startswith("Integers keep 11.3 dB of signal to noise on calibration data")
     assert "--effort best or --min-sqnr 20" in note
     assert list(remarks(rounded(25.0))) == []
+
+
+def test_what_the_rules_leave_in_float_is_counted() -> None:
+    data = [(np.random.default_rng(seed).normal(size=(1, 4, 16)).astype(np.float32),) for seed in range(4)]
+    model = model_of(
+        node("MatMul", "x a", "p"), node("LayerNormalization", "p s", "q"), node("MatMul", "q b", "r"),
+        node("Erf", "r", "y"), shape=(1, 4, 16), a=weights(16, 16), b=weights(16, 48), s=np.ones(16, np.float32),
+    )  # fmt: skip
+    share = float_share(quantize_static(model, data))
+    assert (share.macs, share.nodes, share.total) == (0.0, {"LayerNormalization": 1, "Erf": 1}, 4)
+    marked = model.graph.clone()
+    keep_in_float(marked.graph, ["MatMul_r"])
+    share = float_share(quantize_static(CompressedModel(marked), data))
+    assert share.macs == 0.75
+    assert str(share).startswith("3 of 4 operators with 75.0% of the multiplications compute in float")
 
 
 def test_best_keeps_in_float_what_it_takes_and_says_so(tmp_path: Path) -> None:
