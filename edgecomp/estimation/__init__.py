@@ -2,7 +2,7 @@
 
 1. Multiply-accumulates come from the shapes in the artifact, for each operator in the precision that it computes in.
 2. A SIMD instruction does as many of them as the target's instruction set says (`cores.toml`, [[lanes]]); how many
-   instructions go with each is what emulated runs of EfficientNet-Lite0 counted for the runtime ([overhead]).
+   instructions go with each is what emulated runs of two networks counted for the runtime ([overhead]).
 3. A core takes between 1 / `decode` cycles (all ways in use) and 1 cycle (one at a time) for an instruction. The time
    is never below the roofline (Williams, Waterman and Patterson, 2009): multiplications over the SIMD peak, or bytes
    over the memory's bandwidth where that is documented.
@@ -172,7 +172,9 @@ def _milliseconds(
     if core is None or cluster is None or cluster.max_mhz is None:
         return None
     cycles_per_ms = cluster.max_mhz * 1000
-    peak = sum(node.macs / lanes(node.arithmetic, profile) for node in nodes) / core["simd"] / cycles_per_ms
+    # Winograd's kernels multiply less than the shapes say: then there are fewer instructions than those would take.
+    multiplications = sum(min(node.macs / lanes(node.arithmetic, profile), node.instructions.low) for node in nodes)
+    peak = multiplications / core["simd"] / cycles_per_ms
     bandwidth = profile.memory.bandwidth_gb_per_s if profile.memory else None
     traffic = nbytes / (bandwidth * 1e6) if bandwidth else 0.0
     low = max(instructions.low / core["decode"] / cycles_per_ms, peak)
