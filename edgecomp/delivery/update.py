@@ -22,7 +22,7 @@ from edgecomp.bundle.contents import FILE, SIGNATURE
 from edgecomp.delivery.delta import DeltaError, apply_delta
 from edgecomp.delivery.download import Site
 from edgecomp.delivery.site import INDEX, Index
-from edgecomp.errors import OutputError, SourceError, UpdateError
+from edgecomp.errors import InputError, OutputError, SourceError, UpdateError
 from edgecomp.progress import Progress, silent
 
 #: An index or a bundle.json beyond is none.
@@ -61,7 +61,7 @@ def update(url: str, folder: Path, key: Path, *, base: Path | None = None, progr
         progress: Called as the work goes on.
 
     Raises:
-        InputError: The address or the key cannot be used.
+        InputError: The address, the key or the base cannot be used, or the folder has another bundle in it.
         UpdateError: The server does not give the release, or what it gives must not be trusted; nothing was replaced.
     """
     public = signing.read_public(key)
@@ -74,7 +74,9 @@ def update(url: str, folder: Path, key: Path, *, base: Path | None = None, progr
     site = Site(url, folder / "partial", count)
     index = _read_index(site, url)
     current = folder / "current"
-    there = [_installed(place) for place in (current, base) if place is not None and place.exists()]
+    if base is not None:
+        find_manifest(base)
+    there = [_installed(place, index.name) for place in (current, base) if place is not None and place.exists()]
     before = max((release for release, _ in there), default=0)
     if index.newest == before and current.exists():
         return Update(current, before, before, arrived, _size(current), ())
@@ -166,14 +168,25 @@ def _check_is_next(url: str, document: Mapping[str, Any], index: Index, before: 
         raise _untrusted(url, f"release {before} or later", f"release {document['release']}")
 
 
-def _installed(place: Path) -> tuple[int, dict[str, Path]]:
-    """The release of a bundle on this machine, and its files by their hashes; a damaged one counts for nothing."""
+def _installed(place: Path, name: str) -> tuple[int, dict[str, Path]]:
+    """The release of a bundle on this machine, and its files by their hashes; a damaged one counts for nothing.
+
+    Raises:
+        InputError: It is a bundle of another name.
+    """
     try:
         manifest = find_manifest(place)
         document = parse_manifest(manifest, manifest.read_bytes())
     except (SourceError, OSError):
         return 0, {}
-    named = {asset["sha256"]: manifest.parent / name for name, asset in document["assets"].items()}
+    if document["name"] != name:
+        raise InputError(
+            str(place),
+            expected=f"a release of {name}, which the site has",
+            actual=f"one of {document['name']}",
+            cure="give the folder, or the address, that belongs to the other",
+        )
+    named = {asset["sha256"]: manifest.parent / file for file, asset in document["assets"].items()}
     return document["release"], {digest: path for digest, path in named.items() if path.is_file()}
 
 

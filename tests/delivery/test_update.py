@@ -294,6 +294,31 @@ def test_a_site_is_of_one_bundle(
         publish(releases[3], site, public)
 
 
+def test_a_folder_is_of_one_bundle(pictures: Path, key: Path, public: Path, server: Server, tmp_path: Path) -> None:
+    dogs = make_bundle(pictures, "web", tmp_path / "dogs", name="dogs", sign=key).folder
+    publish(dogs, tmp_path / "other", public)
+    update(server.url, tmp_path / "device", public)
+    with serve(tmp_path / "other") as other, pytest.raises(InputError, match="one of cats"):
+        update(other.url, tmp_path / "device", public)
+    with pytest.raises(InputError, match="one of dogs"):
+        update(server.url, tmp_path / "fresh", public, base=dogs)
+    with pytest.raises(SourceError, match="no such folder"):
+        update(server.url, tmp_path / "fresh", public, base=tmp_path / "nowhere")
+    assert verify_bundle(tmp_path / "device" / "current", public).name == "cats"
+
+
+def test_a_damaged_release_is_replaced_whole(
+    releases: dict[int, Path], public: Path, site: Path, server: Server, tmp_path: Path
+) -> None:
+    folder = tmp_path / "device"
+    update(server.url, folder, public)
+    (folder / "current" / "model.onnx").write_bytes(b"damaged")
+    (folder / "current" / "labels.txt").unlink()
+    publish(releases[3], site, public)
+    assert update(server.url, folder, public).release == 3
+    assert verify_bundle(folder / "current", public).violations == ()
+
+
 def test_a_folder_that_cannot_be_written_to(public: Path, server: Server, tmp_path: Path) -> None:
     (tmp_path / "device").mkdir()
     (tmp_path / "device" / "releases").write_text("in the way")
