@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-#: Pixels of the shorter side of the picture: enough to be recognised, small enough to be carried.
-_SIDE = 24
+#: Pixels of the shorter side of the picture: enough to tell resizing right from wrong, small enough to be carried.
+_SIDE = 16
 
 
 #: Numbers of an output that are kept at most.
-_VALUES = 128
+_VALUES = 64
 
 
 def make_golden(contents: Contents, files: Path) -> dict[str, Any]:

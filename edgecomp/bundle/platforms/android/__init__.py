@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import zipfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,12 @@ def _words(contents: Contents, root: Path) -> Mapping[str, Any]:
     }
 
 
+def _finish(contents: Contents, root: Path) -> None:
+    """Leaves out the code around MNN's classes where there is no model for them."""
+    if "mnn" not in (model.format for model in contents.models):
+        shutil.rmtree(root / "src" / "mnn")
+
+
 def _aar(root: Path, name: str) -> bytes:
     """The assets as an Android archive, for builds that take binaries; the code is the module's.
 
@@ -63,5 +70,6 @@ PLATFORM = Platform(
     keywords=JAVA_AND_KOTLIN,
     asset_limit=1 << 30,  # assets are mapped with 32-bit offsets into an APK of at most 2 GiB
     words=_words,
+    finish=_finish,
     archive=(".aar", _aar),
 )
