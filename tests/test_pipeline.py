@@ -114,7 +114,7 @@ def test_an_example_of_zeros_does_not_stand_for_real_inputs(task: Path, tmp_path
 
 
 def test_int8_without_calibration_data_says_what_to_do(onnx_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--calibration, or ask for a precision without: fp32, fp16"):
+    with pytest.raises(DataError, match="--data-free, or ask for a precision without: fp32, fp16"):
         edgecomp.compress(onnx_file, TARGET, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
