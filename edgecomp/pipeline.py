@@ -24,6 +24,7 @@ from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source
 from edgecomp.frontends.constants import Constants
+from edgecomp.graph.shares import share_outputs
 from edgecomp.loading import Data, load
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
@@ -443,6 +444,7 @@ class _Job:
                 inputs=names[0],
                 outputs=names[1],
                 steps=output_steps(model),
+                shares=share_outputs(float_model.graph.graph),
                 metric=metric,
                 tolerance=tolerance,
                 progress=lambda done, total: self._progress("verify", done, total),

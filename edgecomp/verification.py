@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import combinations
+from itertools import combinations, filterfalse
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,10 @@ class Tolerance:
     def of_the_simulation(self) -> Tolerance:
         """Held to the simulation alone: for a model that was trained after it was rounded, and moved on purpose."""
         return replace(self, agreement=0.0, original_sqnr=-EQUAL)
+
+
+#: What float32 rounds numbers of about 1 by.
+EPSILON = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,7 @@ def verify(
     inputs: Sequence[str],
     outputs: Sequence[str],
     steps: Mapping[str, float],
+    shares: Collection[str] = (),
     metric: Metric | None = None,
     tolerance: Tolerance | None = None,
     threads: int = 2,
@@ -135,6 +140,8 @@ def verify(
         inputs: The names of the inputs, in order.
         outputs: The names of the outputs, in order.
         steps: Quantization step of each quantized output.
+        shares: Outputs between 0 and 1. Where all of them are nearly 0, as a detector's are that finds nothing, the
+            rounding of float32 is no small share of the signal, and is no reason to reject an artifact.
         metric: Larger is better.
         tolerance: What to hold artifacts to.
         threads: How many runs go on at a time; each is single-threaded, since runtimes that share cores wait for each
@@ -164,7 +171,12 @@ def verify(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         matrix = _Matrix(
-            recorder, tuple(outputs), steps if simulation is not None else {}, metric, tolerance or Tolerance()
+            recorder,
+            tuple(outputs),
+            steps if simulation is not None else {},
+            frozenset(shares),
+            metric,
+            tolerance or Tolerance(),
         )
         return matrix.verification(interfaces)
 
@@ -174,6 +186,7 @@ class _Matrix:
     recorder: Recorder
     outputs: tuple[str, ...]
     steps: Mapping[str, float]
+    shares: frozenset[str]
     metric: Metric | None
     tolerance: Tolerance
 
@@ -199,7 +212,21 @@ class _Matrix:
         """An artifact's comparisons, and what of them is out of tolerance."""
         against_simulation = self._compare("simulation", name) if quantized else ()
         verdict = Verdict(name, self._compare("original", name), against_simulation, self._metric_of(name))
-        return replace(verdict, violations=tuple(_violations(verdict, self.tolerance, quantized=quantized)))
+        return replace(verdict, violations=tuple(self._violations(verdict, quantized=quantized)))
+
+    def _violations(self, verdict: Verdict, *, quantized: bool) -> Iterator[str]:
+        tolerance = self.tolerance
+        for entry in filterfalse(self._is_rounding, verdict.against_simulation):
+            yield from _misses(entry, "the simulation", tolerance.simulation_sqnr, tolerance, by_argmax=False)
+        least = tolerance.original_sqnr if quantized else tolerance.float_sqnr
+        for entry in filterfalse(self._is_rounding, verdict.against_original):
+            yield from _misses(entry, "the original", least, tolerance, by_argmax=quantized)
+
+    def _is_rounding(self, entry: Comparison) -> bool:
+        """Whether shares differ by no more than float32 rounds 1 by."""
+        return (
+            entry.output in self.shares and entry.max_difference * (entry.step or 1.0) <= EPSILON and not entry.broken
+        )
 
     def _compare(self, reference: str, candidate: str) -> tuple[Comparison, ...]:
         """One comparison per output."""
@@ -215,14 +242,6 @@ class _Matrix:
             return None
         columns = [np.concatenate(list(self.recorder.column(name, output))) for output in self.outputs]
         return float(self.metric(columns, labels))
-
-
-def _violations(verdict: Verdict, tolerance: Tolerance, *, quantized: bool) -> Iterator[str]:
-    for entry in verdict.against_simulation:
-        yield from _misses(entry, "the simulation", tolerance.simulation_sqnr, tolerance, by_argmax=False)
-    least = tolerance.original_sqnr if quantized else tolerance.float_sqnr
-    for entry in verdict.against_original:
-        yield from _misses(entry, "the original", least, tolerance, by_argmax=quantized)
 
 
 def _misses(entry: Comparison, reference: str, sqnr: float, tolerance: Tolerance, *, by_argmax: bool) -> Iterator[str]:

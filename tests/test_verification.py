@@ -113,6 +113,15 @@ def test_class_numbers_are_held_to_agreement(monkeypatch: pytest.MonkeyPatch) ->
     assert "agrees with the original on" in found.violations[0]
 
 
+def test_the_rounding_of_a_share_that_is_nearly_nothing_is_no_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    nearly_nothing = lambda amount: lambda inputs: [np.full((2, 1), 3e-5 + amount, np.float32)]  # noqa: E731
+    source = nearly_nothing(0)
+    assert "at least 60 dB expected" in run(monkeypatch, nearly_nothing(5e-8), source=source).violations[0]
+    assert run(monkeypatch, nearly_nothing(5e-8), source=source, shares=["y"]).violations == ()
+    assert run(monkeypatch, nearly_nothing(5e-7), source=source, shares=["y"]).violations
+    assert run(monkeypatch, nearly_nothing(np.nan), source=source, shares=["y"]).violations
+
+
 def test_a_tolerance_can_be_chosen_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     lenient = Tolerance(float_sqnr=1.0)
     found = run(monkeypatch, off_by(0.02), tolerance=lenient)

@@ -1,13 +1,15 @@
-"""Rules for indices: MNN does not count negative ones from the end."""
+"""Rules for indices: MNN does not count negative ones from the end, nor go backwards."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.rewriting import Rewriting, sizes_of
-from edgecomp.graph.query import constant
+from edgecomp.graph.query import constant, input_of
 
 
 def repair_elements(rewriting: Rewriting, node: ir.Node) -> None:
@@ -44,3 +46,32 @@ def _count_from_the_front(rewriting: Rewriting, node: ir.Node, sizes: npt.NDArra
     behind.dtype, negative.dtype, counted.dtype = index.dtype, ir.DataType.BOOL, index.dtype
     rewriting.insert(node, counted)
     node.replace_input_with(1, counted)
+
+
+def repair_backwards(rewriting: Rewriting, node: ir.Node) -> None:
+    """Slice that goes backwards along an axis where MNN does it wrongly; Gather does it right."""
+    value, sizes = node.inputs[0], sizes_of(node.inputs[0])
+    starts, ends, axes, steps = (constant(input_of(node, place)) for place in range(1, 5))
+    if value is None or sizes is None or starts is None or ends is None or steps is None or (steps > 0).all():
+        return
+    places = range(len(starts)) if axes is None else axes.tolist()
+    backwards = [axis for axis, step in zip(places, steps, strict=True) if step < 0]
+    if any(sizes[axis] == -1 for axis in places) or not any(_is_reversed_wrongly(sizes, axis) for axis in backwards):
+        return
+    bounds = zip(starts.tolist(), ends.tolist(), steps.tolist(), strict=True)
+    chosen = [(axis, list(range(sizes[axis])[slice(*each)])) for axis, each in zip(places, bounds, strict=True)]
+    for axis, indices in chosen:
+        name = f"{node.outputs[0].name}/axis{axis}"
+        index = rewriting.constant(f"{name}/index", np.array(indices, np.int64))
+        parameters = rewriting.quantization.get(value.name or "") if axis != places[-1] else None
+        gathered = rewriting.node("Gather", [value, index], name, parameters, axis=axis)
+        gathered.dtype = value.dtype
+        value = gathered
+    rewriting.replace(node, value)
+
+
+def _is_reversed_wrongly(sizes: Sequence[int], axis: int) -> bool:
+    """What MNN 3.6.1 was seen to do: it is right up to three dimensions, and where two others are larger than 1."""
+    axis %= len(sizes)
+    others = [size for place, size in enumerate(sizes) if size != 1 and place != axis]
+    return len(sizes) > 3 and (axis == 0 or len(others) > 2)

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.depthwise import lower_arithmetic, lower_average_pool, lower_in_place, lower_mean
-from edgecomp.converters.mnn.indexing import repair_elements, repair_slices
+from edgecomp.converters.mnn.indexing import repair_backwards, repair_elements, repair_slices
 from edgecomp.converters.mnn.operators import is_wanting, note_problems
 from edgecomp.converters.mnn.padding import repair_pad, write_pads
 from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
@@ -76,6 +76,7 @@ _REPAIRS: Mapping[str, _Rule] = {
     "ReduceLogSum": repair_reduction,
     "ReduceLogSumExp": repair_reduction,
     "ReduceSumSquare": repair_reduction,
+    "Slice": repair_backwards,
     "Split": repair_split,
     "Sum": repair_many,
 }

@@ -217,7 +217,10 @@ class _Writer:
                 actual=str(error),
                 cure="look for a number of that size in the model",
             ) from error
-        return packer.Output()  # type: ignore[no-any-return]  # flatbuffers ships no types
+        # What `packer.Output()` gives, without a copy of it: the room in front that was not needed goes.
+        content: bytearray = packer.Bytes
+        del content[: packer.Head()]
+        return content
 
     def _packed_subgraph(self, subgraph: Subgraph) -> Any:
         self._tensors, self._packed = {}, []
@@ -277,7 +280,7 @@ class _Writer:
 
     def _buffer(self, data: npt.NDArray[Any]) -> int:
         buffer = schema.BufferT()
-        buffer.data = np.frombuffer(data.tobytes(), np.uint8)
+        buffer.data = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         self._buffers.append(buffer)
         return len(self._buffers) - 1
 

@@ -38,4 +38,8 @@ def is_intact(content: bytes, checksum: bytes) -> bool:
 
 def seal_of(content: bytes, checksum: bytes) -> bytes:
     """The checksum that a file with `checksum` in its entry ought to have."""
-    return hashlib.sha256(content.replace(checksum, _BLANK, 1)).digest()
+    start, view = content.find(checksum), memoryview(content)  # a file may be large: no copy of it
+    digest = hashlib.sha256(view[:start])
+    digest.update(_BLANK)
+    digest.update(view[start + len(checksum) :])
+    return digest.digest()

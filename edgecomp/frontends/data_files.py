@@ -1,6 +1,8 @@
 """Calibration data from files: what `--calibration` takes.
 
-1. An `.npz` file with one array per input, by name; axis 0 counts samples. The arrays are read piece by piece.
+1. An `.npz` file with one array per input, by name, read piece by piece: either inputs one after another along axis 0
+   (100 images of 1x3x224x224 are an array of 100x3x224x224, 100 states of 2x1x128 one of 200x1x128), or stacked along
+   an axis of their own (100x2x1x128).
 2. A folder of such `.npz` files, or of `.npy` files for a model with one input: each a batch, or one sample without
    the batch axis. They are read in the order of their names.
 3. A folder of pictures, with the preprocessing that turns one into an input.
@@ -112,15 +114,15 @@ def _read_npz(path: Path, inputs: Sequence[InputSpec]) -> Iterator[tuple[Array, 
                     cure="save it with numpy.savez(path, name=array, ...), one array per input of the model",
                 )
             columns = [_Column(archive.open(f"{spec.name}.npy"), spec) for spec in inputs]
-            lengths = {column.samples for column in columns}
+            lengths = {len(column) for column in columns}
             if len(lengths) != 1:
                 raise DataError(
                     str(path),
-                    expected="the same number of samples (axis 0) in every array",
-                    actual=", ".join(f"{s.name} has {c.samples}" for s, c in zip(inputs, columns, strict=True)),
-                    cure="save one row per sample in every array",
+                    expected="every input the same number of times",
+                    actual=", ".join(f"{s.name} {len(c)} times" for s, c in zip(inputs, columns, strict=True)),
+                    cure="save the inputs of every sample, stacked along axis 0: " + ", ".join(map(_stack, inputs)),
                 )
-            for _ in range(0, lengths.pop(), columns[0].step):
+            for _ in range(lengths.pop()):
                 yield tuple(column.read() for column in columns)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise _unreadable(path, error) from error
@@ -138,16 +140,25 @@ class _Column:
         if not shape:
             raise ValueError(f"the array {spec.name!r} is a single number, without an axis for samples")
         self._stream, self._shape, self._dtype = stream, shape[1:], dtype
-        self.samples, self.step = int(shape[0]), max(1, spec.shape[0] if spec.shape else 1)
-        self._left = self.samples
+        self._rows = self._left = int(shape[0])
+        self._stacked = len(shape) == len(spec.shape) + 1
+        self._step = 1 if self._stacked or not spec.shape else max(1, spec.shape[0])
         self._whole: Array | None = None
         if fortran:  # its samples are not one after another in the file
             data = np.frombuffer(stream.read(), dtype)
             self._whole = data.reshape(shape, order="F")
 
+    def __len__(self) -> int:
+        """The number of pieces; the last one may be short of samples."""
+        return -(-self._rows // self._step)
+
     def read(self) -> Array:
-        """The next piece."""
-        start, count = self.samples - self._left, min(self.step, self._left)
+        """The next piece: one value of the input."""
+        rows = self._read_rows()
+        return rows[0] if self._stacked else rows
+
+    def _read_rows(self) -> Array:
+        start, count = self._rows - self._left, min(self._step, self._left)
         self._left -= count
         if self._whole is not None:
             return self._whole[start : start + count]
@@ -156,6 +167,11 @@ class _Column:
         if len(data) != size:
             raise EOFError("the file ends in the middle of an array")
         return np.frombuffer(data, self._dtype).reshape(count, *self._shape)
+
+
+def _stack(spec: InputSpec) -> str:
+    """The shape of samples of an input, stacked."""
+    return f"{spec.name} as {'x'.join(map(str, ('N', *spec.shape)))}"
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

@@ -32,6 +32,7 @@ from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
 from edgecomp.frontends.naming import carry_modules, mark_modules
 from edgecomp.frontends.opsets import lower_opset
+from edgecomp.frontends.own_tensors import own_tensors
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.model import Step
@@ -75,12 +76,7 @@ def load_onnx(
         SourceError: The file is damaged or hostile, or the model cannot be used.
     """
     subject = str(path)
-    proto, digest = _read(path)
-    opset = _check_opset(proto, subject)
-    lower_opset(proto, opset, OPSET)
-    _check_weights(proto, subject)
-    _check_model(proto, subject)
-    model = _to_graph(proto, subject)
+    model, opset, digest = _parse(path)
     common.NameFixPass()(model)  # runtimes refuse two nodes of one name, which exporters write
     graph = model.graph
     mark_modules(graph)
@@ -150,6 +146,18 @@ class _Reference:
 _CURE = "check the model: it gives this for random inputs from 0 to 1, or for the example inputs"
 
 
+def _parse(path: Path) -> tuple[ir.Model, int, str]:
+    """The model as it is in the file, checked; its opset, and the SHA-256 of its data."""
+    subject = str(path)
+    proto, digest = _read(path)
+    _import_for_functions(proto)
+    opset = _check_opset(proto, subject)
+    lower_opset(proto, opset, OPSET)
+    _check_weights(proto, subject)
+    _check_model(proto, subject)
+    return own_tensors(_to_graph(proto, subject)), opset, digest
+
+
 def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     """The model with all its data in memory, and the SHA-256 of that data."""
     if path.stat().st_size > LIMIT:
@@ -167,6 +175,15 @@ def _read(path: Path) -> tuple[onnx.ModelProto, str]:
     for data in load_external_data(proto, path):
         digest.update(data)
     return proto, digest.hexdigest()
+
+
+def _import_for_functions(proto: onnx.ModelProto) -> None:
+    """What a model imports for its functions alone, it imports: their nodes become the graph's."""
+    known = {entry.domain for entry in proto.opset_import}
+    for entry in (entry for function in proto.functions for entry in function.opset_import):
+        if entry.domain not in known:
+            known.add(entry.domain)
+            proto.opset_import.add(domain=entry.domain, version=entry.version)
 
 
 def _settings(shapes: InputShapes, constants: Constants | None) -> dict[str, object]:

@@ -65,7 +65,8 @@ def _large_weights(graph: ir.Graph) -> list[ir.Value]:
         if (tensor := value.const_value) is not None
         and tensor.nbytes > _LARGE
         and tensor.dtype in _SHARED
-        and value.uses()  # ONNX Runtime drops the others, and misses them then
+        # ONNX Runtime drops the others, and with a branch that it never takes what is read there; it misses them then.
+        and any(use.node.graph is graph for use in value.uses())
         and not (value.is_graph_input() or value.is_graph_output())
     ]
 

@@ -55,6 +55,7 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     # MNN has int8 kernels for convolutions, arithmetic and resizes; other operators are float unless they become these.
     "mnn": {
+        "slice-reverse-first": ("Slice",),
         **{f"convtranspose-{kind}": ("ConvTranspose",) for kind in _TRANSPOSED},
         **{f"{op.lower()}-{axes}": (op,) for op in ("ReduceMax", "ReduceMin", "ReduceSum") for axes in _REDUCED},
         # A mean over height and width is a convolution.

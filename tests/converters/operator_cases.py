@@ -335,6 +335,7 @@ MOVES = [
     Case("slice-plain", _slice([1, 0], [3, -1], [1, 2], [1, 1])),
     Case("slice-steps", _slice([0, 1], [6, 8], [2, 3], [2, 3])),
     Case("slice-reverse", _slice([-1], [_SMALLEST], [3], [-1])),
+    Case("slice-reverse-first", single("Slice", [-1], [_SMALLEST], [0], [-1], shape=(3, 4, 6, 8))),
     Case("slice-reverse-part", _slice([6, 4], [1, 0], [-1, 2], [-2, -1])),
     Case("slice-beyond", _slice([-100], [100], [1], [1])),
     Case("pad-zero", _pad([0, 0, 1, 2, 0, 0, 0, 1])),

@@ -28,6 +28,24 @@ def test_archive(tmp_path):
     np.testing.assert_array_equal(gain, GAINS)
 
 
+SOUND, STATE = InputSpec("sound", "float32", (1, 4)), InputSpec("state", "float32", (2, 1, 3))
+STATES = np.arange(30, dtype=np.float32).reshape(5, 2, 1, 3)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("states", [STATES, STATES.reshape(10, 1, 3)], ids=["stacked", "one after another"])
+def test_inputs_without_an_axis_of_samples(tmp_path, states, order):
+    sounds, gains = np.ones((5, 4), np.float32), np.arange(5, dtype=np.float32)
+    np.savez(tmp_path / "data.npz", sound=sounds, state=np.asarray(states, order=order), gain=gains)
+    specs = (SOUND, STATE, InputSpec("gain", "float32", ()))
+    data = collect_calibration(open_data(tmp_path / "data.npz", specs), specs, subject="data.npz")
+    assert data.samples == 5
+    for index, (sound, state, gain) in enumerate(data):
+        assert sound.shape == (1, 4)
+        np.testing.assert_array_equal(state, STATES[index])
+        assert gain == index
+
+
 def test_compressed_archive_in_fortran_order(tmp_path):
     path = tmp_path / "data.npz"
     np.savez_compressed(path, image=np.asfortranarray(IMAGES))
@@ -120,8 +138,10 @@ def test_unusable_archives(tmp_path):
         assert caught.value.exit_code == 2
         assert expected in caught.value.expected
         assert actual in caught.value.actual
-    with pytest.raises(DataError, match="image has 5, gain has 4"):
+    with pytest.raises(DataError, match="image 5 times, gain 4 times"):
         read(make(tmp_path, image=IMAGES, gain=GAINS[:4]), SPECS)
+    with pytest.raises(DataError, match="sound as Nx1x4, state as Nx2x1x3"):
+        read(make(tmp_path, sound=np.ones((5, 4)), state=STATES[:3]), (SOUND, STATE))
 
 
 def test_damaged_files(tmp_path):

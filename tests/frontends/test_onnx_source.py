@@ -44,6 +44,31 @@ def refused(path, **arguments):
     return caught.value
 
 
+def test_weights_of_a_branch_that_is_never_taken(path):
+    """ONNX Runtime drops them with their branch."""
+    outputs = [floats("z", 2, 200)]
+    branches = {
+        name: helper.make_graph([helper.make_node("MatMul", ["x", weight], ["z"])], name, [], outputs)
+        for name, weight in (("then_branch", "w"), ("else_branch", "other"))
+    }
+    weights = {"yes": np.array(True), "w": np.ones((3, 200), np.float32), "other": np.zeros((3, 200), np.float32)}
+    nodes = [helper.make_node("If", ["yes"], ["y"], **branches)]
+    source = load_source(save(path, nodes=nodes, weights=weights, outputs=[floats("y", 2, 200)]))
+    np.testing.assert_array_equal(source.reference([np.ones((2, 3), np.float32)])[0], np.full((2, 200), 3))
+
+
+def test_an_opset_that_only_functions_import(path):
+    body = [helper.make_node("MatMul", ["a", "b"], ["c"])]
+    function = helper.make_function("local", "Product", ["a", "b"], ["c"], body, [helper.make_opsetid("", 17)])
+    call = helper.make_node("Product", ["x", "w"], ["y"], domain="local")
+    model = onnx.load(save(path, nodes=[call], domains=["local"], functions=[function]))
+    del model.opset_import[0]
+    onnx.save(model, path)
+    source = load_source(path)
+    assert source.graph.opset_imports[""] == onnx_file.OPSET
+    assert [node.op_type for node in source.graph.graph] == ["MatMul"]
+
+
 def test_static_model(path):
     source = load_source(save(path))
     assert source.name == "net"

@@ -21,13 +21,14 @@ from edgecomp.frontends import load_source, runtime
 from edgecomp.model import CompressedModel
 from edgecomp.preparation import prepare
 
+#: Formats that are written in this process; "mnn" takes two more for every model.
 FORMATS = ("tflite", "onnxruntime")
 #: Outcomes that are right; everything else is a finding.
 FINE = frozenset({"refused", "right"})
 _FORK = multiprocessing.get_context("fork")
 
 
-def outcome(seed: int, folder: Path) -> str:
+def outcome(seed: int, folder: Path, formats: Sequence[str] = FORMATS) -> str:
     """ "refused", "right", or what went wrong, in this process."""
     models_ = list(models().values())
     path = folder / "model.onnx"
@@ -42,7 +43,7 @@ def outcome(seed: int, folder: Path) -> str:
         expected = source.reference(source.inputs)
     except EdgecompError:
         return "refused"
-    found = {_convert(model, name, folder, source.inputs, expected) for name in FORMATS}
+    found = {_convert(model, name, folder, source.inputs, expected) for name in formats}
     return next((entry for entry in sorted(found) if entry not in FINE), "right" if "right" in found else "refused")
 
 
@@ -64,12 +65,14 @@ def _convert(
     return "right"
 
 
-def fuzz(seeds: Sequence[int], limit: float, batch: int = 50) -> Iterator[tuple[int, str]]:
+def fuzz(
+    seeds: Sequence[int], limit: float, formats: Sequence[str] = FORMATS, batch: int = 50
+) -> Iterator[tuple[int, str]]:
     """Seeds and what became of them; each in a process that may crash or hang without harm."""
     waiting = list(seeds)
     while waiting:
         here, there = _FORK.Pipe(duplex=False)
-        process = _FORK.Process(target=_work, args=(there, waiting[:batch]))
+        process = _FORK.Process(target=_work, args=(there, waiting[:batch], formats))
         process.start()
         there.close()
         done, ending = 0, ""
@@ -92,23 +95,23 @@ def fuzz(seeds: Sequence[int], limit: float, batch: int = 50) -> Iterator[tuple[
         del waiting[:done]
 
 
-def _work(pipe: Connection, seeds: Sequence[int]) -> None:
+def _work(pipe: Connection, seeds: Sequence[int], formats: Sequence[str]) -> None:
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                pipe.send(outcome(seed, Path(folder)))
+                pipe.send(outcome(seed, Path(folder), formats))
             except Exception as error:  # whatever is not an error of edgecomp is a finding
                 pipe.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     os._exit(0)
 
 
-def main(count: int) -> None:
+def main(count: int, *formats: str) -> None:
     """Prints the findings of many seeds."""
     start, found = time.monotonic(), []
-    for seed, result in fuzz(range(count), limit=10):
+    for seed, result in fuzz(range(count), 60, formats or FORMATS):
         found.append(result)
         if result not in FINE:
             print(seed, result, flush=True)
@@ -118,4 +121,4 @@ def main(count: int) -> None:
 if __name__ == "__main__":
     import sys
 
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), *sys.argv[2:])

@@ -29,6 +29,15 @@ def test_no_damage_crashes_hangs_or_goes_unnoticed() -> None:
     assert all(list(found.values()).count(kind) >= SEEDS // 20 for kind in FINE)
 
 
+def test_no_damage_crashes_mnn_or_goes_unnoticed_there() -> None:
+    """Fewer seeds: each takes two processes of its own, and as long as the machine lets them wait."""
+    seeds = range(SEEDS, SEEDS + SEEDS // 10)
+    found = dict(fuzz(seeds, 12 * LIMIT, ("mnn",)))
+    assert len(found) == len(seeds)
+    assert {seed: result for seed, result in found.items() if result not in FINE} == {}
+    assert set(found.values()) == FINE
+
+
 def test_the_same_seed_gives_the_same_damage() -> None:
     model = models()["cnn"]
     assert [mutate(model, seed) for seed in range(20)] == [mutate(model, seed) for seed in range(20)]
@@ -44,9 +53,9 @@ def test_wrong_numbers_crashes_and_hangs_are_found(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("fuzzing.mutate", lambda model, seed: models()["function"].SerializeToString())
     monkeypatch.setattr("fuzzing.load", lambda path: _Zeros())
     assert list(fuzz([0], LIMIT)) == [(0, "onnxruntime: y differs by 1")]
-    monkeypatch.setattr("fuzzing.outcome", lambda seed, folder: os._exit(3))
+    monkeypatch.setattr("fuzzing.outcome", lambda seed, folder, formats: os._exit(3))
     assert list(fuzz([0, 1], LIMIT)) == [(0, "the process ended with 3"), (1, "the process ended with 3")]
-    monkeypatch.setattr("fuzzing.outcome", lambda seed, folder: onnx.nothing)
+    monkeypatch.setattr("fuzzing.outcome", lambda seed, folder, formats: onnx.nothing)
     [(_, result)] = fuzz([0], LIMIT)
     assert result.startswith("AttributeError")
 
