@@ -65,7 +65,7 @@ def repair_backwards(rewriting: Rewriting, node: ir.Node) -> None:
         index = rewriting.constant(f"{name}/index", np.array(indices, np.int64))
         parameters = rewriting.quantization.get(value.name or "") if axis != places[-1] else None
         gathered = rewriting.node("Gather", [value, index], name, parameters, axis=axis)
-        gathered.dtype = value.dtype
+        gathered.type = value.type
         value = gathered
     rewriting.replace(node, value)
 
