@@ -61,9 +61,13 @@ class Image:
     links: tuple[tuple[str, str], ...] = ()
 
     @property
-    def wheel_folder(self) -> Path:
-        """Where the wheels are, with pip's, once the root file system is."""
+    def _wheel_folder(self) -> Path:
         return CACHE / f"{self.architecture}-wheels"
+
+    def copy_wheels(self, folder: Path) -> None:
+        """Puts the wheels, with pip's, into a folder that is not there yet."""
+        self.root()
+        shutil.copytree(self._wheel_folder, folder)
 
     def root(self) -> Path:
         """The root file system, built when it is not there yet; several processes may ask at once."""
@@ -111,8 +115,8 @@ class Image:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--python-version=3.11"]
         command += ["--no-deps"] * (self.architecture == "armhf")  # PyPI has no numpy for it; Debian does
         command += [f"--platform={platform}" for platform in self.platforms]
-        subprocess.run([*command, f"--dest={self.wheel_folder}", "pip", *self.wheels], check=True)
-        return sorted(self.wheel_folder.glob("*.whl"))
+        subprocess.run([*command, f"--dest={self._wheel_folder}", "pip", *self.wheels], check=True)
+        return sorted(self._wheel_folder.glob("*.whl"))
 
 
 _BASE = (

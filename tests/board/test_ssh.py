@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -90,7 +89,7 @@ def test_all_three_artifacts_agree_with_golden_on_both_boards(
 
 def test_a_bare_board_is_set_up_from_wheels_of_the_pc(edgecomp: Run, digits: Path, tmp_path: Path) -> None:
     wheels = tmp_path / "python3.11-aarch64"
-    shutil.copytree(IMAGES["arm64"].wheel_folder, wheels)
+    IMAGES["arm64"].copy_wheels(wheels)
     options = ("--device", "ssh://cortex-a76", "--formats", "tflite", "--runs", 1)
     with running("arm64", "cortex-a76", runtimes="bare") as bare:
         (before,) = measure(edgecomp, digits, bare.config, *options)
@@ -105,7 +104,7 @@ def test_a_bare_board_is_set_up_from_wheels_of_the_pc(edgecomp: Run, digits: Pat
 def test_a_board_of_32_bits_is_given_the_one_runtime_that_it_can_have(
     edgecomp: Run, digits: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(IMAGES["armhf"].wheel_folder, tmp_path / "python3.11-armv7l")
+    IMAGES["armhf"].copy_wheels(tmp_path / "python3.11-armv7l")
     farm = tmp_path / "farm.toml"
     farm.write_text('[devices.pi2]\nurl = "ssh://cortex-a7"\ntarget = "generic-armv7"\n')
     with running("armhf", "cortex-a7", runtimes="bare") as board:
@@ -128,7 +127,7 @@ def test_a_board_of_32_bits_is_given_the_one_runtime_that_it_can_have(
 
 
 def test_a_board_without_python_is_measured_by_the_native_runner(edgecomp: Run, digits: Path, tmp_path: Path) -> None:
-    shutil.copytree(IMAGES["arm64"].wheel_folder, tmp_path / "python3.11-aarch64")
+    IMAGES["arm64"].copy_wheels(tmp_path / "python3.11-aarch64")
     with running("arm64", "cortex-a76", runtimes="no-python") as board:
         options = ("--device", "ssh://cortex-a76", "--runs", 2, "--offline", tmp_path)
         (device,) = measure(edgecomp, digits, board.config, *options)
