@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edgecomp.comparison import EQUAL
+from edgecomp.comparison import EQUAL, Comparison
 from edgecomp.diagnosis.probe import Arrays
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.errors import VerificationError
@@ -49,7 +49,7 @@ def advice(
     Returns:
         The cure, or None when rounding is not to blame: an artifact disagrees with the simulation.
     """
-    if not model.quantization or not batches or not _is_rounding(verification):
+    if not model.quantization or not batches or not is_rounding(verification):
         return None
     worst, *_ = diagnose_model(model, unrounded, batches, source="", target="").layers
     because = f" ({worst.findings[0].words})" if worst.findings else ""
@@ -82,17 +82,29 @@ def remarks(model: CompressedModel) -> Iterator[str]:
         )
 
 
-def _is_rounding(verification: Verification) -> bool:
-    """Whether all artifacts compute what the simulation does."""
-    least = verification.tolerance.simulation_sqnr
-    compared = [entry for verdict in verification.verdicts for entry in verdict.against_simulation]
-    exact = (entry.broken == 0 and (entry.sqnr is None or entry.sqnr >= least) for entry in compared)
-    return bool(compared) and all(exact)
+def is_rounding(verification: Verification) -> bool:
+    """Whether all artifacts compute what the simulation does, or are no further from it than it is from the original.
+
+    A network that magnifies the rounding of its own layers does the same to the last step in which runtimes differ.
+    """
+    tolerance, simulation, *artifacts = verification.tolerance, *verification.verdicts
+    own = {entry.output: entry.sqnr for entry in simulation.against_original}
+    compared = [entry for verdict in artifacts for entry in verdict.against_simulation]
+
+    def is_near(entry: Comparison) -> bool:
+        magnified = own.get(entry.output)
+        least = tolerance.simulation_sqnr if magnified is None else min(tolerance.simulation_sqnr, magnified)
+        return entry.broken == 0 and (entry.sqnr is None or entry.sqnr >= least)
+
+    return bool(compared) and all(map(is_near, compared))
 
 
 def _option(verification: Verification) -> str:
     """The promise that was missed, as an option of `compress`."""
     tolerance = verification.tolerance
+    noise = [entry.sqnr for verdict in verification.verdicts for entry in verdict.against_simulation]
+    if any(sqnr is not None and sqnr < tolerance.simulation_sqnr for sqnr in noise):
+        return f"--min-sqnr {tolerance.simulation_sqnr:g}"
     answers = [entry.agreement for verdict in verification.verdicts for entry in verdict.against_original]
     if any(agreement is not None and agreement < tolerance.agreement for agreement in answers):
         return f"--min-agreement {tolerance.agreement:g}"
