@@ -110,7 +110,7 @@ def _decompose(model: ir.Model, node: ir.Node, index: int) -> None:
         else:
             pieces.replace(results)
         return
-    function = body(node, opset)
+    function = body(node, opset) if node.domain in {"", "ai.onnx"} else None
     if function is None:
         node.metadata_props[WHOLE_KEY] = "ONNX does not say what it is made of"
         return
