@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 
 #: Where data come from: a place as `frontends.data_files.open_data` takes it, or a function that opens them.
 Data = str | Path | Callable[[], Iterable[Any]]
+
+
+class Brought(TypedDict, total=False):
+    """What may be given beside a source, as `pipeline.compress` takes it; passed on to `load` as it is."""
+
+    shapes: Shapes | None
+    constants: Constants | None
+    example_inputs: Any
+    calibration: Data | None
+    evaluation: Data | None
+    training: Data | None
+    preprocess: str | None
 
 
 def load(

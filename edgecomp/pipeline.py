@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from edgecomp import golden, manifest
 from edgecomp.acceptance import check_float, check_operators, check_own_integers
@@ -25,7 +25,7 @@ from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source
 from edgecomp.frontends.constants import Constants
 from edgecomp.graph.shares import share_outputs
-from edgecomp.loading import Data, load
+from edgecomp.loading import Brought, Data, load
 from edgecomp.model import CompressedModel
 from edgecomp.original import Original
 from edgecomp.precision import Precision, Support, check_support
@@ -159,12 +159,8 @@ def forecast(
     target: str | Path | TargetProfile,
     *,
     recipe: Recipe | None = None,
-    example_inputs: Any = None,
-    shapes: Shapes | None = None,
-    constants: Constants | None = None,
-    calibration: Data | None = None,
-    preprocess: str | None = None,
     progress: Progress = silent,
+    **brought: Unpack[Brought],
 ) -> Forecast:
     """Tells what `compress` would make of every node in every format; writes nothing. The arguments are the same.
 
@@ -174,16 +170,7 @@ def forecast(
         InputError: The source, the data or the target cannot be used.
     """
     profile, recipe = _plan(target, recipe)
-    loaded = load(
-        source,
-        seed=recipe.seed,
-        shapes=shapes,
-        constants=constants,
-        example_inputs=example_inputs,
-        calibration=calibration,
-        preprocess=preprocess,
-        progress=progress,
-    )
+    loaded = load(source, seed=recipe.seed, progress=progress, **brought)
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).forecast()
 
 
@@ -192,13 +179,8 @@ def quantize(
     target: str | Path | TargetProfile,
     *,
     recipe: Recipe | None = None,
-    example_inputs: Any = None,
-    shapes: Shapes | None = None,
-    constants: Constants | None = None,
-    calibration: Data | None = None,
-    evaluation: Data | None = None,
-    preprocess: str | None = None,
     progress: Progress = silent,
+    **brought: Unpack[Brought],
 ) -> Quantized:
     """Goes as far as `compress` goes before it converts; writes nothing. The arguments are the same.
 
@@ -206,22 +188,12 @@ def quantize(
         InputError: The source, the data or the target cannot be used.
     """
     profile, recipe = _plan(target, recipe)
-    loaded = load(
-        source,
-        seed=recipe.seed,
-        shapes=shapes,
-        constants=constants,
-        example_inputs=example_inputs,
-        calibration=calibration,
-        evaluation=evaluation,
-        preprocess=preprocess,
-        progress=progress,
-    )
+    loaded = load(source, seed=recipe.seed, progress=progress, **brought)
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).quantized()
 
 
 def _plan(target: str | Path | TargetProfile, recipe: Recipe | None) -> tuple[TargetProfile, Recipe]:
-    profile = target if isinstance(target, TargetProfile) else load_target(target)
+    profile = load_target(target)
     recipe = replace(recipe or default_recipe(profile), target=profile.name)
     check_support(recipe.precision, precision_tables(), recipe.formats, "the recipe")
     return profile, recipe

@@ -6,13 +6,13 @@ import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from edgecomp.compression.pruning.channels import ChannelPruning, CriterionName
 from edgecomp.data import collect_calibration
 from edgecomp.errors import InputError, SourceError
 from edgecomp.frontends import Source
-from edgecomp.loading import load
+from edgecomp.loading import Brought, load
 from edgecomp.progress import Progress, silent
 from edgecomp.target import TargetProfile, load_target
 from edgecomp.workbench import Workbench
@@ -99,7 +99,7 @@ def sensitivity(
     shares: Sequence[float] = SHARES,
     samples: int = 512,
     progress: Progress = silent,
-    **options: Any,
+    **brought: Unpack[Brought],
 ) -> Sensitivity:
     """Measures a model without a share of each layer's channels, one layer after another; writes nothing.
 
@@ -110,19 +110,19 @@ def sensitivity(
         shares: How many of a layer's channels to remove, each in (0, 1).
         samples: How many training samples, or batches of calibration data, to measure on, at most.
         progress: Called as the work goes on.
-        **options: The other arguments of `loading.load`: data, shapes, example inputs.
+        **brought: The other arguments of `loading.load`: data, shapes, example inputs.
 
     Raises:
         InputError: The source, the data or the target cannot be used.
     """
-    loaded = load(source, progress=progress, **options)
+    loaded = load(source, progress=progress, **brought)
     check(loaded, shares)
     from edgecomp.compression.pruning import costs
     from edgecomp.compression.pruning.selection import Limits, remove_shares
-    from edgecomp.compression.pruning.sensitivity import measure, quality_of
+    from edgecomp.compression.pruning.sensitivity import goes_by_metric, measure, quality_of
     from edgecomp.compression.pruning.structured import examine
 
-    profile = target if isinstance(target, TargetProfile) else load_target(target)
+    profile = load_target(target)
     bench = Workbench(loaded, profile, calibration=_calibration(loaded), progress=progress, training_samples=samples)
     settings = ChannelPruning(criterion=criterion)
     module = copy.deepcopy(bench.teacher)
@@ -138,11 +138,10 @@ def sensitivity(
             points.append(Point(share, quality, *(part / of for part, of in zip(left, whole, strict=True))))
         narrower = dict.fromkeys(member.tensor.rpartition(".")[0] for member in group.members)
         layers.append(Layer(group.name, len(group.units) * group.width, tuple(narrower), tuple(points)))
-    labelled = loaded.metric is not None and loaded.train_data is not None
     return Sensitivity(
         loaded.name,
         profile.name,
-        "metric" if labelled else "likeness",
+        "metric" if goes_by_metric(loaded) else "likeness",
         next((curve.quality[0] for curve in curves.values()), 1.0),
         criterion,
         tuple(sorted(layers, key=lambda layer: layer.harm, reverse=True)),

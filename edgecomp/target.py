@@ -238,17 +238,19 @@ def list_targets() -> tuple[str, ...]:
     return tuple(sorted(_shipped()))
 
 
-def load_target(name_or_path: str | Path) -> TargetProfile:
+def load_target(name_or_path: str | Path | TargetProfile) -> TargetProfile:
     """Reads a target profile.
 
     Args:
         name_or_path: A canonical name or an alias, in any case, with hyphens, underscores, spaces or none; or the path
-            to a `.toml` file.
+            to a `.toml` file. A profile is given back as it is.
 
     Raises:
         UnknownTargetError: No profile has that name.
         SourceError: The file is missing or not a valid profile, or edgecomp is not fully installed.
     """
+    if isinstance(name_or_path, TargetProfile):
+        return name_or_path
     if isinstance(name_or_path, Path) or name_or_path.endswith(".toml"):
         return _read(Path(name_or_path))
     shipped, wanted = _shipped(), _bare(name_or_path)

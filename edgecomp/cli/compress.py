@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgecomp.pipeline import Result
     from edgecomp.recipe import Recipe
     from edgecomp.step import GraphStep
+    from edgecomp.target import TargetProfile
     from edgecomp.verification import Tolerance
 
 Output = Annotated[Path | None, typer.Option("-o", "--output", help="The folder to make; it must not exist.")]
@@ -92,14 +93,11 @@ def run(
     """Compress a model for a device and write verified artifacts."""
     from edgecomp.frontends.constants import parse_constants
     from edgecomp.pipeline import compress
-    from edgecomp.recipe import default_recipe, load_recipe
     from edgecomp.shapes import parse_shapes
-    from edgecomp.target import load_target
 
-    given = None if recipe is None else load_recipe(recipe)
-    profile = load_target(target or (given.target if given is not None else no_target()))
+    profile, plan = profile_and_recipe(target, recipe)
     plan = changed(
-        given or default_recipe(profile),
+        plan,
         target=profile.name,
         formats=formats,
         precision=precision,
@@ -278,10 +276,20 @@ def few(islands: list[dict[str, str]], limit: int = 3) -> str:
     return ", ".join(f"{count} {op_type}" for op_type, count in listed) + (f" and {rest} others" if rest else "")
 
 
-def no_target() -> str:
-    """Refuses to go on without a target."""
-    from edgecomp.target import list_targets
+def profile_and_recipe(target: str | None, recipe: Path | None) -> tuple[TargetProfile, Recipe]:
+    """The device and the recipe that a command starts from: a recipe names a device, and a device has a recipe.
 
+    Raises:
+        InputError: There is neither, or one of them cannot be read.
+    """
+    from edgecomp.recipe import default_recipe, load_recipe
+    from edgecomp.target import list_targets, load_target
+
+    given = None if recipe is None else load_recipe(recipe)
+    named = target or (None if given is None else given.target)
+    if named is not None:
+        profile = load_target(named)
+        return profile, given or default_recipe(profile)
     raise InputError(
         "--target",
         expected="the device that the model is for",

@@ -20,7 +20,7 @@ from edgecomp.cli.compress import (
     Preprocess,
     Shapes,
     changed,
-    no_target,
+    profile_and_recipe,
 )
 
 if TYPE_CHECKING:
@@ -63,16 +63,13 @@ def run(
     from edgecomp.diagnosis.run import diagnose
     from edgecomp.drawing import check_target, write
     from edgecomp.frontends.constants import parse_constants
-    from edgecomp.recipe import default_recipe, load_recipe
     from edgecomp.shapes import parse_shapes
-    from edgecomp.target import load_target
 
     if draw is not None:
         check_target(draw)
-    given = None if recipe is None else load_recipe(recipe)
-    profile = load_target(target or (given.target if given is not None else no_target()))
+    profile, plan = profile_and_recipe(target, recipe)
     plan = changed(
-        given or default_recipe(profile),
+        plan,
         target=profile.name,
         precision=precision,
         effort=effort,

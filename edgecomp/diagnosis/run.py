@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from edgecomp.diagnosis.layers import layers_of
 from edgecomp.diagnosis.report import Diagnosis, diagnose_model
 from edgecomp.errors import InputError
+from edgecomp.loading import Brought
 from edgecomp.pipeline import quantize
 from edgecomp.precision import NAMES
 from edgecomp.progress import Progress, silent
@@ -31,7 +32,7 @@ def diagnose(
     recipe: Recipe | None = None,
     samples: int = 16,
     progress: Progress = silent,
-    **options: Any,
+    **brought: Unpack[Brought],
 ) -> Diagnosis:
     """Tells which layers of what `compress` would make cause the error of its outputs, and why; writes nothing.
 
@@ -41,13 +42,13 @@ def diagnose(
         recipe: As `compress` takes it.
         samples: How many batches of the calibration data the layers are measured on.
         progress: Called as the work goes on.
-        **options: The other arguments of `compress` about the source and its data.
+        **brought: The other arguments of `compress` about the source and its data.
 
     Raises:
         InputError: The source, the data or the target cannot be used, or the recipe's precision rounds nothing.
     """
-    profile = target if isinstance(target, TargetProfile) else load_target(target)
-    made = quantize(source, profile, recipe=recipe, progress=progress, **options)
+    profile = load_target(target)
+    made = quantize(source, profile, recipe=recipe, progress=progress, **brought)
     if not layers_of(made.model):
         raise InputError(
             f"{made.source}: precision {made.model.precision}",

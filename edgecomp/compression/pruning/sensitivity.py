@@ -22,6 +22,7 @@ from edgecomp.compression.pruning.selection import Limits, remove_shares
 from edgecomp.compression.pruning.surgery import cut
 from edgecomp.compression.training.data import TrainingData
 from edgecomp.errors import DataError
+from edgecomp.frontends import Source
 from edgecomp.progress import Progress, silent
 from edgecomp.workbench import Workbench
 
@@ -101,6 +102,11 @@ def equally_harmful(
     return remove_shares(coupling, scores, shares, limits)
 
 
+def goes_by_metric(source: Source) -> bool:
+    """Whether the task can say itself how good a network is, on data that do not judge the result."""
+    return source.metric is not None and source.train_data is not None
+
+
 def quality_of(bench: Workbench, samples: int) -> Quality:
     """What sensitivity is measured by: the task's metric on training data, or how alike outputs stay.
 
@@ -113,7 +119,7 @@ def quality_of(bench: Workbench, samples: int) -> Quality:
     Raises:
         DataError: There are neither.
     """
-    if bench.source.metric is not None and bench.source.train_data is not None:
+    if goes_by_metric(bench.source):
         data = bench.training
         part = TrainingData(data.samples, data.chosen[:samples])
         return lambda module: metric_of(module, bench.source, part) or 0.0
