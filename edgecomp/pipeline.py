@@ -27,6 +27,7 @@ from edgecomp.frontends.constants import Constants
 from edgecomp.graph.shares import share_outputs
 from edgecomp.loading import Brought, Data, load
 from edgecomp.model import CompressedModel
+from edgecomp.options import Options, plan, tolerance_of
 from edgecomp.original import Original
 from edgecomp.precision import Precision, Support, check_support
 from edgecomp.preparation import float_size, prepare
@@ -34,12 +35,12 @@ from edgecomp.processing import describe_processing
 from edgecomp.progress import Progress, silent
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.synthetic import synthetic_inputs
-from edgecomp.recipe import Recipe, default_recipe
+from edgecomp.recipe import Recipe
 from edgecomp.recording import Arrays, Batches, Samples, Unlabelled
 from edgecomp.shapes import Shapes
 from edgecomp.size_verification import verify_sizes
 from edgecomp.stand_ins import stand_ins
-from edgecomp.target import TargetProfile, load_target
+from edgecomp.target import TargetProfile
 from edgecomp.threads import one_torch_thread
 from edgecomp.verification import Metric, Tolerance, Verification, verify
 from edgecomp.workbench import Workbench, no_training_data
@@ -94,10 +95,10 @@ class Quantized:
 
 def compress(
     source: str | Path | torch.nn.Module | Source,
-    target: str | Path | TargetProfile,
+    target: str | Path | TargetProfile | None,
     output: str | Path,
     *,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | Path | None = None,
     example_inputs: Any = None,
     shapes: Shapes | None = None,
     constants: Constants | None = None,
@@ -107,14 +108,15 @@ def compress(
     preprocess: str | None = None,
     tolerance: Tolerance | None = None,
     progress: Progress = silent,
+    **options: Unpack[Options],
 ) -> Result:
     """Compresses a model for a target, converts it, proves that the artifacts agree, and writes one folder.
 
     Args:
         source: A task file, `module:function`, `.pt2`, `.onnx`, a torch module, or what `load_source` gave.
-        target: The name of a target profile, or the path of a TOML file.
+        target: The name of a target profile, or the path of a TOML file; None for the recipe's.
         output: The folder to make; it must not exist.
-        recipe: What to do; by default what the target's profile says.
+        recipe: What to do, or the file that says it; by default what the target's profile says.
         example_inputs: For a torch module: a tuple of tensors.
         shapes: Input name -> shape, for dynamic inputs of an `.onnx` or `.pt2` file.
         constants: Input name -> numbers, for inputs of an `.onnx` file that are to be constants.
@@ -125,8 +127,10 @@ def compress(
         training: `(inputs, labels)` items for the steps that train, likewise; by default the task's `train_data()`.
         preprocess: How pictures become inputs, "resize=256,crop=224,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"; by
             default the task's `preprocessing()`.
-        tolerance: What artifacts are held to.
+        tolerance: What artifacts are held to; by default what the recipe promises, and no less than always.
         progress: Called as the work goes on.
+        **options: What to change of the recipe, as on the command line: `precision="fp16"`, `effort="best"`,
+            `min_agreement=0.99` ... (see `edgecomp.options.Options`).
 
     Returns:
         The result, after the folder was written.
@@ -138,10 +142,10 @@ def compress(
     """
     output = Path(output)
     check_free(output)
-    profile, recipe = _plan(target, recipe)
+    profile, chosen = _plan(target, recipe, options)
     loaded = load(
         source,
-        seed=recipe.seed,
+        seed=chosen.seed,
         shapes=shapes,
         constants=constants,
         example_inputs=example_inputs,
@@ -151,7 +155,8 @@ def compress(
         preprocess=preprocess,
         progress=progress,
     )
-    return _Job(loaded, profile, recipe, output, tolerance or Tolerance(), progress).run()
+    tolerance = tolerance or tolerance_of(chosen, options.get("min_agreement"))
+    return _Job(loaded, profile, chosen, output, tolerance, progress).run()
 
 
 def forecast(
@@ -169,7 +174,7 @@ def forecast(
     Raises:
         InputError: The source, the data or the target cannot be used.
     """
-    profile, recipe = _plan(target, recipe)
+    profile, recipe = _plan(target, recipe, {})
     loaded = load(source, seed=recipe.seed, progress=progress, **brought)
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).forecast()
 
@@ -187,16 +192,17 @@ def quantize(
     Raises:
         InputError: The source, the data or the target cannot be used.
     """
-    profile, recipe = _plan(target, recipe)
+    profile, recipe = _plan(target, recipe, {})
     loaded = load(source, seed=recipe.seed, progress=progress, **brought)
     return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).quantized()
 
 
-def _plan(target: str | Path | TargetProfile, recipe: Recipe | None) -> tuple[TargetProfile, Recipe]:
-    profile = load_target(target)
-    recipe = replace(recipe or default_recipe(profile), target=profile.name)
-    check_support(recipe.precision, precision_tables(), recipe.formats, "the recipe")
-    return profile, recipe
+def _plan(
+    target: str | Path | TargetProfile | None, recipe: Recipe | str | Path | None, options: Options
+) -> tuple[TargetProfile, Recipe]:
+    profile, chosen = plan(target, recipe, **options)
+    check_support(chosen.precision, precision_tables(), chosen.formats, "the recipe")
+    return profile, chosen
 
 
 def conversion_options(recipe: Recipe, profile: TargetProfile) -> ConversionOptions:

@@ -192,14 +192,13 @@ def test_a_torch_module_goes_through_python_alone(tmp_path: Path) -> None:
     import torch
 
     module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.Sigmoid()).eval()
-    recipe = replace(default_recipe(load_target(TARGET)), formats=("tflite",))
     result = edgecomp.compress(
         module,
         TARGET,
         tmp_path / "out",
-        recipe=recipe,
         example_inputs=(torch.zeros(1, 1, 6, 6),),
         calibration=batches(1, 1, 6, 6),
+        formats=["tflite"],
     )
     image = np.random.default_rng(0).random((1, 1, 6, 6), np.float32)
     (given,) = edgecomp.load(result.artifacts["tflite"]).predict(image).values()

@@ -18,7 +18,6 @@ from edgecomp.cli.compress import (
     Preprocess,
     Shapes,
     answer,
-    changed,
 )
 
 
@@ -45,26 +44,17 @@ def run(
 ) -> Answer:
     """Convert a model, and check what the artifacts compute."""
     from edgecomp.frontends.constants import parse_constants
+    from edgecomp.options import plan
     from edgecomp.pipeline import compress, forecast
-    from edgecomp.recipe import default_recipe
     from edgecomp.shapes import parse_shapes
-    from edgecomp.target import load_target
 
-    profile = load_target(target)
-    plan = changed(
-        default_recipe(profile),
-        target=profile.name,
-        formats=to,
-        precision=precision,
-        io_dtype=io_dtype,
-        io_layout=io_layout,
-    )
+    profile, chosen = plan(target, formats=to, precision=precision, io_dtype=io_dtype, io_layout=io_layout)
     if check:
         with progress_bar() as progress:
             outlook = forecast(
                 source,
                 profile,
-                recipe=plan,
+                recipe=chosen,
                 shapes=parse_shapes(shape or ()),
                 constants=parse_constants(constant or ()),
                 calibration=calibration,
@@ -77,7 +67,7 @@ def run(
             source,
             profile,
             output or default_folder(source),
-            recipe=plan,
+            recipe=chosen,
             shapes=parse_shapes(shape or ()),
             constants=parse_constants(constant or ()),
             calibration=calibration,

@@ -19,8 +19,6 @@ from edgecomp.cli.compress import (
     Precision,
     Preprocess,
     Shapes,
-    changed,
-    profile_and_recipe,
 )
 
 if TYPE_CHECKING:
@@ -63,24 +61,17 @@ def run(
     from edgecomp.diagnosis.run import diagnose
     from edgecomp.drawing import check_target, write
     from edgecomp.frontends.constants import parse_constants
+    from edgecomp.options import plan
     from edgecomp.shapes import parse_shapes
 
     if draw is not None:
         check_target(draw)
-    profile, plan = profile_and_recipe(target, recipe)
-    plan = changed(
-        plan,
-        target=profile.name,
-        precision=precision,
-        effort=effort,
-        estimator=estimator,
-        data_free=data_free,
-    )
+    profile, chosen = plan(target, recipe, precision=precision, effort=effort, estimator=estimator, data_free=data_free)
     with progress_bar() as progress:
         diagnosis = diagnose(
             source,
             profile,
-            recipe=plan,
+            recipe=chosen,
             shapes=parse_shapes(shape or ()),
             constants=parse_constants(constant or ()),
             calibration=calibration,

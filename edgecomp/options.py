@@ -1,0 +1,162 @@
+"""What a user changes of a recipe in a word: `compress(..., effort="best")` in Python, the same on the command line.
+
+A recipe that is written has them as steps and settings, so that it needs no options when it is run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypedDict, Unpack
+
+from edgecomp.errors import InputError
+from edgecomp.mixed_precision.step import MixedPrecision
+from edgecomp.recipe import Recipe, default_recipe, default_steps, load_recipe, steps_as_dicts
+from edgecomp.recovery.effort import INT8_STEPS
+from edgecomp.step import GraphStep
+from edgecomp.target import TargetProfile, list_targets, load_target
+from edgecomp.verification import Tolerance
+
+
+class Options(TypedDict, total=False):
+    """What may be said beside a recipe; None changes nothing.
+
+    Attributes:
+        formats: The converters to run, as names or as one text with commas.
+        precision: "fp32", "fp16", "int8", "int16x8", "dynamic-int8", "weight-int8" or "weight-int4".
+        effort: "fast", "balanced" or "best": how much work int8 is worth.
+        estimator: How activation ranges are found: "minmax", "mse", ...
+        io_dtype: "float32", or "int8" for quantized inputs and outputs.
+        io_layout: "auto", "nhwc" or "nchw": how TFLite's images lie.
+        data_free: Whether to calibrate on made-up inputs, whatever data there are.
+        min_agreement: Least share of samples with the original's argmax; layers stay in float until it is kept.
+        min_sqnr: Least signal to noise of the outputs in dB, kept likewise.
+        max_drop: How much of the metric may be lost, "0.5%" of the original's or "0.01", kept likewise.
+        keep_float: Nodes or torch modules to keep in float, by name.
+    """
+
+    formats: str | Sequence[str] | None
+    precision: str | None
+    effort: str | None
+    estimator: str | None
+    io_dtype: str | None
+    io_layout: str | None
+    data_free: bool | None
+    min_agreement: float | None
+    min_sqnr: float | None
+    max_drop: str | None
+    keep_float: Sequence[str] | None
+
+
+def plan(
+    target: str | Path | TargetProfile | None, recipe: Recipe | str | Path | None = None, **options: Unpack[Options]
+) -> tuple[TargetProfile, Recipe]:
+    """The device and the recipe for it: a recipe names a device, a device has a recipe, and options change it.
+
+    Raises:
+        InputError: There is neither, one of them cannot be read, or an option has a value that cannot be.
+    """
+    given = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
+    named = target or (None if given is None else given.target)
+    if named is None:
+        raise InputError(
+            "--target",
+            expected="the device that the model is for",
+            actual="no target was given",
+            cure=f"add --target with one of {', '.join(list_targets())}",
+        )
+    profile = load_target(named)
+    return profile, adjusted(replace(given or default_recipe(profile), target=profile.name), **options)
+
+
+def adjusted(recipe: Recipe, **options: Unpack[Options]) -> Recipe:
+    """A recipe with what the options say instead.
+
+    Raises:
+        InputError: An option has a value that a recipe cannot have, or makes no difference to it.
+    """
+    said: dict[str, Any] = {name: value for name, value in options.items() if value is not None and value is not False}
+    content = recipe.as_dict()
+    if isinstance(formats := said.get("formats"), str):
+        said["formats"] = [name.strip() for name in formats.split(",")]
+    content |= {name: said[name] for name in ("formats", "precision") if name in said}
+    content["export"] |= {name: said[name] for name in ("io_dtype", "io_layout") if name in said}
+    content["data"] |= {name: said[name] for name in ("data_free",) if name in said}
+    if "effort" in said:
+        chosen = _steps_of_effort(content["precision"], said["effort"])
+        content["steps"] = steps_as_dicts((*recipe.module_steps, *chosen))
+    elif content["precision"] != recipe.precision:
+        content["steps"] = steps_as_dicts((*recipe.module_steps, *default_steps(content["precision"])))
+    if "estimator" in said:
+        content["steps"] = _with_estimator(content["steps"], said["estimator"], content["precision"])
+    return _promised(Recipe.from_dict(content, subject="the options"), said)
+
+
+def tolerance_of(recipe: Recipe, min_agreement: float | None = None) -> Tolerance:
+    """What artifacts are held to: what the recipe promises, and no less than always.
+
+    Args:
+        recipe: Any.
+        min_agreement: The option, which counts whatever the recipe says, in float too.
+    """
+    usual = Tolerance()
+    promises = [step for step in recipe.steps if isinstance(step, MixedPrecision) and step.strict]
+    agreement = max((step.min_agreement for step in promises), default=0.0) or usual.agreement
+    sqnr = max((step.min_sqnr for step in promises), default=0.0)
+    return replace(
+        usual,
+        agreement=agreement if min_agreement is None else min_agreement,
+        original_sqnr=max(usual.original_sqnr, sqnr),
+    )
+
+
+def _steps_of_effort(precision: str, effort: str) -> Sequence[GraphStep]:
+    problem = None
+    if effort not in INT8_STEPS:
+        problem = f"one of {', '.join(INT8_STEPS)}", effort
+    elif precision != "int8":
+        problem = "precision int8, to which alone it makes a difference", f"precision {precision}"
+    if problem is not None:
+        expected, actual = problem
+        raise InputError(
+            f"--effort {effort}", expected=expected, actual=actual, cure="leave out --effort, or correct it"
+        )
+    return default_steps(precision, effort)  # type: ignore[arg-type]  # it is one of the keys
+
+
+def _with_estimator(steps: list[dict[str, Any]], estimator: str, precision: str) -> list[dict[str, Any]]:
+    if not any(step["kind"].startswith("static") for step in steps):
+        raise InputError(
+            f"--estimator {estimator}",
+            expected="a precision with ranges to estimate: int8 or int16x8",
+            actual=f"precision {precision}",
+            cure="leave out --estimator, or add --precision int8",
+        )
+    return [step | {"estimator": estimator} if step["kind"].startswith("static") else step for step in steps]
+
+
+#: Option -> the setting of mixed precision that it is.
+_PROMISES = {"min_agreement": "min_agreement", "min_sqnr": "min_sqnr", "max_drop": "max_drop", "keep_float": "layers"}
+
+
+def _promised(recipe: Recipe, said: dict[str, Any]) -> Recipe:
+    """A recipe with mixed precision as the options ask for it, instead of what it has of that."""
+    asked = [name for name in _PROMISES if name in said]
+    if not asked:
+        return recipe
+    if recipe.precision == "fp32":
+        if asked == ["min_agreement"]:  # a tolerance, and nothing else: all is in float
+            return recipe
+        option = next(name for name in asked if name != "min_agreement")
+        raise InputError(
+            f"--{option.replace('_', '-')}",
+            expected="a precision that rounds numbers",
+            actual=f"precision {recipe.precision}",
+            cure="leave the option out, or add --precision int8",
+        )
+    settings = {_PROMISES[name]: said[name] for name in asked}
+    mixed = MixedPrecision(**settings | {"layers": tuple(settings.get("layers", ()))})
+    steps = [step for step in recipe.steps if step.kind != mixed.kind]
+    place = sum(step.stage in {"module", "graph"} for step in steps)
+    return replace(recipe, steps=(*steps[:place], mixed, *steps[place:]))

@@ -1,0 +1,58 @@
+"""Options change a recipe in Python as they do on the command line, and the recipe alone says it again."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import edgecomp
+from edgecomp.errors import InputError
+from edgecomp.mixed_precision.step import MixedPrecision
+from edgecomp.options import adjusted, plan, tolerance_of
+from edgecomp.recipe import default_recipe
+from edgecomp.target import load_target
+from edgecomp.verification import Tolerance
+
+TARGET = "raspberry-pi-4b"
+DEFAULT = default_recipe(load_target(TARGET))
+
+
+def test_no_option_changes_nothing() -> None:
+    nothing = dict.fromkeys(("formats", "precision", "effort", "min_agreement", "keep_float"))
+    assert adjusted(DEFAULT, **nothing, data_free=False) == DEFAULT  # type: ignore[typeddict-item]
+
+
+def test_options_are_what_the_recipe_says_in_full() -> None:
+    recipe = adjusted(DEFAULT, precision="fp16", formats="tflite, mnn", io_layout="nchw")
+    assert (recipe.precision, recipe.formats, recipe.export.io_layout) == ("fp16", ("tflite", "mnn"), "nchw")
+    assert recipe.steps == default_recipe(load_target(TARGET), "fp16").steps
+    assert recipe == adjusted(DEFAULT, precision="fp16", formats=("tflite", "mnn"), io_layout="nchw")
+
+
+def test_a_promise_takes_the_place_of_the_recipe_s() -> None:
+    first = adjusted(DEFAULT, min_agreement=0.99, keep_float=["head"])
+    assert tolerance_of(first).agreement == 0.99
+    second = adjusted(first, min_sqnr=25.0)
+    assert [step for step in second.steps if isinstance(step, MixedPrecision)] == [MixedPrecision(min_sqnr=25.0)]
+    assert tolerance_of(second) == replace(Tolerance(), original_sqnr=25.0)
+
+
+def test_a_recipe_file_names_the_device(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text(adjusted(DEFAULT, effort="fast").to_toml())
+    profile, recipe = plan(None, tmp_path / "recipe.toml")
+    assert (profile.name, recipe) == (TARGET, adjusted(DEFAULT, effort="fast"))
+    assert plan("pixel-8", tmp_path / "recipe.toml")[1].target == "pixel-8"
+
+
+def test_a_device_is_needed() -> None:
+    with pytest.raises(InputError, match=r"no target was given\n.*raspberry-pi-4b"):
+        plan(None)
+
+
+def test_compress_takes_them(onnx_file: Path, tmp_path: Path) -> None:
+    result = edgecomp.compress(onnx_file, TARGET, tmp_path / "out", precision="fp16", formats=["tflite"])
+    assert result.manifest["precision"] == "fp16"
+    assert list(result.artifacts) == ["tflite"]
+    with pytest.raises(InputError, match="one of fast, balanced, best"):
+        edgecomp.compress(onnx_file, TARGET, tmp_path / "bad", effort="heroic")
+    assert not (tmp_path / "bad").exists()
