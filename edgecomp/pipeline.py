@@ -20,6 +20,7 @@ from edgecomp.converter import (
 from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
 from edgecomp.diagnosis.advice import advice, rejection, remarks
 from edgecomp.diagnosis.doubts import doubts
+from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source
@@ -247,7 +248,8 @@ class _Job:
         self._compress_module(bench)
         float_model = self._simplified()
         options = conversion_options(self._recipe, self._target)
-        check_operators(self._source.name, float_model, self._recipe.formats, options)
+        if self._recipe.graph_steps:  # long work; without it, converters will say the same at once
+            check_operators(self._source.name, float_model, self._recipe.formats, options)
         processing = describe_processing(self._source, float_model.graph)
         samples = evaluation or Unlabelled(calibration if calibration is not None else self._stand_ins())
         model = self._quantized(float_model, bench)
@@ -390,7 +392,11 @@ class _Job:
         for done, name in enumerate(self._recipe.formats):
             self._progress("convert", done, len(self._recipe.formats))
             converter = load_converter(name)
-            conversions[name] = converter.convert(model, folder / f"model{converter.suffixes[0]}", options)
+            try:
+                conversions[name] = converter.convert(model, folder / f"model{converter.suffixes[0]}", options)
+            except UnsupportedOperatorError:
+                check_operators(self._source.name, model, self._recipe.formats, options)  # names all that there is
+                raise
         self._progress("convert", len(conversions), len(conversions))
         self._notes.extend(note for conversion in conversions.values() for note in conversion.notes)
         return conversions

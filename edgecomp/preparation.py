@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
-
 from edgecomp.frontends.source import Source
 from edgecomp.graph.absorb import absorb_quantization
 from edgecomp.graph.dynamic import simplify_dynamic
+from edgecomp.graph.session import split_message
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 
@@ -20,4 +19,5 @@ def prepare(source: Source) -> CompressedModel:
 
 def float_size(model: CompressedModel) -> int:
     """Bytes of the float graph as an ONNX file, to compare sizes with."""
-    return len(ir.to_proto(model.graph).SerializeToString())
+    message, weights = split_message(model.graph)
+    return len(message) + sum(array.nbytes for array in weights.values())

@@ -65,6 +65,9 @@ SIGNATURE = "serving_default"
 #: Bytes that the description of a tensor or an operator takes, at most but for very long names.
 _ROOM = 1024
 
+#: Bytes: TFLite's schema has `force_align: 16` for the data of a buffer.
+_ALIGNMENT = 16
+
 #: A name and the tensor that goes by it.
 Border = tuple[str, Tensor]
 
@@ -173,6 +176,17 @@ def write_file(mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metada
     return _Writer(mains, others, metadata).write()
 
 
+class _Packer(flatbuffers.Builder):  # type: ignore[misc]  # it has no types
+    """Writes arrays to where they belong, which flatbuffers' own builder does by way of two copies."""
+
+    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # noqa: N802  # flatbuffers calls it so
+        """Appends an array without dimensions of its own: scales, or the bytes of a constant."""
+        self.StartVector(x.itemsize, x.size, _ALIGNMENT)
+        self.head -= x.nbytes
+        memoryview(self.Bytes)[self.head : self.head + x.nbytes] = x.view(np.uint8).data
+        return int(self.EndVector())
+
+
 class _Writer:
     """Packs subgraphs, the first main one first; constants that several of them read share a buffer."""
 
@@ -207,7 +221,7 @@ class _Writer:
         model.buffers = self._buffers
         # Large enough: a builder that runs out of room doubles, and copies what it has.
         size = sum(tensor.data.nbytes + _ROOM for tensor in self._filled if tensor.data is not None)
-        packer = flatbuffers.Builder(size + _ROOM * len(operators) + (1 << 16))
+        packer = _Packer(size + _ROOM * len(operators) + (1 << 16))
         try:
             packer.Finish(model.Pack(packer), file_identifier=b"TFL3")
         except (TypeError, struct.error) as error:  # what flatbuffers says of a number that has no place

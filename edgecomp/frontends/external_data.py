@@ -6,7 +6,7 @@ travel in the artifact. A file is accepted when
 1. its location is relative and has no "..";
 2. neither it nor a folder on the way is a symbolic link;
 3. it is a regular file that is as long as the tensors in it need;
-4. all data together stay below protobuf's 2 GB, beyond which no ONNX model can be kept in memory as one message.
+4. all data together stay below 2 GB, beyond which no ONNX model can be one message, and no `.tflite` file one buffer.
 """
 
 from __future__ import annotations
@@ -15,17 +15,21 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 from google.protobuf.message import Message  # protobuf ships no stubs
 
 from edgecomp.errors import SourceError
+from edgecomp.frontends.message import read_array
+from edgecomp.frontends.stored_weights import LARGE, StoredWeights
 
 #: protobuf's limit for one message.
 LIMIT = 2**31 - 1
 
 
-def load_external_data(proto: onnx.ModelProto, path: Path) -> Iterator[bytes]:
-    """Moves all external data into the model, and yields it piece by piece.
+def load_external_data(proto: onnx.ModelProto, path: Path, weights: StoredWeights) -> Iterator[npt.NDArray[np.uint8]]:
+    """Moves all external data into the model, or what is large to its stored weights; yields it piece by piece.
 
     Raises:
         SourceError: A file may not or cannot be read, or it is too much.
@@ -38,8 +42,8 @@ def load_external_data(proto: onnx.ModelProto, path: Path) -> Iterator[bytes]:
     for tensor, (file, offset, length) in zip(external, pieces, strict=True):
         with file.open("rb") as stream:
             stream.seek(offset)
-            data = stream.read(length)
-        tensor.raw_data = data
+            data = read_array(stream, length)
+        tensor.raw_data = weights.store(data) if length > LARGE else data.tobytes()
         del tensor.external_data[:]
         tensor.data_location = onnx.TensorProto.DEFAULT
         yield data

@@ -42,9 +42,7 @@ class Session:
         options.intra_op_num_threads = threads
         for key, text in (config or {}).items():
             options.add_session_config_entry(key, text)
-        weights = _large_weights(model.graph)
-        with _elsewhere(weights) as arrays:
-            content = ir.to_proto(model).SerializeToString()
+        content, arrays = split_message(model)
         #: The session refers to their memory.
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
@@ -56,6 +54,16 @@ class Session:
         """All outputs, for inputs in the graph's order."""
         feeds = dict(zip(self.inputs, inputs, strict=True))
         return [np.asarray(output) for output in self._session.run(None, feeds)]
+
+
+def split_message(model: ir.Model) -> tuple[bytes, dict[str, Array]]:
+    """A graph as ONNX's message, and the large weights, of which that says that they lie in a file.
+
+    Returns:
+        The message, and name -> the weight in the memory that the graph has it in.
+    """
+    with _elsewhere(_large_weights(model.graph)) as arrays:
+        return ir.to_proto(model).SerializeToString(), arrays
 
 
 def _large_weights(graph: ir.Graph) -> list[ir.Value]:

@@ -348,3 +348,18 @@ def test_too_large_with_external_data(path, monkeypatch):
     external(path, "w.bin")
     monkeypatch.setattr(external_data, "LIMIT", path.stat().st_size + 10)
     assert refused(path).expected == "a model below 2 GB with its external data"
+
+
+def test_the_original_is_not_run_on_the_examples_again(path, monkeypatch):
+    source = load_source(save(path))
+    expected = source.reference(source.inputs)[0]
+    np.testing.assert_array_equal(expected, source.inputs[0] @ WEIGHT)
+    expected[:] = 0  # what the caller does with its answer is its own business
+    assert source.reference(source.inputs)[0].any()
+    opened = []
+    monkeypatch.setattr(onnx_file.runtime, "open_session", lambda model: opened.append(model))
+    source.reference(source.inputs)
+    assert not opened
+    with pytest.raises(AttributeError):
+        source.reference((source.inputs[0] + 1,))
+    assert opened

@@ -5,6 +5,7 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp.frontends.own_tensors import own_tensors
+from edgecomp.frontends.stored_weights import StoredWeights
 
 
 def proto():
@@ -31,7 +32,7 @@ def proto():
 def test_numbers_and_types_are_kept():
     message = proto()
     before = ir.from_proto(message)
-    after = own_tensors(ir.from_proto(message))
+    after = own_tensors(ir.from_proto(message), StoredWeights())
     for name, value in before.graph.initializers.items():
         kept = after.graph.initializers[name].const_value
         assert (kept.dtype, kept.shape, kept.name) == (value.const_value.dtype, value.const_value.shape, name)
@@ -40,7 +41,7 @@ def test_numbers_and_types_are_kept():
 
 def test_the_message_goes():
     message = proto()
-    model = own_tensors(ir.from_proto(message))
+    model = own_tensors(ir.from_proto(message), StoredWeights())
     tensors = [value.const_value for value in model.graph.initializers.values()]
     tensors += [
         attribute.as_tensor()
