@@ -18,7 +18,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ class Results:
     def __contains__(self, key: str) -> bool:
         return key in self.content
 
-    def add(self, key: str, value: Measured | float | str | None) -> None:
+    def add(self, key: str, value: Measured | Mapping[str, tuple[float, float]] | float | str | None) -> None:
         """Keeps a figure, or the words of what went wrong."""
         self.content[key] = asdict(value) if isinstance(value, Measured) else value
         self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -119,9 +119,11 @@ def measure(name: str, options: argparse.Namespace) -> None:
             results.add(key, attempt(case, reference, lambda: ROUTES[route](setting)))  # noqa: B023 (called at once)
         print(f"{name}, {key}: {results.content[key]}", file=sys.stderr, flush=True)
     if "artifacts" in left:
+        case = CASES[name](Options(options.calibration, options.artifact_evaluation, options.sentences))
+        results.add("held out from artifacts", len(case.held_out))
         with tempfile.TemporaryDirectory() as folder:
-            setting = Setting(case, model, 0, Path(folder), options.peer_python)
-            results.add("artifacts", farthest(setting, reference))
+            results.add("artifacts", distances(Setting(case, model, 0, Path(folder), options.peer_python)))
+        print(f"{name}, artifacts: {results.content['artifacts']}", file=sys.stderr, flush=True)
 
 
 def attempt(case: Case, reference: Array, make: Callable[[], Run]) -> Measured | str:
@@ -135,18 +137,26 @@ def attempt(case: Case, reference: Array, make: Callable[[], Run]) -> Measured |
         return f"{type(error).__name__}: {error}"[:300]
 
 
-def farthest(setting: Setting, reference: Array) -> float:
-    """How far the metric of an artifact is from the simulation's, at most; the agreement where there is no metric."""
+def distances(setting: Setting) -> dict[str, tuple[float, float]]:
+    """How far each artifact's metric is from what the simulation says; the share of equal answers without a metric.
+
+    Returns:
+        Format -> points, and half of their 95 % interval by the inputs that the two answer differently.
+    """
     case = setting.case
     model = quantized(INT8_STEPS[DEFAULT], setting)
+    simulated = case.decide(outputs_of(Simulation(model, threads=1).run, case.held_out))
+    right = simulated if case.labels is None else case.labels
+    found = {}
+    for name, run in artifacts(model, setting.folder).items():
+        given = case.decide(outputs_of(run, case.held_out))
+        difference = (given == right).astype(float) - (simulated == right)
+        found[name] = (100 * float(difference.mean()), 196 * float(np.sqrt(np.abs(difference).sum())) / difference.size)
+    return found
 
-    def figure(run: Run) -> float:
-        found = compare(case, reference, outputs_of(run, case.held_out), 0.0)
-        return found.agreement if found.metric is None else found.metric
 
-    simulated = figure(Simulation(model, threads=1).run)
-    return max(abs(figure(run) - simulated) for run in artifacts(model, setting.folder).values())
-
+#: Format -> the runtime's name.
+RUNTIMES = {"tflite": "LiteRT", "onnxruntime": "ONNX Runtime", "mnn": "MNN"}
 
 HEADINGS = ("network", "by", "accuracy", "lost, points", "agrees", "SQNR", "time")
 
@@ -161,18 +171,13 @@ def table(names: Sequence[str], folder: Path) -> list[str]:
         real = results.content["float"]
         count = results.content["held out"]
         lines.append(f"| **{name}** ({count}) | float | {'' if real is None else f'{real:.1%}'} | | | | |")
-        lines += [_row(route, real, results) for route in shown(results)]
+        lines += [_row(route, real, results) for route in ROUTES]
         off = results.content.get("artifacts")
         if off is not None:
-            lines.append(f"| | artifacts of {DEFAULT} | at most {100 * off:.2f} points from the simulation | | | | |")
+            words = ", ".join(f"{title} {off[key][0]:+.2f} ± {off[key][1]:.2f}" for key, title in RUNTIMES.items())
+            count = results.content["held out from artifacts"]
+            lines.append(f"| | artifacts of {DEFAULT} ({count}) | points from the simulation: {words} | | | | |")
     return lines
-
-
-def shown(results: Results) -> list[str]:
-    """The routes, of ONNX Runtime's methods the best by SQNR."""
-    methods = [route for route in ROUTES if route.startswith("ONNX Runtime") and results.of(route)]
-    best = max(methods, key=lambda route: np.mean([cell.sqnr for cell in results.of(route)]), default=None)
-    return [route for route in ROUTES if not route.startswith("ONNX Runtime") or route == best]
 
 
 def _row(route: str, real: float | None, results: Results) -> str:
@@ -209,6 +214,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=3, help="calibration samples to draw")
     parser.add_argument("--calibration", type=int, default=64, help="inputs in each")
     parser.add_argument("--evaluation", type=int, default=1000, help="inputs to judge by, at most")
+    parser.add_argument("--artifact-evaluation", type=int, default=10_000, help="the same, for artifacts")
     parser.add_argument("--by", default="", help="comma-separated parts of the names of the ways to measure: all")
     parser.add_argument("--sentences", type=Path, help="test/fixtures of the npm package sentiment")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter with ai-edge-quantizer")

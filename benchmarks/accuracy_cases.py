@@ -165,11 +165,10 @@ def packaged(name: str, options: Options) -> Case:
         return tuple(array.astype(spec.dtype) for array, spec in zip(arrays, source.input_specs, strict=True))
 
     def draw(seed: int) -> list[Batch]:
-        count = min(options.calibration, 16)
-        chosen = np.random.default_rng(seed).choice(np.arange(32, 96), count, replace=False)
+        chosen = np.random.default_rng(seed).choice(np.arange(1000, 2000), options.calibration, replace=False)
         return [drawn(int(index)) for index in chosen]
 
-    return Case(source, draw, [drawn(index) for index in range(32)], decide=_decisions)
+    return Case(source, draw, [drawn(index) for index in range(min(options.evaluation, 200))], decide=_decisions)
 
 
 def _decisions(outputs: Array) -> Array:

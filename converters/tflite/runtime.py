@@ -18,6 +18,17 @@ from edgecomp.isolation import run_isolated
 _PATIENCE = 120.0
 
 
+def _refused(path: Path, error: Exception) -> ConversionError:
+    """The error for a file that edgecomp wrote, and that is whole."""
+    return ConversionError(
+        str(path),
+        expected="a model that LiteRT runs",
+        actual=" ".join(str(error).split()),
+        cure="keep the layers around that node in float with --keep-float, or install the version of "
+        "ai-edge-litert that edgecomp requires",
+    )
+
+
 class LiteRtPredictor:
     """An interpreter with XNNPACK, LiteRT's default."""
 
@@ -31,7 +42,7 @@ class LiteRtPredictor:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise unreadable(path, error) from None
+            raise (_refused(path, error) if is_sealed(model, path) else unreadable(path, error)) from None
         self._shapes: list[tuple[int, ...]] = []
         self._look()
         # A runner keeps the interpreter from being used by itself.

@@ -19,6 +19,7 @@ from edgecomp.quantization.bias_correction import correct_biases, correctable_in
 from edgecomp.quantization.calibration import Collected, collect
 from edgecomp.quantization.choice import closest
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorChoice, EstimatorName
+from edgecomp.quantization.multipliers import raise_output_scales, raise_weight_scale
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.plan import Group, plan
 from edgecomp.quantization.relative import keep_ratios
@@ -27,10 +28,6 @@ from edgecomp.step import Stage
 
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
-
-#: Kernels multiply with input scale x weight scale / output scale as a 31-bit integer and a shift; below this ratio
-#: they refuse (XNNPACK at 2**-32).
-_SMALLEST_MULTIPLIER = 2.0**-28
 
 #: A bias beyond this many steps leaves the accumulator no room.
 _LARGEST_BIAS: dict[IntegerType, float] = {"int32": 2.0**29, "int64": 2.0**37}
@@ -164,6 +161,7 @@ def _with_ranges(
             low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
             parameters = scheme.activation_parameters(low, high, settings.activations)
         table |= dict.fromkeys(group.members, parameters)
+    raise_output_scales(graph.graph, groups, table)
     quantize_constants(graph.graph, table, per_channel=settings.per_channel, weight_range=settings.weight_range)
     corrected = correct_biases(graph.graph, table, seen.channel_means)
     step = Step(estimator, facts={"biases_corrected": corrected})
@@ -238,7 +236,7 @@ def set_weight_scale(
     weight, bias = node.inputs[1], input_of(node, 2)
     source, target = _parameters(node.inputs[0], table), _parameters(node.outputs[0], table)
     assert weight is not None
-    scale = np.maximum(scale, _SMALLEST_MULTIPLIER * float(target.scale) / float(source.scale))
+    scale = raise_weight_scale(scale, float(source.scale), float(target.scale))
     if bias is not None:
         bias_size = np.abs(required_constant(bias)).astype(np.float64)
         bias_size = bias_size if axis is not None and bias_size.shape == scale.shape else bias_size.max()

@@ -1,0 +1,65 @@
+"""What kernels can multiply with: input scale x weight scale / output scale, as a 31-bit integer and a shift.
+
+XNNPACK takes ratios from 2**-32 to below 2**8 and refuses a model with any other, where TFLite's own kernels, ONNX
+Runtime and MNN take it. So scales are chosen that all of them take:
+
+1. Where the ratio would be too small, the weight's scale is raised: weights so small move the output by no step.
+2. Where it would be too large, the output's scale is raised. Each step of the accumulator is hundreds of steps of the
+   output then, so that the output takes two or three different values, whatever its scale is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from edgecomp.graph.query import required_constant
+from edgecomp.quantization import scheme
+from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.plan import Group
+
+#: XNNPACK refuses below 2**-32 and from 2**8 on.
+SMALLEST, LARGEST = 2.0**-28, 255.0
+
+
+def raise_weight_scale(scale: npt.NDArray[np.float64], source: float, target: float) -> npt.NDArray[np.float64]:
+    """Rule 1.
+
+    Args:
+        scale: Of the weight, any shape.
+        source: The input's scale.
+        target: The output's scale.
+    """
+    return np.maximum(scale, SMALLEST * target / source)
+
+
+def raise_output_scales(graph: ir.Graph, groups: Sequence[Group], table: dict[str, QuantizationParameters]) -> int:
+    """Rule 2, from the inputs to the outputs, since each raised scale raises the ratios of what reads it.
+
+    Args:
+        graph: In topological order.
+        groups: Tensors that share parameters.
+        table: Of the activations, changed in place.
+
+    Returns:
+        How many groups were raised.
+    """
+    group_of = {name: group for group in groups for name in group.members}
+    raised = set()
+    for node in scheme.quantizable_nodes(graph):
+        if not scheme.has_constant_weight(node) or node.inputs[0] is None or node.inputs[0].name not in table:
+            continue
+        group = group_of.get(node.outputs[0].name or "")
+        if group is None or group.fixed is not None:
+            continue
+        parameters = table[group.members[0]]
+        weight_scale = float(np.abs(required_constant(node.inputs[1])).max(initial=0.0)) / 127
+        least = float(table[node.inputs[0].name].scale) * weight_scale / LARGEST
+        if least > float(parameters.scale):
+            table |= dict.fromkeys(group.members, replace(parameters, scale=np.float32(least)))
+            raised.add(id(group))
+    return len(raised)
