@@ -33,6 +33,8 @@ class Options(TypedDict, total=False):
         min_agreement: Least share of samples with the original's argmax; layers stay in float until it is kept.
         min_sqnr: Least signal to noise of the outputs in dB, kept likewise.
         max_drop: How much of the metric may be lost, "0.5%" of the original's or "0.01", kept likewise.
+        max_size: How large each artifact may be, "5MB"; layers stay in float within it.
+        max_latency: How long an inference may take by the target's estimate, "12ms", likewise.
         keep_float: Nodes or torch modules to keep in float, by name.
     """
 
@@ -46,6 +48,8 @@ class Options(TypedDict, total=False):
     min_agreement: float | None
     min_sqnr: float | None
     max_drop: str | None
+    max_size: str | None
+    max_latency: str | None
     keep_float: Sequence[str] | None
 
 
@@ -137,7 +141,14 @@ def _with_estimator(steps: list[dict[str, Any]], estimator: str, precision: str)
 
 
 #: Option -> the setting of mixed precision that it is.
-_PROMISES = {"min_agreement": "min_agreement", "min_sqnr": "min_sqnr", "max_drop": "max_drop", "keep_float": "layers"}
+_PROMISES = {
+    "min_agreement": "min_agreement",
+    "min_sqnr": "min_sqnr",
+    "max_drop": "max_drop",
+    "max_size": "max_size",
+    "max_latency": "max_latency",
+    "keep_float": "layers",
+}
 
 
 def _promised(recipe: Recipe, said: dict[str, Any]) -> Recipe:

@@ -336,6 +336,8 @@ class _Job:
             self._recipe.data.training_samples,
             self._output.with_name(self._output.name + ".training") if trains and self._output.name else None,
             tuple(step for step in self._recipe.graph_steps if step.stage in {"precision", "refinement"}),
+            tuple(self._recipe.formats),
+            conversion_options(self._recipe, self._target),
         )
 
     def _simplified(self) -> CompressedModel:

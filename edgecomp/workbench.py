@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecomp.converter import ConversionOptions
 from edgecomp.data import collect_evaluation
 from edgecomp.errors import DataError
 from edgecomp.frontends.source import Arrays, Source
@@ -42,6 +43,8 @@ class Workbench:
         following: The steps that round the model and refine it after that, for those in front of them that want to
             know what comes of their choice.
         checkpoints: A folder for what interrupted training goes on from, made when it is needed; None for nowhere.
+        formats: What the model will be converted to.
+        options: And how.
     """
 
     source: Source
@@ -53,6 +56,8 @@ class Workbench:
     training_samples: int | None = None
     checkpoints: Path | None = None
     following: tuple[GraphStep, ...] = ()
+    formats: tuple[str, ...] = ()
+    options: ConversionOptions = field(default_factory=ConversionOptions)
 
     @property
     def teacher(self) -> torch.nn.Module:

@@ -45,6 +45,12 @@ MinSqnr = Annotated[float | None, typer.Option(help="Least signal to noise of th
 MaxDrop = Annotated[
     str | None, typer.Option(help="How much of the metric may be lost, 0.5% of the original's or a number, likewise.")
 ]
+MaxSize = Annotated[
+    str | None, typer.Option(metavar="5MB", help="How large each artifact may be; float layers are chosen within it.")
+]
+MaxLatency = Annotated[
+    str | None, typer.Option(metavar="12ms", help="How long an inference may take by the target's estimate, likewise.")
+]
 Effort = Annotated[str | None, typer.Option(help="fast, balanced or best: how much work int8 is worth.")]
 DataFree = Annotated[
     bool, typer.Option("--data-free", help="Calibrate on made-up inputs; better than nothing, worse than real ones.")
@@ -76,6 +82,8 @@ def run(
     min_agreement: MinAgreement = None,
     min_sqnr: MinSqnr = None,
     max_drop: MaxDrop = None,
+    max_size: MaxSize = None,
+    max_latency: MaxLatency = None,
     keep_float: KeepFloat = None,
     data_free: DataFree = False,
     shape: Shapes = None,
@@ -113,6 +121,8 @@ def run(
             min_agreement=min_agreement,
             min_sqnr=min_sqnr,
             max_drop=max_drop,
+            max_size=max_size,
+            max_latency=max_latency,
             keep_float=keep_float,
         )
     return answer(result)

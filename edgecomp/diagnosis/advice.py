@@ -68,9 +68,10 @@ def remarks(model: CompressedModel) -> Iterator[str]:
     """
     facts = {step.name: step.facts for step in model.provenance}
     searched, rounded = facts.get("mixed-precision", {}), facts.get("quantize", {})
-    if searched.get("frontier") and searched["kept_in_float"]:
+    if searched.get("frontier") and (searched["kept_in_float"] or "budget" in searched):
         plain = searched["frontier"][0]["sqnr"]
-        yield f"Mixed precision chose {searched['chosen']}; without, {plain:.1f} dB of signal to noise."
+        within = f" within {searched['budget']}" if "budget" in searched else ""
+        yield f"Mixed precision chose {searched['chosen']}{within}; without, {plain:.1f} dB of signal to noise."
     if model.precision in {"int8", "int16x8"} and (share := float_share(model)).nodes:
         yield str(share)
     kept = rounded.get("sqnr", {}).get(rounded.get("estimator"), EQUAL)

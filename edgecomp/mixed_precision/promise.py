@@ -104,6 +104,11 @@ class Judge:
         self._recorder.__exit__(*details)
 
     @property
+    def has_promise(self) -> bool:
+        """Whether anything is asked for."""
+        return self._promise != Promise()
+
+    @property
     def samples(self) -> int:
         """How many samples the judgement rests on."""
         return self._recorder.samples

@@ -4,6 +4,9 @@ The error that each layer causes at the outputs is measured once (`edgecomp.diag
 the island that takes away most error for its price comes first, then the next. That gives a chain of growing islands,
 of which the shortest that keeps the promise is found by doubling and halving; every point that is tried is quantized
 and simulated anew. At last the dearest layers are left out one by one, to see whether they are needed.
+
+A budget cuts the chain: the longest part of it that the target can afford is found by halving. With a budget alone, and
+no promise, that part and some shorter ones are tried, and the most exact of them is taken.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import onnx_ir as ir
 from edgecomp.diagnosis.measure import Measured, measure
 from edgecomp.diagnosis.probe import Arrays
 from edgecomp.graph.query import is_float
+from edgecomp.mixed_precision.budget import Budget, Cost, Meter
 from edgecomp.mixed_precision.islands import around, joined, keep_in_float
 from edgecomp.mixed_precision.promise import Judge, Quality
 from edgecomp.model import CompressedModel
@@ -44,16 +48,21 @@ class Point:
         layers: The layers in float.
         float_macs: The share of the multiplications that are computed in float.
         quality: As simulated.
-        holds: Whether that keeps the promise.
+        holds: Whether that keeps the promise, within the budget.
+        cost: Of its artifacts; None when there is no budget.
     """
 
     layers: tuple[str, ...]
     float_macs: float
     quality: Quality
     holds: bool
+    cost: Cost | None = None
 
     def __str__(self) -> str:
-        return f"{len(self.layers)} layers in float ({self.float_macs:.1%} of the multiplications): {self.quality}"
+        cost = "" if self.cost is None else f"; {self.cost}"
+        return (
+            f"{len(self.layers)} layers in float ({self.float_macs:.1%} of the multiplications): {self.quality}{cost}"
+        )
 
 
 @dataclass
@@ -67,6 +76,8 @@ class Search:
         batches: Typical inputs.
         max_float: The largest share of the multiplications that may be in float.
         progress: Called as the work goes on.
+        budget: What artifacts may cost.
+        meter: Tells what they cost; None when there is no budget.
     """
 
     model: CompressedModel
@@ -75,17 +86,23 @@ class Search:
     batches: Sequence[Arrays]
     max_float: float = 1.0
     progress: Progress = silent
+    budget: Budget = field(default_factory=Budget)
+    meter: Meter | None = None
     _tried: dict[frozenset[str], Point] = field(default_factory=dict)
 
     def run(self) -> Point | None:
-        """The point with the fewest multiplications in float that keeps the promise; None when there is none."""
+        """The point with the fewest multiplications in float that keeps the promise, or with a budget and no promise
+        the most exact one; None when there is none.
+        """
         plain = self._try(())
-        if plain.holds:
+        if plain.holds and self.judge.has_promise:
             return plain
+        if not self._affords(plain):
+            return None
         chain = list(self._chain())
-        longest = len(chain)
-        while longest and self.float_macs(chain[:longest]) > self.max_float:
-            longest -= 1
+        longest = self._affordable(chain)
+        if not self.judge.has_promise:
+            return self._most_exact(chain[:longest])
         length = 1
         while length < longest and not self._try(chain[:length]).holds:
             length *= 2
@@ -99,6 +116,29 @@ class Search:
             low, high, best = (low, middle, point) if point.holds else (middle, high, best)
         return self._without_needless(best)
 
+    def _affordable(self, chain: Sequence[str]) -> int:
+        """How much of the chain the budget and `max_float` allow."""
+        low, high = 0, len(chain) + 1  # the first is affordable, the last is not known to be
+        while high - low > 1:
+            middle = (low + high) // 2
+            allowed = self.float_macs(chain[:middle]) <= self.max_float and self._is_affordable(chain[:middle])
+            low, high = (middle, high) if allowed else (low, middle)
+        return low
+
+    def _is_affordable(self, layers: Sequence[str]) -> bool:
+        return self.meter is None or self.budget.allows(self.meter.cost(self.round(self._marked(layers)[0])))
+
+    def _affords(self, point: Point) -> bool:
+        return point.cost is None or self.budget.allows(point.cost)
+
+    def _most_exact(self, chain: Sequence[str]) -> Point:
+        """Of the chain, its half, a quarter ... and nothing."""
+        length = len(chain)
+        while length:
+            self._try(chain[:length])
+            length //= 2
+        return self.closest
+
     def float_macs(self, layers: Sequence[str]) -> float:
         """The share of the multiplications that some layers bring into float."""
         graph = self.model.graph.clone().graph
@@ -108,14 +148,21 @@ class Search:
 
     def _try(self, layers: Sequence[str]) -> Point:
         """Quantizes and simulates a choice; one that leaves the same nodes in float as another is that one."""
-        marked = self.model.graph.clone()
-        island = frozenset(keep_in_float(marked.graph, layers))
+        marked, island = self._marked(layers)
         if island not in self._tried:
             self.progress("search", len(self._tried), len(self._tried) + 1)
-            rounded = self.round(CompressedModel(marked, dynamic=self.model.dynamic))
+            rounded = self.round(marked)
             quality = self.judge.judge(Simulation(rounded).run)
-            self._tried[island] = Point(tuple(layers), self.float_macs(layers), quality, self.judge.holds(quality))
+            cost = None if self.meter is None else self.meter.cost(rounded)
+            holds = self.judge.holds(quality) and (cost is None or self.budget.allows(cost))
+            self._tried[island] = Point(tuple(layers), self.float_macs(layers), quality, holds, cost)
         return replace(self._tried[island], layers=tuple(layers))
+
+    def _marked(self, layers: Sequence[str]) -> tuple[CompressedModel, frozenset[str]]:
+        """The model with some layers in float, and the nodes that are."""
+        marked = self.model.graph.clone()
+        island = frozenset(keep_in_float(marked.graph, layers))
+        return CompressedModel(marked, dynamic=self.model.dynamic), island
 
     @property
     def frontier(self) -> list[Point]:
@@ -124,8 +171,9 @@ class Search:
 
     @property
     def closest(self) -> Point:
-        """The point that keeps most, of those that were tried."""
-        return max(self.frontier, key=lambda each: (each.quality.agreement or 0.0, each.quality.sqnr))
+        """The point that keeps most, of those that were tried and are within the budget if any is."""
+        within = [each for each in self.frontier if self._affords(each)] or self.frontier
+        return max(within, key=lambda each: (each.quality.agreement or 0.0, each.quality.sqnr, -each.float_macs))
 
     def _chain(self) -> Iterator[str]:
         """The layers in the order in which they are worth their price."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from edgecomp.errors import BudgetError
+from edgecomp.mixed_precision.budget import SIZES, TIMES, Budget, Meter, is_quantity
 from edgecomp.mixed_precision.islands import keep_in_float
 from edgecomp.mixed_precision.promise import Judge, Promise, is_drop
 from edgecomp.model import CompressedModel, Step
@@ -33,6 +34,9 @@ class MixedPrecision:
         min_agreement: Least share of samples with the original's argmax; 0 asks for none.
         min_sqnr: Least signal to noise of the outputs in dB; 0 asks for none.
         max_drop: How much of the task's metric may be lost: "0.5%" of the original's, or a number; "" asks for none.
+        max_size: How large each artifact may be, as "5 MB"; "" for any size.
+        max_latency: How long an inference may take by the estimate for the target, as "12 ms"; "" for any time. With a
+            budget and no promise, the most exact choice within it is taken.
         max_float: The largest share of the multiplications that may be in float.
         strict: Whether a promise that nothing keeps is an error; else the best that was tried is taken.
     """
@@ -43,6 +47,8 @@ class MixedPrecision:
     min_agreement: float = 0.0
     min_sqnr: float = 0.0
     max_drop: str = ""
+    max_size: str = ""
+    max_latency: str = ""
     max_float: float = 0.5
     strict: bool = True
 
@@ -50,6 +56,10 @@ class MixedPrecision:
         check_setting(0 <= self.min_agreement <= 1, self, "min_agreement", "a share from 0 to 1, such as 0.99")
         check_setting(self.min_sqnr >= 0, self, "min_sqnr", "decibels, 0 or more")
         check_setting(not self.max_drop or is_drop(self.max_drop), self, "max_drop", 'a share as "0.5%", or a number')
+        for name, units, example in (("max_size", SIZES, "5 MB"), ("max_latency", TIMES, "12 ms")):
+            text = getattr(self, name)
+            words = f"a number above 0 with one of {', '.join(units)}, such as {example}"
+            check_setting(not text or is_quantity(text, units), self, name, words)
         check_setting(0 < self.max_float <= 1, self, "max_float", "a share above 0 and at most 1")
 
     @property
@@ -57,19 +67,26 @@ class MixedPrecision:
         """What is asked for."""
         return Promise(self.min_agreement, self.min_sqnr, self.max_drop)
 
+    @property
+    def budget(self) -> Budget:
+        """What artifacts may cost."""
+        return Budget.parse(self.max_size, self.max_latency)
+
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Marks the nodes that stay in float.
 
         Raises:
-            BudgetError: No choice of layers keeps the promise, and it is a strict one.
-            InputError: The promise cannot be judged: there is no metric, or there are no classes.
+            BudgetError: No choice of layers keeps the promise within the budget, and it is a strict one.
+            InputError: The promise cannot be judged: there is no metric, or there are no classes; or the budget cannot
+                be: the target's cores are not documented.
         """
         facts: dict[str, object] = {}
         layers = self.layers
-        if not layers and self.promise != Promise():
+        if not layers and (self.promise != Promise() or self.budget.limits):
             point, frontier, samples = self._search(model, bench)
             layers = point.layers
             facts = {"samples": samples, "chosen": str(point), "frontier": [_facts(each) for each in frontier]}
+            facts |= {"budget": str(self.budget)} if self.budget.limits else {}
         graph = model.graph.clone()
         facts["kept_in_float"] = keep_in_float(graph.graph, layers)
         return model.after(Step(self.kind, asdict(replace(self, layers=layers)), facts), graph=graph)
@@ -77,6 +94,8 @@ class MixedPrecision:
     def _search(self, model: CompressedModel, bench: Workbench) -> tuple[Point, list[Point], int]:
         from edgecomp.mixed_precision.search import Search
 
+        budget, meter = self.budget, Meter(bench)
+        meter.check(budget)
         rounding = _settled(next(step for step in bench.following if step.stage == "precision"), model, bench)
         batches = tuple(bench.calibration_batches("read"))
         graph = model.graph.graph
@@ -90,20 +109,34 @@ class MixedPrecision:
             subject=bench.source.name,
         ) as judge:
             search = Search(
-                model, lambda each: rounding.apply(each, bench), judge, batches, self.max_float, bench.progress
+                model,
+                lambda each: rounding.apply(each, bench),
+                judge,
+                batches,
+                self.max_float,
+                bench.progress,
+                budget,
+                meter if budget.limits else None,
             )
             point = search.run()
-            if point is None:
-                best = search.closest
-                if not self.strict:
-                    return best, search.frontier, judge.samples
-                raise BudgetError(
-                    f"{bench.source.name}: mixed precision",
-                    expected=f"{self.promise}, with at most {self.max_float:.0%} of the multiplications in float",
-                    actual=f"the best is {best}",
-                    cure="ask for less, allow more with max_float in the recipe, or use --precision fp16",
-                )
-            return point, search.frontier, judge.samples
+            if point is None and self.strict:
+                raise self._unreachable(bench.source.name, search.closest)
+            return point or search.closest, search.frontier, judge.samples
+
+    def _unreachable(self, source: str, best: Point) -> BudgetError:
+        """The error that says the best that can be had."""
+        share = f"{self.promise}, with at most {self.max_float:.0%} of the multiplications in float"
+        asked = [] if self.promise == Promise() else [share]
+        asked += [f"artifacts within {self.budget}"] if self.budget.limits else []
+        affordable = best.cost is None or self.budget.allows(best.cost)
+        return BudgetError(
+            f"{source}: mixed precision",
+            expected=", and ".join(asked),
+            actual=f"the best is {best}" if affordable else f"without any layer in float they need {best.cost}",
+            cure="ask for less, allow more with max_float in the recipe, or use --precision fp16"
+            if affordable
+            else "allow more, or make the model smaller first: a recipe with prune-channels or low-rank",
+        )
 
 
 def _settled(rounding: GraphStep, model: CompressedModel, bench: Workbench) -> GraphStep:
@@ -115,4 +148,5 @@ def _settled(rounding: GraphStep, model: CompressedModel, bench: Workbench) -> G
 
 
 def _facts(point: Point) -> dict[str, object]:
-    return {"layers": len(point.layers), "float_macs": point.float_macs, **asdict(point.quality), "holds": point.holds}
+    facts = {"layers": len(point.layers), "float_macs": point.float_macs, **asdict(point.quality), "holds": point.holds}
+    return facts if point.cost is None else {**facts, **asdict(point.cost)}

@@ -60,6 +60,6 @@ def raise_output_scales(graph: ir.Graph, groups: Sequence[Group], table: dict[st
         weight_scale = float(np.abs(required_constant(node.inputs[1])).max(initial=0.0)) / 127
         least = float(table[node.inputs[0].name].scale) * weight_scale / LARGEST
         if least > float(parameters.scale):
-            table |= dict.fromkeys(group.members, replace(parameters, scale=np.float32(least)))
+            table |= dict.fromkeys(group.members, replace(parameters, scale=np.asarray(least, np.float32)))
             raised.add(id(group))
     return len(raised)
