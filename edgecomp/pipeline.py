@@ -83,6 +83,7 @@ class Quantized:
         metric: The task's metric.
         samples: What artifacts would be compared on.
         notes: What was assumed, as whole sentences.
+        options: How it would be converted.
     """
 
     source: str
@@ -92,6 +93,7 @@ class Quantized:
     metric: Metric | None
     samples: Samples
     notes: tuple[str, ...]
+    options: ConversionOptions
 
 
 def compress(
@@ -312,8 +314,17 @@ class _Job:
         model = self._quantized(float_model, bench)
         batches = calibration if calibration is not None else self._stand_ins()
         samples = evaluation or Unlabelled(batches)
-        unrounded = self._unrounded or float_model
-        return Quantized(self._source.name, model, unrounded, batches, self._source.metric, samples, tuple(self._notes))
+        processing = describe_processing(self._source, float_model.graph)
+        return Quantized(
+            self._source.name,
+            model,
+            self._unrounded or float_model,
+            batches,
+            self._source.metric,
+            samples,
+            tuple(self._notes),
+            replace(conversion_options(self._recipe, self._target), processing=processing),
+        )
 
     def _compress_module(self, bench: Workbench) -> None:
         """What comes before there is a graph."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ from edgecomp.cli.compress import (
     Preprocess,
     Shapes,
 )
+from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +48,10 @@ def run(
     effort: Effort = None,
     estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
     data_free: DataFree = False,
+    result: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="What compress made of it: diagnoses that, by its own target and recipe."),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="How many calibration batches layers are measured on.")] = 16,
     draw: Annotated[
         Path | None, typer.Option(metavar="PAGE.html", help="Draw it too: the layers as .svg, or all as .html.")
@@ -58,7 +63,7 @@ def run(
 ) -> Answer:
     """Tell which layers lose accuracy, why, and what mends it."""
     from edgecomp.diagnosis.picture import page, picture
-    from edgecomp.diagnosis.run import diagnose
+    from edgecomp.diagnosis.run import diagnose, plan_of
     from edgecomp.drawing import check_target, write
     from edgecomp.frontends.constants import parse_constants
     from edgecomp.options import plan
@@ -66,7 +71,13 @@ def run(
 
     if draw is not None:
         check_target(draw)
-    profile, chosen = plan(target, recipe, precision=precision, effort=effort, estimator=estimator, data_free=data_free)
+    options = {"precision": precision, "effort": effort, "estimator": estimator, "data_free": data_free or None}
+    if result is not None:
+        _check_alone(result, {"target": target, "recipe": recipe, **options})
+        profile, chosen = plan_of(result)
+    else:
+        _check_source(source)
+        profile, chosen = plan(target, recipe, **options)  # type: ignore[arg-type]  # keys and types of Options
     with progress_bar() as progress:
         diagnosis = diagnose(
             source,
@@ -78,6 +89,7 @@ def run(
             evaluation=evaluation,
             preprocess=preprocess,
             samples=samples,
+            result=result,
             progress=progress,
         )
 
@@ -92,6 +104,31 @@ def run(
             console.print(line, markup=False, soft_wrap=True)
 
     return Answer(diagnosis.as_dict(), show)
+
+
+def _check_alone(result: Path, others: Mapping[str, object]) -> None:
+    """A result has a target and a recipe of its own."""
+    given = [f"--{name.replace('_', '-')}" for name, value in others.items() if value is not None]
+    if given:
+        raise InputError(
+            f"--result {result}",
+            expected="no option that says how the model is rounded: the result's own recipe does",
+            actual=", ".join(given),
+            cure="leave them out, or leave out --result",
+        )
+
+
+def _check_source(source: str) -> None:
+    """A result folder is no source: the weights in float are not in it."""
+    from edgecomp.manifest import FILE
+
+    if (Path(source) / FILE).is_file():
+        raise InputError(
+            source,
+            expected="the source that it was made of, and the folder with --result",
+            actual="a result folder, which has no weights in float to compare with",
+            cure=f"edgecomp diagnose SOURCE --result {source}",
+        )
 
 
 def _layers(diagnosis: Diagnosis, limit: int = 10) -> Table:
@@ -110,5 +147,7 @@ def _words(diagnosis: Diagnosis, width: int) -> Iterator[str]:
         for finding in layer.findings:
             for text, first in ((finding.words, "  - "), (f"cure: {finding.cure}", "    ")):
                 yield from textwrap.wrap(text, width, initial_indent=first, subsequent_indent="    ")
+    for artifact in diagnosis.artifacts:
+        yield f"artifact: {artifact.words}"
     for note in diagnosis.notes:
         yield f"note: {note}"

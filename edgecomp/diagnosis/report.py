@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgecomp.diagnosis.artifacts import ArtifactDiagnosis
 from edgecomp.diagnosis.evidence import Evidence
 from edgecomp.diagnosis.findings import Finding, explain
 from edgecomp.diagnosis.measure import Measurement, measure
@@ -75,6 +76,7 @@ class Diagnosis:
         output_sqnr: Of the outputs with everything rounded, in dB; the mean of the noise of several.
         layers: The worst first.
         notes: What the reader should know, as whole sentences.
+        artifacts: Of the result folder that was asked about.
     """
 
     source: str
@@ -84,6 +86,7 @@ class Diagnosis:
     output_sqnr: float
     layers: tuple[LayerDiagnosis, ...]
     notes: tuple[str, ...] = ()
+    artifacts: tuple[ArtifactDiagnosis, ...] = ()
 
     @property
     def harmful(self) -> tuple[LayerDiagnosis, ...]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from edgecomp import manifest
+from edgecomp.diagnosis.artifacts import artifacts_of
 from edgecomp.diagnosis.layers import layers_of
 from edgecomp.diagnosis.report import Diagnosis, diagnose_model
 from edgecomp.errors import InputError
@@ -13,7 +16,7 @@ from edgecomp.loading import Brought
 from edgecomp.pipeline import quantize
 from edgecomp.precision import NAMES
 from edgecomp.progress import Progress, silent
-from edgecomp.recipe import Recipe
+from edgecomp.recipe import Recipe, load_recipe
 from edgecomp.target import TargetProfile, load_target
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ def diagnose(
     *,
     recipe: Recipe | None = None,
     samples: int = 16,
+    result: Path | None = None,
     progress: Progress = silent,
     **brought: Unpack[Brought],
 ) -> Diagnosis:
@@ -41,11 +45,13 @@ def diagnose(
         target: As `compress` takes it.
         recipe: As `compress` takes it.
         samples: How many batches of the calibration data the layers are measured on.
+        result: What `compress` made of this source by this recipe, to tell about its artifacts too.
         progress: Called as the work goes on.
         **brought: The other arguments of `compress` about the source and its data.
 
     Raises:
-        InputError: The source, the data or the target cannot be used, or the recipe's precision rounds nothing.
+        InputError: The source, the data, the target or the result cannot be used, or the recipe's precision rounds
+            nothing.
     """
     profile = load_target(target)
     made = quantize(source, profile, recipe=recipe, progress=progress, **brought)
@@ -56,7 +62,8 @@ def diagnose(
             actual="no layer in integers",
             cure="leave out --precision, or give --precision int8",
         )
-    return diagnose_model(
+    artifacts = () if result is None else tuple(artifacts_of(result, made))
+    diagnosis = diagnose_model(
         made.model,
         made.unrounded,
         tuple(islice(made.batches, samples)),
@@ -65,3 +72,14 @@ def diagnose(
         notes=made.notes,
         progress=progress,
     )
+    return replace(diagnosis, artifacts=artifacts)
+
+
+def plan_of(folder: Path) -> tuple[TargetProfile, Recipe]:
+    """The target and the recipe that a result was made for and by.
+
+    Raises:
+        InputError: It is no result folder.
+    """
+    content = manifest.read(folder)
+    return load_target(content["target"]), load_recipe(folder / "recipe.toml")

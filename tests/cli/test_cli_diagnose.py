@@ -94,3 +94,39 @@ def test_a_drawing_of_another_kind_is_refused_before_any_work(edgecomp: Run, spr
     result = edgecomp(*arguments(spread, "--draw", "page.png"))
     assert result.exit_code == 2
     assert "suffix '.png'" in result.stderr
+
+
+def test_a_result_is_diagnosed_with_its_own_recipe(edgecomp: Run, spread: tuple[Path, Path], tmp_path: Path) -> None:
+    recipe = arguments(spread)[3]
+    data = ("--calibration", spread[1])
+    formats = ("--formats", "tflite,onnxruntime")
+    made = edgecomp("compress", spread[0], "--recipe", recipe, *data, "-o", tmp_path / "out", *formats)
+    folder = tmp_path / ("out" if made.exit_code == 0 else "out.rejected")
+    result = edgecomp("diagnose", spread[0], "--result", folder, *data, "--json")
+    document = json.loads(result.stdout)
+    assert document["verdict"].endswith("2 of 3 layers cause 100% of the error")
+    assert [(each["file"], each["same"]) for each in document["artifacts"]] == [
+        ("model.tflite", True),
+        ("model.onnx", True),
+    ]
+    assert all(each["runtime_share"] < 0.1 for each in document["artifacts"])
+    np.savez(tmp_path / "other.npz", image=np.random.default_rng(1).random((20, 3, 6, 6), np.float32) * 2)
+    shown = edgecomp("diagnose", spread[0], "--result", folder, "--calibration", tmp_path / "other.npz").stdout
+    assert "model.tflite is not what this source and data make now" in shown
+    assert "its runtime computes what the simulation does" in shown
+
+
+def test_a_result_has_a_recipe_of_its_own(edgecomp: Run, spread: tuple[Path, Path], tmp_path: Path) -> None:
+    result = edgecomp("diagnose", spread[0], "--result", tmp_path, "--effort", "best", "--data-free")
+    assert result.exit_code == 2
+    assert "--effort, --data-free" in result.stderr
+    nothing = edgecomp("diagnose", spread[0], "--result", tmp_path)
+    assert nothing.exit_code == 2
+    assert "manifest.json" in nothing.stderr
+
+
+def test_a_result_folder_is_no_source(edgecomp: Run, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text("{}")
+    result = edgecomp("diagnose", tmp_path, "--target", "raspberry-pi-4b")
+    assert result.exit_code == 2
+    assert f"edgecomp diagnose SOURCE --result {tmp_path}" in result.stderr.replace("\n", "")
