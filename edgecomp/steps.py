@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgecomp.compression.distillation.step import DistillationStep
 from edgecomp.compression.fine_tuning import FineTuning
+from edgecomp.compression.low_rank.embeddings import LowRankEmbeddings
 from edgecomp.compression.low_rank.settings import LowRank
 from edgecomp.compression.pruning.blocks import BlockPruning
 from edgecomp.compression.pruning.channels import ChannelPruning
@@ -30,6 +31,7 @@ MODULE_STEPS: tuple[type[ModuleStep], ...] = (
     BlockPruning,
     ChannelPruning,
     LowRank,
+    LowRankEmbeddings,
 )
 
 GRAPH_STEPS: tuple[type[GraphStep], ...] = (Equalization, BiasAbsorption, Smoothing, MixedPrecision)

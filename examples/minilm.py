@@ -7,6 +7,7 @@ BERT is written out below as it is published (Devlin et al., 2019), so that neit
 needed: token ids and an attention mask go in, one unit vector of 384 numbers for each sentence comes out.
 """
 
+import functools
 import importlib.util
 import json
 import math
@@ -138,12 +139,18 @@ def renamed(name: str) -> str | None:
 
 def tokens(sentence: str, length: int = LENGTH) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and mask of one sentence, each (1, length): lower case, no accents, WordPiece, padded with zeros."""
-    entries = (weights_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
-    vocabulary = {word: index for index, word in enumerate(entries)}
-    ids = [vocabulary["[CLS]"], *(vocabulary[piece] for piece in pieces(sentence, vocabulary))][: length - 1]
-    ids.append(vocabulary["[SEP]"])
+    known = vocabulary()
+    ids = [known["[CLS]"], *(known[piece] for piece in pieces(sentence, known))][: length - 1]
+    ids.append(known["[SEP]"])
     row = torch.tensor([ids + [0] * (length - len(ids))])
     return row, (row != 0).long()
+
+
+@functools.cache
+def vocabulary() -> dict[str, int]:
+    """The number of every piece of a word."""
+    entries = (weights_folder() / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    return {word: index for index, word in enumerate(entries)}
 
 
 def pieces(sentence: str, vocabulary: dict[str, int]) -> Iterator[str]:

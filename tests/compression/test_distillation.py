@@ -79,6 +79,7 @@ def test_features_are_projected_and_brought_to_one_size() -> None:
     "settings",
     [
         {"outputs": "mse", "teacher_weight": 1.0},
+        {"outputs": "cosine", "teacher_weight": 1.0},
         {"features": ("0", "2")},
         {"adversarial_step": 0.05},
         {"outputs": "none", "label_smoothing": 0.1},

@@ -27,6 +27,7 @@ from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16, quantize_static
 from edgecomp.recipe import Recipe
+from edgecomp.target import load_target
 from edgecomp.workbench import Workbench
 
 sys.path.append(str(Path(__file__).parents[1] / "converters"))
@@ -204,3 +205,21 @@ def test_it_comes_after_a_precision_with_activations() -> None:
     for wrong in ({"teacher_weight": 0.0}, {"temperature": 0.0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             QuantizationAwareTraining(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_graph_made_for_more_samples_says_which_batches_it_takes() -> None:
+    class Pairs(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network(32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x.reshape(4, 8)).reshape(4, 3)
+
+    source = load_source(Pairs().eval(), example_inputs=(torch.rand(4, 8),))
+    source = replace(source, train_data=items(), metric=accuracy)
+    bench = Workbench(source, load_target("raspberry-pi-4b"))
+    model = quantize_static(prepare(source), [(rows.numpy(),) for rows in points()[0].split(4)], threads=1)
+    with pytest.raises(InputError, match="a multiple of 4"):
+        replace(QAT, batch_size=30).apply(model, bench)
+    replace(QAT, batch_size=32, epochs=1).apply(model, bench)

@@ -52,14 +52,14 @@ def test_it_learns_and_says_how() -> None:
     assert before is not None
     assert after is not None
     assert after > before + 0.2
-    assert report.history[-1].loss < report.history[0].loss / 1.5
-    assert report.history[-1].metric == after
+    assert report.history.epochs[-1].loss < report.history.epochs[0].loss / 1.5
+    assert report.history.epochs[-1].metric == after
     assert not module.training
     assert report.samples == 240
     assert report.facts["epochs"] == 6
     # 240 samples are 7 batches of 32; the metric is that of the epoch before.
     assert said[-1].startswith("fine-tune 42/42 loss ")
-    assert f"metric {report.history[-2].metric:.4f}" in said[-1]
+    assert f"metric {report.history.epochs[-2].metric:.4f}" in said[-1]
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -67,7 +67,7 @@ def test_every_optimizer_makes_the_loss_smaller(optimizer: Any) -> None:
     module = network()
     rate = {"rmsprop": 1e-3, "radam": 3e-2}.get(optimizer, 1e-2)
     report = train(module, bench_of(module), replace(QUICK, optimizer=optimizer, learning_rate=rate))
-    assert report.history[-1].loss < 0.95 * report.history[0].loss
+    assert report.history.epochs[-1].loss < 0.95 * report.history.epochs[0].loss
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -200,20 +200,33 @@ def test_early_stop_keeps_the_best_epoch() -> None:
     module = network()
     settings = replace(QUICK, epochs=40, early_stop=True, patience=2, learning_rate=0.05, validation=0.3)
     report = train(module, bench_of(module), settings)
-    scores = [epoch.score for epoch in report.history]
+    scores = [epoch.score for epoch in report.history.epochs]
     assert len(scores) < 40
     assert all(score is not None for score in scores)
     best = max(score for score in scores if score is not None)
     assert scores.index(best) == len(scores) - 3
+    assert report.history.best == len(scores) - 2 == report.facts["best_epoch"]
     held_out, _ = bench_of(module).training.split(0.3, 0)
     outputs = module(torch.cat([inputs for (inputs,), _ in held_out.in_order(16)])).detach()
     assert accuracy([outputs], torch.cat([labels for _, labels in held_out.in_order(16)])) == best
 
 
+def test_training_that_only_does_harm_is_undone() -> None:
+    module = network()
+    bench = bench_of(module)
+    train(module, bench, replace(QUICK, epochs=15))
+    good = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    destroying = replace(QUICK, epochs=9, early_stop=True, patience=2, optimizer="sgd", learning_rate=300.0)
+    report = train(module, bench, destroying)
+    assert report.facts["best_epoch"] == 0
+    assert len(report.history.epochs) == 2
+    assert all(torch.equal(tensor, good[name]) for name, tensor in module.state_dict().items())
+
+
 def test_a_callback_can_end_it() -> None:
     module = network()
     report = train(module, bench_of(module, on_epoch=lambda module, epoch: epoch.number == 1), QUICK)
-    assert len(report.history) == 2
+    assert len(report.history.epochs) == 2
 
 
 def test_a_task_can_bring_its_own_loop() -> None:
@@ -235,7 +248,7 @@ def test_a_task_can_bring_its_own_loop() -> None:
     assert seen == [32] * 14
     assert not equal(before, weights(module))
     assert not module[0].weight.any()  # type: ignore[index]
-    assert report.history == ()
+    assert report.history.epochs == ()
 
     def broken(*_: Any) -> None:
         raise ZeroDivisionError("division by zero")
@@ -254,7 +267,7 @@ def test_half_precision_learns_too() -> None:
 
     report = train(module, bench_of(module, loss=loss), replace(QUICK, mixed_precision="on"))
     assert set(seen) == {torch.bfloat16}
-    assert report.history[-1].loss < report.history[0].loss
+    assert report.history.epochs[-1].loss < report.history.epochs[0].loss
 
 
 def test_a_large_gradient_is_clipped() -> None:

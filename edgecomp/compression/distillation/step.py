@@ -25,7 +25,8 @@ class DistillationStep(Training):
     Attributes:
         teachers: "original" is the module before any compression; "task" is what the task's teachers() gives.
         student: "module" is what the steps before have left; "task" is what the task's student() gives.
-        outputs: How outputs are compared: "kl" softened by the temperature, "mse" as they are, "none" not at all.
+        outputs: How outputs are compared: "kl" softened by the temperature, "mse" as they are, "cosine" by
+            their direction, as of sentences and faces, "none" not at all.
         temperature: Of outputs that are classes, above 0.
         teacher_weight: The share of the outputs' distance in the loss, in [0, 1]; labels have the rest.
         label_smoothing: The share of each label that is spread over all classes, in [0, 1).
@@ -40,7 +41,7 @@ class DistillationStep(Training):
     stage: ClassVar[Stage] = "module"
     teachers: Literal["original", "task"] = "original"
     student: Literal["module", "task"] = "module"
-    outputs: Literal["kl", "mse", "none"] = "kl"
+    outputs: Literal["kl", "mse", "cosine", "none"] = "kl"
     temperature: float = 2.0
     teacher_weight: float = 0.5
     label_smoothing: float = 0.0
@@ -92,10 +93,15 @@ class DistillationStep(Training):
     def _terms(self, loss: Any) -> list[tuple[float, Term]]:
         from edgecomp.compression.distillation import terms
 
+        distances = {
+            "kl": terms.divergence(self.temperature),
+            "mse": terms.squares,
+            "cosine": terms.directions,
+        }
         taught = self.teacher_weight if self.outputs != "none" else 0.0
         wanted: list[tuple[float, Callable[[], Term]]] = [
             (1 - taught, lambda: terms.labels(loss, self.label_smoothing)),
-            (taught, lambda: terms.squares if self.outputs == "mse" else terms.divergence(self.temperature)),
+            (taught, lambda: distances[self.outputs]),
             (self.feature_weight if self.features else 0.0, lambda: terms.hints),
             (self.attention_weight if self.attention else 0.0, lambda: terms.attention),
         ]

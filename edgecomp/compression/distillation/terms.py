@@ -90,6 +90,16 @@ def squares(seen: Seen) -> Tensor:
     return torch.stack(parts).sum()
 
 
+def directions(seen: Seen) -> Tensor:
+    """One minus the cosine between each sample's output and the teachers' mean: for vectors that are compared by it."""
+    parts = []
+    for place, output in enumerate(seen.own):
+        wanted = torch.stack([teacher[place] for teacher in seen.taught]).mean(dim=0)
+        own, other = (each.reshape(len(output), -1) for each in (output, wanted))
+        parts.append(1 - functional.cosine_similarity(own, other).mean())
+    return torch.stack(parts).sum()
+
+
 def hints(seen: Seen) -> Tensor:
     """Mean squared error of features, the student's projected (Romero et al., 2015)."""
     return torch.stack([functional.mse_loss(own, wanted) for own, wanted in seen.features]).sum()

@@ -6,4 +6,6 @@ ranks.py            how many singular values count
 sites.py            the layers of a module that can be factorized, and how often they compute
 schemes.py          the ways to factorize a layer: ranks, cost, and the layers that it becomes
 factorization.py    which layer is factorized how, and the surgery
+embeddings.py       the recipe's step for embedding tables
+tables.py           which of their rows matter, their ranks, and the surgery
 """

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 class QuantizationAwareTraining(Training):
     """Settings of quantization-aware training, which comes after static-int8 or static-int16x8.
 
+    A part of the training data is held out, and what is best on it is kept: after an epoch, or as it was before all.
+
     Attributes:
         teacher: "original" adds the distance to the outputs of the model before any compression; "none" does not.
         teacher_weight: The share of that distance in the loss, in (0, 1]; with 1 the labels do not matter.
@@ -34,6 +36,7 @@ class QuantizationAwareTraining(Training):
     stage: ClassVar[Stage] = "refinement"
     epochs: int = 3
     learning_rate: float = 2e-4
+    early_stop: bool = True
     teacher: Literal["none", "original"] = "none"
     teacher_weight: float = 0.5
     temperature: float = 2.0
@@ -59,6 +62,7 @@ class QuantizationAwareTraining(Training):
             )
         structure = structure_of(bench.source)
         module = RoundingModule(model, structure, keep_zeros=self.keep_zeros)
+        self._check_batches(module, bench)
         before = bench.metric(module)
         report = train(module, bench, self, objective=self._objective(model, bench))
         after = bench.metric(module)
@@ -67,6 +71,29 @@ class QuantizationAwareTraining(Training):
             facts |= {"metric_before": before, "metric": after}
         done = learned(model, module)
         return done.after(Step(self.kind, asdict(self), facts))
+
+    def _check_batches(self, module: torch.nn.Module, bench: Workbench) -> None:
+        """Makes sure that the graph, which may have its number of samples written into it, takes a batch.
+
+        Raises:
+            InputError: It does not.
+        """
+        import torch
+
+        own = len(bench.source.inputs[0]) if bench.source.inputs[0].ndim else 1
+        if not bench.training.samples.batched or not self.batch_size % own:
+            return
+        inputs, _ = next(iter(bench.training.in_order(self.batch_size)))
+        try:
+            with torch.no_grad():
+                module(*inputs)
+        except RuntimeError as error:  # what torch raises on shapes that do not fit
+            raise InputError(
+                f"{self.kind}: batch_size = {self.batch_size}",
+                expected=f"a multiple of {own}, the samples in the example inputs, which the graph is made for",
+                actual=f"a batch that the graph does not take: {error}",
+                cure=f"set batch_size = {own * max(1, round(self.batch_size / own))}, or give an example of one sample",
+            ) from error
 
     def _objective(self, model: CompressedModel, bench: Workbench) -> Objective | None:
         if self.teacher == "none":

@@ -45,6 +45,20 @@ class Epoch:
     metric: float | None = None
 
 
+@dataclass(frozen=True)
+class History:
+    """How a training went.
+
+    Attributes:
+        epochs: One entry for each, those before an interruption included.
+        best: After how many epochs the module was best on what was held out; it has the weights of then, and with 0
+            those from before the training. None when nothing was held out.
+    """
+
+    epochs: tuple[Epoch, ...]
+    best: int | None = None
+
+
 class Callback:
     """What happens on the way; override what you need."""
 
@@ -71,7 +85,7 @@ def fit(
     checkpoint: Checkpoint | None = None,
     stage: str = "train",
     progress: Progress = silent,
-) -> list[Epoch]:
+) -> History:
     """Trains a module in place.
 
     Args:
@@ -88,7 +102,7 @@ def fit(
         progress: Called after each step.
 
     Returns:
-        One entry for each epoch, those before an interruption included.
+        How it went.
 
     Raises:
         TrainingError: The loss is no number; the module has the weights of the last good epoch.
@@ -99,6 +113,8 @@ def fit(
     try:
         with fastest_layout(module, objective, *run.example()):
             run.resume(checkpoint.load() if checkpoint is not None else None)
+            if score is not None and not run.history:
+                run.begin(score)
             while run.goes_on:
                 loss = run.train(lambda done, note: progress(stage, done, run.steps, note))
                 held_out = run.held_out
@@ -114,7 +130,7 @@ def fit(
             run.keep_best()
     finally:
         module.to(device).eval()
-    return run.history
+    return History(tuple(run.history), run.best)
 
 
 class _Run:
@@ -135,6 +151,7 @@ class _Run:
         self._weights = [each for each in chain(module.parameters(), objective.parameters()) if each.requires_grad]
         self._optimizer = OPTIMIZERS[settings.optimizer](self._weights, settings)
         self._per_epoch = self._samples(0)[1].steps(settings.batch_size)
+        self._first: float | None = None
         self._best: State | None = None
         self._ended = False
         self.history: list[Epoch] = []
@@ -147,10 +164,25 @@ class _Run:
         return len(self.history) < self._settings.epochs and not self._ended and self._waited < self._settings.patience
 
     @property
-    def _waited(self) -> int:
-        """Epochs since the one that was best on what is held out."""
+    def best(self) -> int | None:
+        """After how many epochs it was best on what is held out; training has to do harm for that to be none."""
         scores = [epoch.score for epoch in self.history if epoch.score is not None]
-        return len(scores) - 1 - scores.index(max(scores)) if scores else 0
+        if not scores:
+            return None
+        highest = max(scores)
+        return 0 if self._first is not None and self._first > highest else scores.index(highest) + 1
+
+    @property
+    def _waited(self) -> int:
+        """Epochs since the best."""
+        return 0 if self.best is None else len(self.history) - self.best
+
+    def begin(self, score: Callable[[torch.nn.Module, TrainingData], float]) -> None:
+        """Takes note of what the module is worth as it is, if anything is held out."""
+        self.held_out, _ = self._samples(0)
+        if self.held_out is not None:
+            self._first = score(self._module.eval(), self.held_out)
+            self._best = deepcopy(self._module.state_dict())
 
     def example(self) -> Batch:
         """Two samples, on the device of the module."""
@@ -200,6 +232,7 @@ class _Run:
             "module": self._module.state_dict(),
             "objective": self._objective.state_dict(),
             "optimizer": self._optimizer.state_dict(),
+            "first": self._first,
             "best": self._best,
             "ended": self._ended,
             "history": [asdict(epoch) for epoch in self.history],
@@ -212,7 +245,7 @@ class _Run:
         self._module.load_state_dict(state["module"])
         self._objective.load_state_dict(state["objective"])
         self._optimizer.load_state_dict(state["optimizer"])
-        self._best, self._ended = state["best"], state["ended"]
+        self._first, self._best, self._ended = state["first"], state["best"], state["ended"]
         self.history = [Epoch(**epoch) for epoch in state["history"]]
 
     def _samples(self, number: int) -> tuple[TrainingData | None, TrainingData]:

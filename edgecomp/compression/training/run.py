@@ -14,7 +14,7 @@ import torch
 from edgecomp.compression.evaluation import metric_of
 from edgecomp.compression.training.checkpoint import Checkpoint
 from edgecomp.compression.training.data import Batch, TrainingData
-from edgecomp.compression.training.loop import Callback, Epoch, fit
+from edgecomp.compression.training.loop import Callback, Epoch, History, fit
 from edgecomp.compression.training.masks import apply_masks
 from edgecomp.compression.training.objective import Objective, Sum, TaskObjective, task_loss
 from edgecomp.compression.training.penalties import SparsityPenalty
@@ -30,12 +30,12 @@ class Report:
     """How a training went.
 
     Attributes:
-        history: One entry for each epoch; empty when the task's own loop ran.
+        history: Its epochs; none when the task's own loop ran.
         samples: How many samples were trained on.
         digest: SHA-256 of these samples.
     """
 
-    history: tuple[Epoch, ...]
+    history: History
     samples: int
     digest: str
 
@@ -43,8 +43,11 @@ class Report:
     def facts(self) -> dict[str, Any]:
         """For the provenance."""
         facts: dict[str, Any] = {"training_samples": self.samples, "training_sha256": self.digest}
-        if self.history:
-            facts |= {"epochs": len(self.history), "losses": [round(epoch.loss, 6) for epoch in self.history]}
+        epochs = self.history.epochs
+        if epochs:
+            facts |= {"epochs": len(epochs), "losses": [round(epoch.loss, 6) for epoch in epochs]}
+        if self.history.best is not None:
+            facts["best_epoch"] = self.history.best
         return facts
 
 
@@ -82,7 +85,7 @@ def train(
     data = bench.training
     if bench.source.train is not None:
         _run_own(bench.source, module, goal, _Batches(bench, settings), settings)
-        return Report((), len(data), data.samples.digest)
+        return Report(History(()), len(data), data.samples.digest)
     evaluation = bench.evaluation
 
     def metric(trained: torch.nn.Module) -> float | None:
@@ -107,7 +110,7 @@ def train(
         stage=stage,
         progress=bench.progress,
     )
-    return Report(tuple(history), len(data), data.samples.digest)
+    return Report(history, len(data), data.samples.digest)
 
 
 class _OnEpoch(Callback):

@@ -28,7 +28,7 @@ class Training:
         group_lasso: A penalty on the norm of each output channel's weights, which makes channels zero; 0 for none.
         clip_norm: The largest norm of all gradients together; 0 for no limit.
         early_stop: Whether to hold out a part of the training data, to stop when it gets no better, and to keep the
-            weights of the epoch that was best on it.
+            weights that were best on it: after some epoch, or those from before the training if it only did harm.
         patience: How many epochs in a row early_stop waits for a better one.
         validation: The share of the training data that early_stop holds out, in (0, 1).
         fresh_data: Whether train_data() is called anew for each epoch, because it augments at random.
