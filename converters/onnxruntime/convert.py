@@ -57,7 +57,7 @@ def check(model: CompressedModel) -> list[Unsupported]:
 def serialize(model: CompressedModel, options: ConversionOptions) -> bytes:
     """The `.onnx` file's bytes; the same model gives the same bytes."""
     if model.precision == "fp16":
-        graph = to_half(model.graph)
+        graph = to_half(model)
     elif model.weights_only:
         graph = with_integer_weights(model)
     else:

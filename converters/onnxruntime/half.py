@@ -10,16 +10,18 @@ from __future__ import annotations
 import onnx
 import onnx_ir as ir
 
+from edgecomp.graph.border import loosen
 from edgecomp.graph.query import constant, is_float
+from edgecomp.model import CompressedModel
 from edgecomp.quantization.half import as_half
 from edgecomp.quantization.scheme import stays_in_float
 
 _HALF, _SINGLE = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
 
-def to_half(model: ir.Model) -> ir.Model:
-    """A copy of a float32 model that computes in float16; its inputs and outputs stay what they are."""
-    model = model.clone()
+def to_half(source: CompressedModel) -> ir.Model:
+    """The graph of a float32 model, computing in float16; its inputs and outputs stay what they are."""
+    model = source.graph.clone()
     graph = model.graph
     opset = graph.opset_imports.get("", 1)
     caster = _Caster(graph)
@@ -38,6 +40,7 @@ def to_half(model: ir.Model) -> ir.Model:
         if value.dtype == _HALF:
             caster.give(index, value)
     caster.drop_unread_constants()
+    loosen(model, source.dynamic)
     return model
 
 

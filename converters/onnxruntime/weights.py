@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.graph.border import loosen
 from edgecomp.graph.query import input_of, required_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
@@ -36,6 +37,7 @@ def with_integer_weights(model: CompressedModel) -> ir.Model:
         writer.write_product(node)
     writer.unpack_others()
     graph.graph.sort()
+    loosen(graph, model.dynamic)
     return graph
 
 

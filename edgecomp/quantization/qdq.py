@@ -74,6 +74,7 @@ def with_stored_weights(model: CompressedModel) -> ir.Model:
         parameters = model.quantization.get(value.name or "")
         if parameters is not None:
             value.const_value = ir.tensor(stored_numbers(value, parameters), name=value.name)
+    loosen(graph, model.dynamic)
     return graph
 
 

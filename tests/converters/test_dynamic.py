@@ -12,8 +12,10 @@ from edgecomp.frontends.torch_module import load_module
 from edgecomp.graph.dynamic import bind, simplify_dynamic
 from edgecomp.graph.sizes import unseen
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.half import round_to_half
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
+from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8, quantize_weights
 from edgecomp.recipe import Recipe
 from edgecomp.shapes import Symbol, parse_shapes
 
@@ -158,6 +160,27 @@ def test_any_size_in_int8(name, format_, tmp_path):
         step = float(quantized.quantization[source.graph.graph.outputs[0].name].scale)
         (actual,), (expected,) = artifact.predict(inputs).values(), simulation.run(inputs)
         assert np.abs(actual - expected).max() <= 2.01 * step
+
+
+WITHOUT_CALIBRATION = {
+    "fp16": round_to_half,
+    "dynamic-int8": lambda model: quantize_weights(model, DynamicInt8()),
+    "weight-int8": lambda model: quantize_weights(model, WeightInt8()),
+    "weight-int4": lambda model: quantize_weights(model, WeightInt4()),
+}
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("precision", WITHOUT_CALIBRATION)
+def test_any_size_in_precisions_without_calibration(precision, format_, tmp_path):
+    source, model = prepared("classifier", tmp_path)
+    rounded = WITHOUT_CALIBRATION[precision](model)
+    artifact, simulation = convert(rounded, format_, tmp_path), Simulation(rounded, threads=1)
+    for size in (1, 2, 5):
+        inputs = inputs_at(source, model, {"n": size})
+        (actual,), (expected,) = artifact.predict(inputs).values(), simulation.run(inputs)
+        assert actual.shape == (size, 5)
+        np.testing.assert_allclose(actual, expected, atol=0.03 * np.abs(expected).max())
 
 
 class Recurrent(torch.nn.Module):
