@@ -76,6 +76,13 @@ def run_isolated(
             actual=f"it ended with {_describe_exit(process.returncode)}; its last words: {_tail(output)}",
             cure=_CURE,
         )
+    if "raised" in reply:
+        raise errors.ConversionError(
+            subject,
+            expected="an answer, or an error that says what is wrong",
+            actual=f"it raised {reply['raised']}",
+            cure=_CURE,
+        )
     if "error" in reply:
         kind = getattr(errors, reply["error"])
         raise kind(reply["subject"], expected=reply["expected"], actual=reply["actual"], cure=reply["cure"])
@@ -121,9 +128,9 @@ def _main(function: str, folder: str) -> int:
         answer = json.dumps({"result": getattr(importlib.import_module(module), name)(**arguments)})
     except errors.EdgecompError as error:
         answer = json.dumps(error.as_dict())
-    except Exception:
+    except Exception as error:
         traceback.print_exc()
-        return 1
+        answer = json.dumps({"raised": " ".join(f"{type(error).__name__}: {error}".split())})
     # Whole or not at all: the process may be stopped while it writes.
     partial = Path(folder, "answer.partial")
     partial.write_text(answer, encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime  # it ships no types
 
+from edgecomp.errors import DataError
+
 Array = npt.NDArray[Any]
+
+#: How ONNX Runtime tells that an operator stopped at the numbers that reached it.
+_STOPPED = re.compile(r"while running (\S+) node\. Name:'(.*?)' Status Message: (.*)", re.DOTALL)
 
 #: Bytes. ONNX Runtime reads smaller tensors while it prepares the graph: axes, sizes, scales.
 _LARGE = 1024
@@ -54,6 +60,26 @@ class Session:
         """All outputs, for inputs in the graph's order."""
         feeds = dict(zip(self.inputs, inputs, strict=True))
         return [np.asarray(output) for output in self._session.run(None, feeds)]
+
+    def run_data(self, inputs: Sequence[Array]) -> list[Array]:
+        """`run`, for numbers that a user brought.
+
+        Raises:
+            DataError: An operator does not take what follows from them, such as an index beyond its table.
+        """
+        try:
+            return self.run(inputs)
+        # ONNX Runtime's exceptions have no common base below Exception.
+        except Exception as error:
+            if (told := _STOPPED.search(str(error))) is None:
+                raise
+            operator, name, reason = told.groups()
+            raise DataError(
+                f"the data: {operator} {name!r}",
+                expected="inputs that the model can compute with",
+                actual=" ".join(reason.split()),
+                cure="check the data against what the model was trained on: the range of indices, lengths and masks",
+            ) from error
 
 
 def split_message(model: ir.Model) -> tuple[bytes, dict[str, Array]]:

@@ -166,7 +166,7 @@ def collect(
     session = Session(instrumented, threads=threads, config={"session.intra_op.allow_spinning": "0"})
     sums = np.zeros(sum(channels))
     for batch in batches:
-        minima, maxima, values, *means = session.run(batch)
+        minima, maxima, values, *means = session.run_data(batch)
         collector.add(minima.astype(np.float64), maxima.astype(np.float64), values)
         sums += means[0] if means else 0.0
     if collector.batches == 0:

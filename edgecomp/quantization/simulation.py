@@ -45,7 +45,7 @@ class Simulation:
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs on arrays as the source model takes them; gives one array per output."""
-        return self._session.run(inputs)
+        return self._session.run_data(inputs)
 
 
 def open_session(graph: ir.Model, threads: int) -> Session:
