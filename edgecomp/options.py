@@ -35,6 +35,7 @@ class Options(TypedDict, total=False):
         max_drop: How much of the metric may be lost, "0.5%" of the original's or "0.01", kept likewise.
         max_size: How large each artifact may be, "5MB"; layers stay in float within it.
         max_latency: How long an inference may take by the target's estimate, "12ms", likewise.
+        island: What such layers compute in: "float32" or "int16x8".
         keep_float: Nodes or torch modules to keep in float, by name.
     """
 
@@ -50,6 +51,7 @@ class Options(TypedDict, total=False):
     max_drop: str | None
     max_size: str | None
     max_latency: str | None
+    island: str | None
     keep_float: Sequence[str] | None
 
 
@@ -147,6 +149,7 @@ _PROMISES = {
     "max_drop": "max_drop",
     "max_size": "max_size",
     "max_latency": "max_latency",
+    "island": "island",
     "keep_float": "layers",
 }
 
@@ -156,6 +159,13 @@ def _promised(recipe: Recipe, said: dict[str, Any]) -> Recipe:
     asked = [name for name in _PROMISES if name in said]
     if not asked:
         return recipe
+    if asked == ["island"]:
+        raise InputError(
+            f"--island {said['island']}",
+            expected="which layers, or what they have to keep",
+            actual="neither",
+            cure="add --keep-float LAYER, --min-agreement, --max-drop, --min-sqnr, --max-size or --max-latency",
+        )
     if recipe.precision == "fp32":
         if asked == ["min_agreement"]:  # a tolerance, and nothing else: all is in float
             return recipe

@@ -111,8 +111,14 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
             if any(is_float(value) for value in node.inputs) and any(is_float(value) for value in node.outputs):
                 islands.append(FloatIsland(node.name or "", node.op_type, "the portable scheme keeps it in float"))
             continue
-        # With int16 activations every operator computes in float, which the table of precisions says.
-        if model.precision != "int16x8" and needs_float(node, model.quantization[node.outputs[0].name or ""]):
+        if model.precision == "int16x8":
+            continue  # every operator computes in float, which the table of precisions says
+        parameters = model.quantization[node.outputs[0].name or ""]
+        if parameters.dtype == "int16":
+            islands.append(
+                FloatIsland(node.name or "", node.op_type, "ONNX Runtime has no kernels of int16 activations")
+            )
+        elif needs_float(node, parameters):
             islands.append(FloatIsland(node.name or "", node.op_type, "ONNX Runtime has no int8 kernel for it"))
     return tuple(islands)
 

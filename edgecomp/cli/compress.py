@@ -51,6 +51,9 @@ MaxSize = Annotated[
 MaxLatency = Annotated[
     str | None, typer.Option(metavar="12ms", help="How long an inference may take by the target's estimate, likewise.")
 ]
+Islands = Annotated[
+    str | None, typer.Option("--island", help="What layers that integers would hurt compute in: float32 or int16x8.")
+]
 Effort = Annotated[str | None, typer.Option(help="fast, balanced or best: how much work int8 is worth.")]
 DataFree = Annotated[
     bool, typer.Option("--data-free", help="Calibrate on made-up inputs; better than nothing, worse than real ones.")
@@ -84,6 +87,7 @@ def run(
     max_drop: MaxDrop = None,
     max_size: MaxSize = None,
     max_latency: MaxLatency = None,
+    island: Islands = None,
     keep_float: KeepFloat = None,
     data_free: DataFree = False,
     shape: Shapes = None,
@@ -123,6 +127,7 @@ def run(
             max_drop=max_drop,
             max_size=max_size,
             max_latency=max_latency,
+            island=island,
             keep_float=keep_float,
         )
     return answer(result)

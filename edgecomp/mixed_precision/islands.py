@@ -1,4 +1,4 @@
-"""Float islands: which nodes must compute in float so that a layer's numbers are never rounded.
+"""Islands: which nodes must compute in float, or with int16 activations, so that a layer's numbers stay exact.
 
 Rules, cited by number where they are applied:
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -20,13 +21,17 @@ from edgecomp.graph.modules import module_of
 from edgecomp.graph.query import is_constant, is_float, origin
 from edgecomp.quantization import scheme
 
+#: What an island computes in.
+Island = Literal["float32", "int16x8"]
 
-def keep_in_float(graph: ir.Graph, layers: Sequence[str]) -> list[str]:
+
+def keep_in_float(graph: ir.Graph, layers: Sequence[str], precision: Island = "float32") -> list[str]:
     """Marks the islands around layers with `scheme.PRECISION_KEY`, in place.
 
     Args:
         graph: Float.
         layers: Names of nodes, of graph inputs or of torch modules; a module stands for all of its nodes.
+        precision: What they compute in. Nodes that are marked already stay as they are.
 
     Returns:
         The names of the marked nodes, in topological order.
@@ -40,7 +45,7 @@ def keep_in_float(graph: ir.Graph, layers: Sequence[str]) -> list[str]:
             island |= around(value)
     island = joined(graph, island)
     for node in island:
-        node.metadata_props[scheme.PRECISION_KEY] = "float32"
+        node.metadata_props.setdefault(scheme.PRECISION_KEY, precision)
     return [node.name or "" for node in graph if node in island]
 
 

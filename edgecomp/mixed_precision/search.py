@@ -22,7 +22,7 @@ from edgecomp.diagnosis.measure import Measured, measure
 from edgecomp.diagnosis.probe import Arrays
 from edgecomp.graph.query import is_float
 from edgecomp.mixed_precision.budget import Budget, Cost, Meter
-from edgecomp.mixed_precision.islands import around, joined, keep_in_float
+from edgecomp.mixed_precision.islands import Island, around, joined, keep_in_float
 from edgecomp.mixed_precision.promise import Judge, Quality
 from edgecomp.model import CompressedModel
 from edgecomp.progress import Progress, silent
@@ -50,6 +50,7 @@ class Point:
         quality: As simulated.
         holds: Whether that keeps the promise, within the budget.
         cost: Of its artifacts; None when there is no budget.
+        island: What the layers compute in.
     """
 
     layers: tuple[str, ...]
@@ -57,12 +58,13 @@ class Point:
     quality: Quality
     holds: bool
     cost: Cost | None = None
+    island: Island = "float32"
 
     def __str__(self) -> str:
         cost = "" if self.cost is None else f"; {self.cost}"
-        return (
-            f"{len(self.layers)} layers in float ({self.float_macs:.1%} of the multiplications): {self.quality}{cost}"
-        )
+        kept = "float" if self.island == "float32" else self.island
+        share = f"{self.float_macs:.1%} of the multiplications"
+        return f"{len(self.layers)} layers in {kept} ({share}): {self.quality}{cost}"
 
 
 @dataclass
@@ -78,6 +80,7 @@ class Search:
         progress: Called as the work goes on.
         budget: What artifacts may cost.
         meter: Tells what they cost; None when there is no budget.
+        island: What islands compute in.
     """
 
     model: CompressedModel
@@ -88,6 +91,7 @@ class Search:
     progress: Progress = silent
     budget: Budget = field(default_factory=Budget)
     meter: Meter | None = None
+    island: Island = "float32"
     _tried: dict[frozenset[str], Point] = field(default_factory=dict)
 
     def run(self) -> Point | None:
@@ -155,13 +159,13 @@ class Search:
             quality = self.judge.judge(Simulation(rounded).run)
             cost = None if self.meter is None else self.meter.cost(rounded)
             holds = self.judge.holds(quality) and (cost is None or self.budget.allows(cost))
-            self._tried[island] = Point(tuple(layers), self.float_macs(layers), quality, holds, cost)
+            self._tried[island] = Point(tuple(layers), self.float_macs(layers), quality, holds, cost, self.island)
         return replace(self._tried[island], layers=tuple(layers))
 
     def _marked(self, layers: Sequence[str]) -> tuple[CompressedModel, frozenset[str]]:
         """The model with some layers in float, and the nodes that are."""
         marked = self.model.graph.clone()
-        island = frozenset(keep_in_float(marked.graph, layers))
+        island = frozenset(keep_in_float(marked.graph, layers, self.island))
         return CompressedModel(marked, dynamic=self.model.dynamic), island
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, get_args
 
-from edgecomp.errors import BudgetError
+from edgecomp.converter import load_converter
+from edgecomp.errors import BudgetError, InputError
 from edgecomp.mixed_precision.budget import SIZES, TIMES, Budget, Meter, is_quantity
-from edgecomp.mixed_precision.islands import keep_in_float
+from edgecomp.mixed_precision.islands import Island, keep_in_float
 from edgecomp.mixed_precision.promise import Judge, Promise, is_drop
 from edgecomp.model import CompressedModel, Step
 from edgecomp.quantization.simulation import Simulation
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
 class MixedPrecision:
     """Settings of mixed precision: some layers in float32, the rest as the precision says.
 
-    Float islands are float32, which all runtimes execute in the middle of integers: float16 is only stored by most of
-    them (see `edgecomp.precision`), and MNN has no int16 activations.
+    All runtimes execute float32 in the middle of integers; float16 is only stored by most of them (see
+    `edgecomp.precision`). LiteRT executes int16x8, slower than float on processors that have float units; ONNX Runtime
+    computes it in float, and MNN has no int16 activations.
 
     Attributes:
         layers: The layers whose values stay real numbers: names of nodes, inputs or torch modules. Each takes along
@@ -37,7 +39,8 @@ class MixedPrecision:
         max_size: How large each artifact may be, as "5 MB"; "" for any size.
         max_latency: How long an inference may take by the estimate for the target, as "12 ms"; "" for any time. With a
             budget and no promise, the most exact choice within it is taken.
-        max_float: The largest share of the multiplications that may be in float.
+        island: What the layers compute in: "float32", or "int16x8" for processors without float units.
+        max_float: The largest share of the multiplications that may be in islands.
         strict: Whether a promise that nothing keeps is an error; else the best that was tried is taken.
     """
 
@@ -49,6 +52,7 @@ class MixedPrecision:
     max_drop: str = ""
     max_size: str = ""
     max_latency: str = ""
+    island: Island = "float32"
     max_float: float = 0.5
     strict: bool = True
 
@@ -60,6 +64,7 @@ class MixedPrecision:
             text = getattr(self, name)
             words = f"a number above 0 with one of {', '.join(units)}, such as {example}"
             check_setting(not text or is_quantity(text, units), self, name, words)
+        check_setting(self.island in get_args(Island), self, "island", f"one of {', '.join(get_args(Island))}")
         check_setting(0 < self.max_float <= 1, self, "max_float", "a share above 0 and at most 1")
 
     @property
@@ -73,13 +78,14 @@ class MixedPrecision:
         return Budget.parse(self.max_size, self.max_latency)
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
-        """Marks the nodes that stay in float.
+        """Marks the nodes that stay in float, or get int16 activations.
 
         Raises:
             BudgetError: No choice of layers keeps the promise within the budget, and it is a strict one.
             InputError: The promise cannot be judged: there is no metric, or there are no classes; or the budget cannot
-                be: the target's cores are not documented.
+                be: the target's cores are not documented; or a format has no such islands.
         """
+        self._check_formats(bench)
         facts: dict[str, object] = {}
         layers = self.layers
         if not layers and (self.promise != Promise() or self.budget.limits):
@@ -88,8 +94,20 @@ class MixedPrecision:
             facts = {"samples": samples, "chosen": str(point), "frontier": [_facts(each) for each in frontier]}
             facts |= {"budget": str(self.budget)} if self.budget.limits else {}
         graph = model.graph.clone()
-        facts["kept_in_float"] = keep_in_float(graph.graph, layers)
+        facts["kept_in_float"] = keep_in_float(graph.graph, layers, self.island)
         return model.after(Step(self.kind, asdict(replace(self, layers=layers)), facts), graph=graph)
+
+    def _check_formats(self, bench: Workbench) -> None:
+        if self.island == "float32":
+            return
+        refusing = [name for name in bench.formats if load_converter(name).precisions["int16x8"].execution == "refused"]
+        if refusing:
+            raise InputError(
+                f"{self.kind}: island = {self.island!r}",
+                expected="formats that have int16 activations",
+                actual=", ".join(refusing),
+                cure=f"add --formats {','.join(name for name in bench.formats if name not in refusing) or 'tflite'}",
+            )
 
     def _search(self, model: CompressedModel, bench: Workbench) -> tuple[Point, list[Point], int]:
         from edgecomp.mixed_precision.search import Search
@@ -117,6 +135,7 @@ class MixedPrecision:
                 bench.progress,
                 budget,
                 meter if budget.limits else None,
+                self.island,
             )
             point = search.run()
             if point is None and self.strict:

@@ -11,6 +11,7 @@ Rules, cited by number where they are applied:
    between the two shares its parameters.
 7. A node runs in integers when its operator is in `OPERATORS` and all its float tensors have parameters. Everything
    else is a float island.
+8. A node that is marked so has int16 activations, symmetric, where the rest has int8: an island of int16x8.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import onnx_ir as ir
 from edgecomp.graph.query import clip_bounds, is_constant, is_float, only_consumer
 from edgecomp.quantization.parameters import INTEGER_RANGE, IntegerType, QuantizationParameters
 
-#: Metadata of a node that must stay in float whatever its operator.
+#: Metadata of a node whose precision is another than the model's: "float32" or "int16x8".
 PRECISION_KEY = "edgecomp.precision"
 
 
@@ -135,6 +136,11 @@ def has_constant_weight(node: ir.Node) -> bool:
 def stays_in_float(node: ir.Node) -> bool:
     """Whether a node is marked to stay in float32, whatever the precision of the rest."""
     return node.metadata_props.get(PRECISION_KEY) == "float32"
+
+
+def activations_of(node: ir.Node, dtype: IntegerType) -> IntegerType:
+    """What a node computes with, where others compute with `dtype`: rule 8."""
+    return "int16" if node.metadata_props.get(PRECISION_KEY) == "int16x8" else dtype
 
 
 def is_weight_of(node: ir.Node, value: ir.Value) -> bool:

@@ -157,9 +157,11 @@ def _with_ranges(
     for group in groups:
         parameters = group.fixed
         if parameters is None:
-            ranges = [ESTIMATORS[estimator](seen.statistics[name]) for name in dict.fromkeys(group.measured)]
+            # Steps of int16 are so fine that nothing is gained by clipping for them.
+            estimate = ESTIMATORS[estimator if group.dtype == settings.activations else "minmax"]
+            ranges = [estimate(seen.statistics[name]) for name in dict.fromkeys(group.measured)]
             low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
-            parameters = scheme.activation_parameters(low, high, settings.activations)
+            parameters = scheme.activation_parameters(low, high, group.dtype)
         table |= dict.fromkeys(group.members, parameters)
     raise_output_scales(graph.graph, groups, table)
     quantize_constants(graph.graph, table, per_channel=settings.per_channel, weight_range=settings.weight_range)
