@@ -19,6 +19,7 @@ from edgecomp.converters.mnn.trial import computes_in_float, find_disagreement, 
 from edgecomp.errors import ConversionError
 from edgecomp.graph.query import describe
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.scheme import fused_activation
 
 #: Seconds; a failed conversion is not made to wait longer for a better message.
 _PATIENCE = 60.0
@@ -64,7 +65,9 @@ def wrong_node(model: CompressedModel) -> ir.Node | None:
                 return True
         return largest_difference(shorter, made.interface, made.trial, made.outputs)[1] > 1
 
-    return first_failure(model, fails)
+    # A network that magnifies rounding fails from some node on, and none of them is wrong.
+    node = first_failure(model, fails)
+    return node if node is not None and fails(alone(model, node)) else None
 
 
 def first_failure(model: CompressedModel, fails: Callable[[CompressedModel], bool]) -> ir.Node | None:
@@ -105,6 +108,26 @@ def beginning(model: CompressedModel, count: int) -> CompressedModel:
 
 def _is_left_over(value: ir.Value) -> bool:
     return bool(value.name) and value.type is not None and not tuple(value.uses())
+
+
+def alone(model: CompressedModel, node: ir.Node) -> CompressedModel:
+    """A model of one node, and of the activation that is computed with it."""
+    parts = model.graph.clone()
+    graph = parts.graph
+    kept = {each.name for each in (node, fused_activation(node)) if each is not None}
+    chosen = [each for each in graph if each.name in kept]
+    made = [value for each in chosen for value in each.outputs]
+    read = dict.fromkeys(value for each in chosen for value in each.inputs if value is not None and value not in made)
+    graph.outputs[:] = [value for value in made if not any(use.node in chosen for use in value.uses())]
+    graph.inputs[:] = []
+    for value in read:
+        if value.name not in graph.initializers:
+            stand_in = ir.Value(name=value.name, type=value.type, shape=value.shape)
+            graph.inputs.append(stand_in)
+            for use in tuple(value.uses()):
+                use.node.replace_input_with(use.idx, stand_in)
+    graph.remove([each for each in graph if each not in chosen])
+    return replace(model, graph=parts)
 
 
 def with_all_values(model: CompressedModel) -> CompressedModel:

@@ -14,7 +14,7 @@ from edgecomp.converters.mnn.operators import unsupported_nodes
 from edgecomp.converters.mnn.overlay import lower_any
 from edgecomp.converters.mnn.precision import is_plumbing, runs_in_int8
 from edgecomp.converters.mnn.rewriting import Rewriting
-from edgecomp.converters.mnn.trial import AMPLIFICATION, computes_in_float, largest_difference, prepare, with_floats
+from edgecomp.converters.mnn.trial import AMPLIFICATION, largest_difference, prepare, with_floats
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
 from edgecomp.graph.dynamic import bind
 from edgecomp.model import CompressedModel
@@ -64,7 +64,7 @@ def _judge(model: CompressedModel, made: Attempt, islands: Sequence[FloatIsland]
     if ratio <= 1:
         return
     node = wrong_node(model)
-    if node is None and ratio <= AMPLIFICATION and computes_in_float(model):
+    if node is None and ratio <= AMPLIFICATION:
         return
     error = ConversionError(
         subject,

@@ -33,6 +33,7 @@ class Session:
         model: Must not be changed in place as long as the session lives: they share the weights' memory.
         threads: ONNX Runtime's intra-op threads; 0 for one a core.
         config: ONNX Runtime's session options by key.
+        without: Names of ONNX Runtime's graph optimizations that are left out.
 
     Attributes:
         inputs: Names, in the graph's order.
@@ -42,7 +43,9 @@ class Session:
         Exception: ONNX Runtime cannot load the model; its exceptions have no base of their own.
     """
 
-    def __init__(self, model: ir.Model, *, threads: int = 0, config: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, model: ir.Model, *, threads: int = 0, config: Mapping[str, str] | None = None, without: Sequence[str] = ()
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
@@ -52,7 +55,9 @@ class Session:
         #: The session refers to their memory.
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(
+            content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+        )
         self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
 

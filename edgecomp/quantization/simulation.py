@@ -15,6 +15,7 @@ import onnx_ir as ir
 from edgecomp.graph.query import constant, required_constant
 from edgecomp.graph.session import Session
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.exact_sums import UNDOING, add_up_integers
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import to_qdq, with_stored_weights
 
@@ -31,6 +32,8 @@ _AS_IT_SAYS = {
 class Simulation:
     """A quantized model in ONNX Runtime with its integer kernels switched off: it computes what it says, in float.
 
+    Sums of products are exact all the same (see `exact_sums`).
+
     Args:
         model: Quantized or float; a float model simulates itself.
         threads: ONNX Runtime's intra-op threads; 0 for one a core.
@@ -39,8 +42,9 @@ class Simulation:
 
     def __init__(self, model: CompressedModel, *, threads: int = 0, readers: Sequence[str] = ()) -> None:
         graph = with_stored_weights(model) if model.weights_only else to_qdq(model)
-        _dequantize_constants(graph.graph)
         _give_inputs(graph.graph, readers)
+        add_up_integers(graph.graph)
+        _dequantize_constants(graph.graph)
         self._session = open_session(graph, threads)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -50,7 +54,7 @@ class Simulation:
 
 def open_session(graph: ir.Model, threads: int) -> Session:
     """A session that computes what a graph says: QuantizeLinear and DequantizeLinear stay as they are."""
-    return Session(graph, threads=threads, config=_AS_IT_SAYS)
+    return Session(graph, threads=threads, config=_AS_IT_SAYS, without=UNDOING)
 
 
 def _give_inputs(graph: ir.Graph, readers: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from edgecomp.converter import Conversion, ConversionOptions, load_converter
+from edgecomp.converters.mnn.blame import wrong_node
 from edgecomp.converters.mnn.net import read_net
 from edgecomp.converters.mnn.precision import op_precision
 from edgecomp.converters.mnn.runtime import MnnPredictor
@@ -392,6 +393,11 @@ def test_wrong_numbers_are_an_error_that_names_the_node(tmp_path: Path, monkeypa
     with pytest.raises(ConversionError, match="Resize 'node_resize1_0'"):
         MNN.convert(model_of(body), tmp_path / "net.mnn", OPTIONS)
     assert not (tmp_path / "net.mnn").exists()
+
+
+def test_no_single_node_is_blamed_for_what_a_network_makes_of_rounding() -> None:
+    model = quantize_static(model_of(squeeze_and_excite), [(image,) for image in data(4)])
+    assert wrong_node(model) is None
 
 
 def test_integers_at_the_border_are_refused() -> None:
