@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from test_mnn import MNN, OPTIONS, Builder, data, judge, model_of
+from mnn_nets import Builder, data, judge, model_of
+from test_mnn import MNN, OPTIONS
 
 from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.scheme import PRECISION_KEY
