@@ -100,6 +100,24 @@ class Workbench:
             return None
         return metric_of(module, self.source, TrainingData.all_of(self.evaluation))
 
+    @property
+    def calibration_data(self) -> CalibrationData | Sequence[Arrays]:
+        """The calibration batches, to be read as often as needed.
+
+        Raises:
+            DataError: There are none.
+        """
+        if self.calibration is None:
+            raise DataError(
+                f"{self.source.name}: the calibration data",
+                expected="typical inputs, 100 or more, to measure the ranges of activations on",
+                actual="none: the source has no calibration_data()",
+                cure="add calibration_data() to the task, give --calibration, make inputs up with --data-free, or ask "
+                "for a precision without: "
+                + ", ".join(name for name, facts in PRECISIONS.items() if not facts.calibrated),
+            )
+        return self.calibration
+
     def calibration_batches(self, stage: str = "calibrate") -> Iterator[Arrays]:
         """The calibration batches, one after another, with progress.
 
@@ -109,17 +127,7 @@ class Workbench:
         Raises:
             DataError: There are none.
         """
-        batches = self.calibration
-        if batches is None:
-            raise DataError(
-                f"{self.source.name}: the calibration data",
-                expected="typical inputs, 100 or more, to measure the ranges of activations on",
-                actual="none: the source has no calibration_data()",
-                cure="add calibration_data() to the task, give --calibration, make inputs up with --data-free, or ask "
-                "for a precision without: "
-                + ", ".join(name for name, facts in PRECISIONS.items() if not facts.calibrated),
-            )
-        return self._counted(batches, stage)
+        return self._counted(self.calibration_data, stage)
 
     def _counted(self, batches: CalibrationData | Sequence[Arrays], stage: str) -> Iterator[Arrays]:
         for done, batch in enumerate(batches):

@@ -12,7 +12,7 @@ no promise, that part and some shorter ones are tried, and the most exact of the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -75,7 +75,7 @@ class Search:
         model: In float.
         round: Rounds it; nodes that are marked stay in float.
         judge: Compares with the original.
-        batches: Typical inputs.
+        batches: Typical inputs; the first `_BATCHES` of them are read.
         max_float: The largest share of the multiplications that may be in float.
         progress: Called as the work goes on.
         budget: What artifacts may cost.
@@ -86,7 +86,7 @@ class Search:
     model: CompressedModel
     round: Round
     judge: Judge
-    batches: Sequence[Arrays]
+    batches: Iterable[Arrays]
     max_float: float = 1.0
     progress: Progress = silent
     budget: Budget = field(default_factory=Budget)

@@ -115,7 +115,7 @@ class MixedPrecision:
         budget, meter = self.budget, Meter(bench)
         meter.check(budget)
         rounding = _settled(next(step for step in bench.following if step.stage == "precision"), model, bench)
-        batches = tuple(bench.calibration_batches("read"))
+        batches = bench.calibration_data
         graph = model.graph.graph
         with Judge(
             self.promise,

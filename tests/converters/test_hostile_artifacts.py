@@ -6,13 +6,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from all_cases import CASES
 from net import Net
 from running import Reference, refer
 
+import edgecomp
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
+from edgecomp.errors import DataError
+from edgecomp.graph.simplify import simplify
+from edgecomp.model import CompressedModel
 
 FORMATS = ("tflite", "onnxruntime", "ort")
 
@@ -56,3 +61,20 @@ def _checksum(path: Path) -> bytes:
     model = read(path)
     (entry,) = (entry for entry in model.metadata if entry.name.decode() == SEAL_KEY)
     return bytes(model.buffers[entry.buffer].data)
+
+
+def test_a_file_of_another_tool_need_not_work_on_zeros(tmp_path: Path) -> None:
+    net = Net()
+    above = net.node("Sub", net.input(4, dtype="int64"), net.constant(np.array([10])))
+    rows = net.node("Relu", net.input(5, 3))
+    net.output(net.node("Gather", rows, above))
+    path = tmp_path / "model.tflite"
+    load_converter("tflite").convert(simplify(CompressedModel(net.model())), path, ConversionOptions())
+    sealed = path.read_bytes()
+    path.write_bytes(sealed + bytes(16))  # whatever wrote this, it was not edgecomp
+    artifact = edgecomp.load(path)
+    indices, table = np.arange(10, 14), np.ones((5, 3), np.float32)
+    (found,) = artifact.predict([indices, table]).values()
+    np.testing.assert_array_equal(found, table[:4])
+    with pytest.raises(DataError, match="indices within the bounds"):
+        artifact.predict([indices * 0, table])
