@@ -16,18 +16,29 @@ class Moments:
         self._count = self._samples = 0
         self._sum = torch.zeros(width, dtype=torch.float64)
         self._products = torch.zeros(width, width, dtype=torch.float64)
+        self._waiting: list[torch.Tensor] = []
 
     def add(self, data: torch.Tensor) -> None:
         """Takes samples in, (samples, ..., width): each has a row or more."""
-        rows = data.detach().double().cpu().reshape(-1, data.shape[-1])
+        rows = data.detach().cpu().reshape(-1, data.shape[-1]).clone()  # a network may go on to change it in place
         self._count += len(rows)
         self._samples += len(data)
-        self._sum += rows.sum(dim=0)
-        self._products += rows.T @ rows
+        self._waiting.append(rows)
+        # A product of few rows costs as much memory traffic as one of many.
+        if sum(map(len, self._waiting)) >= len(self._sum):
+            self._take_in()
+
+    def _take_in(self) -> None:
+        if self._waiting:
+            rows = torch.cat(self._waiting).double()
+            self._waiting.clear()
+            self._sum += rows.sum(dim=0)
+            self._products += rows.T @ rows
 
     @property
     def mean(self) -> torch.Tensor:
         """(width,), float64."""
+        self._take_in()
         return self._sum / self._count
 
     @property
@@ -38,6 +49,7 @@ class Moments:
         Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", 2010: oracle approximating shrinkage). The places
         of an image are too much alike to count as samples.
         """
+        self._take_in()
         seen = self._products / self._count - torch.outer(self.mean, self.mean)
         width = len(seen)
         even, squares, trace = seen.trace() / width, seen.square().sum(), seen.trace()

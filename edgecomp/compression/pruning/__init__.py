@@ -14,7 +14,7 @@ How channels are removed, in the order in which it happens:
                      reshapes.py and scope.py are parts of it, units.py keeps what belongs together
     coupling.py      puts that together: groups of channels that can be removed, and why others cannot
     proof.py         tries them: Python code may have sizes written into it
-    criteria.py      what a channel is worth, by evidence.py from data.py
+    criteria.py      what a channel is worth, by evidence.py from data.py; lasso.py is one that takes more to say
     selection.py     which channels go; sensitivity.py says how much each layer can lose
     costs.py         what that saves
     surgery.py       cuts them out of parameters, buffers and attributes

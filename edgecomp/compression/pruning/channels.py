@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Here and not with the functions, so that a recipe is read without torch.
 CriterionName = Literal[
-    "l1", "l2", "taylor", "fisher", "hessian", "bn-scale", "geometric-median", "lamp", "activation", "random"
+    "l1", "l2", "taylor", "fisher", "hessian", "bn-scale", "geometric-median", "lamp", "activation", "lasso", "random"
 ]
 
 

@@ -30,7 +30,7 @@ def evidence_of(
         coupling: What belongs together in it.
         bench: Has the data.
         criterion: The criterion.
-        batches: How many batches it looks at.
+        batches: How many labelled batches it looks at.
 
     Raises:
         DataError: The criterion needs data that the task does not have.
@@ -45,7 +45,7 @@ def evidence_of(
         bench.progress(f"judge by {criterion}", batches, batches)
 
     def samples() -> Iterator[tuple[torch.Tensor, ...]]:
-        for arrays in islice(bench.calibration_batches(f"judge by {criterion}"), batches):
+        for arrays in bench.calibration_batches(f"judge by {criterion}"):
             yield tuple(torch.from_numpy(np.array(array)) for array in arrays)
 
     return Evidence(module, coupling, labelled, task_loss(bench.source), samples, bench.seed)

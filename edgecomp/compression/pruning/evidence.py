@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ Batch = tuple[tuple[torch.Tensor, ...], Any]
 #: Activations that give exact zeros.
 _RECTIFIERS = ("relu", "relu_", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "threshold", "threshold_")
 
+#: Runs that zeros are counted in, which takes every operation apart.
+_RECORDED = 64
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -34,7 +38,7 @@ class Evidence:
         coupling: What belongs together in it.
         batches: Opens labelled batches; for criteria that need gradients.
         loss: Of outputs and labels; for the same.
-        samples: Opens inputs; for criteria that need activations.
+        samples: Opens calibration inputs; for criteria that look at activations.
         seed: Of what is random.
     """
 
@@ -111,7 +115,7 @@ class Evidence:
     def activity(self) -> Floats:
         """The share of a unit's activations that are not zero, 1 for units that no rectifier sees."""
         counted, places = np.zeros(self.coupling.units), np.zeros(self.coupling.units)
-        for inputs in self.samples():
+        for inputs in islice(self.samples(), _RECORDED):
             record(self.module, inputs, _Activity(self.coupling, counted, places))
         return np.divide(counted, places, out=np.ones_like(counted), where=places > 0)
 

@@ -7,7 +7,7 @@ layer's inputs, before anything is removed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn import functional
 from edgecomp.compression.data import show
 from edgecomp.compression.moments import Moments
 from edgecomp.compression.pruning.coupling import Coupling, Removed
+from edgecomp.compression.pruning.units import Units
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 
@@ -27,15 +28,29 @@ _WIDEST = 4096
 _PLACES = 256
 
 
+def mixing(module: nn.Module, coupling: Coupling) -> dict[str, Units]:
+    """The layers whose inputs can be measured: path -> the units along their input dimension.
+
+    Args:
+        module: Left as it is.
+        coupling: Of this module.
+    """
+    found = {}
+    for path, layer in module.named_modules():
+        labels = coupling.labels.get(f"{path}.weight")
+        if labels is not None and _suits(layer):
+            found[path] = labels[1]
+    return found
+
+
 def measure(
-    module: nn.Module, coupling: Coupling, removed: Removed, batches: Iterable[tuple[torch.Tensor, ...]]
+    module: nn.Module, paths: Collection[str], batches: Iterable[tuple[torch.Tensor, ...]]
 ) -> dict[str, Moments]:
-    """What the layers take in that lose inputs.
+    """What layers take in.
 
     Args:
         module: Left as it is; nothing is cut yet.
-        coupling: Of this module.
-        removed: What goes.
+        paths: Some of what `mixing` gave.
         batches: What the module takes.
 
     Returns:
@@ -45,10 +60,22 @@ def measure(
     handles = [
         layer.register_forward_pre_hook(_observer(found, path))
         for path, layer in module.named_modules()
-        if _suits(layer) and removed[_inputs(coupling, path)].any() and not removed[_inputs(coupling, path)].all()
+        if path in paths
     ]
     show(module, batches, handles)
     return found
+
+
+def losing(module: nn.Module, coupling: Coupling, removed: Removed) -> list[str]:
+    """Paths of the layers that can be fitted: some of their inputs go, and not all.
+
+    Args:
+        module: Left as it is.
+        coupling: Of this module.
+        removed: What goes.
+    """
+    layers = mixing(module, coupling).items()
+    return [path for path, units in layers if removed[units].any() and not removed[units].all()]
 
 
 def fit(module: nn.Module, coupling: Coupling, removed: Removed, seen: Mapping[str, Moments]) -> None:
@@ -60,11 +87,12 @@ def fit(module: nn.Module, coupling: Coupling, removed: Removed, seen: Mapping[s
         removed: What goes.
         seen: What `measure` gave.
     """
+    layers = mixing(module, coupling)
     for path, moments in seen.items():
         layer = module.get_submodule(path)
         assert isinstance(layer, Layer), "only such layers are measured"
         weight = layer.weight.detach().double().cpu().flatten(1)
-        goes = torch.from_numpy(removed[_inputs(coupling, path)]).repeat_interleave(layer.weight[0, 0].numel())
+        goes = torch.from_numpy(removed[layers[path]]).repeat_interleave(layer.weight[0, 0].numel())
         mean, spread = moments.mean, moments.covariance
         if layer.bias is None:  # nothing takes up a mean but the weights
             spread = spread + torch.outer(mean, mean)
@@ -76,12 +104,6 @@ def fit(module: nn.Module, coupling: Coupling, removed: Removed, seen: Mapping[s
             layer.weight.copy_(fitted.reshape(layer.weight.shape))
             if layer.bias is not None:
                 layer.bias += (weight[:, goes] @ (mean[goes] - stand_in @ mean[~goes])).to(layer.bias)
-
-
-def _inputs(coupling: Coupling, path: str) -> Any:
-    """The units along a layer's input dimension."""
-    labels = coupling.labels.get(f"{path}.weight")
-    return labels[1] if labels is not None and len(labels) > 1 else []
 
 
 def _suits(layer: nn.Module) -> bool:

@@ -100,6 +100,50 @@ def within_budget(
     return best, cost(best)
 
 
+def filled(
+    coupling: Coupling,
+    scores: Floats,
+    removed: Removed,
+    limits: Limits,
+    cost: Callable[[Removed], float],
+    budget: float,
+) -> Removed:
+    """Gives back what a budget has left: one strength for all layers seldom meets it, in multiples least of all.
+
+    Args:
+        coupling: The groups.
+        scores: By unit; the most valuable multiples come back first.
+        removed: Within the budget.
+        limits: Have the multiple.
+        cost: Of a choice.
+        budget: The highest cost.
+
+    Returns:
+        What goes.
+    """
+    removed = removed.copy()
+    open_groups = {group for group in coupling.groups if removed[group.units].any()}
+    while open_groups:
+        nearest = {group: _next_back(group, scores, removed, limits) for group in open_groups}
+        group = max(nearest, key=lambda each: (float(scores[nearest[each]].mean()), each.name))
+        trial = removed.copy()
+        trial[nearest[group]] = False
+        if cost(trial) <= budget:
+            removed = trial
+        # What does not fit now never will.
+        if cost(trial) > budget or not removed[group.units].any():
+            open_groups.remove(group)
+    return removed
+
+
+def _next_back(group: Group, scores: Floats, removed: Removed, limits: Limits) -> Units:
+    """The most valuable units that a group has lost, as many as make up its next multiple."""
+    order = _worst_first(group, scores)
+    lost = order[removed[order]]
+    left = len(order) - len(lost)
+    return lost[len(lost) - (limits.kept(group, left + 1) - left) :]
+
+
 def widths(coupling: Coupling, removed: Removed) -> dict[str, list[int]]:
     """Group -> channels before and after, for the provenance."""
     return {

@@ -53,9 +53,13 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
     else:
         select = partial(_SCOPES[settings.scope], coupling, scores)
     removed = choose(coupling, lambda strength: select(strength, limits), settings, limits, at_once, subject)
+    if settings.scope == "global" and settings.of in COSTS:
+        measure = partial(_cost_at, COSTS[settings.of], coupling, at_once)
+        budget = settings.keep * measure(coupling.nothing())
+        removed = selection.filled(coupling, scores, removed, limits, measure, budget)
     if settings.reconstruct:
         inputs = (tuple(map(torch.from_numpy, batch)) for batch in bench.calibration_batches("measure inputs"))
-        seen = reconstruction.measure(module, coupling, removed, inputs)
+        seen = reconstruction.measure(module, reconstruction.losing(module, coupling, removed), inputs)
         reconstruction.fit(module, coupling, removed, seen)
         facts["reconstructed"] = list(seen)
     cut(module, coupling, removed)
@@ -129,6 +133,10 @@ def choose(
 def _pin(protected: Callable[[str], bool]) -> Pin:
     """Keeps the outputs of protected layers."""
     return lambda member: "protected" if member.axis == 0 and protected(member.tensor.rpartition(".")[0]) else None
+
+
+def _cost_at(cost: Callable[[Coupling, Removed, int], int], coupling: Coupling, at_once: int, removed: Removed) -> int:
+    return cost(coupling, removed, at_once)
 
 
 #: What a budget is in: the cost of what is left, on kernels that compute so many channels at once.

@@ -10,6 +10,7 @@ import torch
 from edgecomp.compression.pruning.channels import CriterionName
 from edgecomp.compression.pruning.criteria import CRITERIA, judge
 from edgecomp.compression.pruning.evidence import Evidence, Floats
+from edgecomp.compression.pruning.lasso import path_of
 from edgecomp.compression.pruning.proof import prunable
 
 INPUTS = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.0, 1.0]])
@@ -137,3 +138,43 @@ def test_every_measure_of_effect_ranks_a_channel_without_one_last(name: Criterio
     found = judge(known, name)[group.units]
     assert found[1] == min(found)
     assert found[1] < max(found)
+
+
+def test_lasso_takes_one_of_two_that_say_the_same() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 2)).eval()
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[1.0, 0.0], [1.1, 0.0], [0.0, 0.5]]))
+        network[1].weight.copy_(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
+    samples = torch.randn(500, 2)
+    known = replace(evidence(network), samples=lambda: [(samples,)])
+    first, second, third = scores("lasso", known)
+    assert second > 0.8, "the larger of the two comes first"
+    assert first < 0.05, "and nothing is left for the other to explain"
+    assert 0.05 < third < 0.5, "which a channel of its own does not suffer from"
+    smallest = scores("l2", known).argmin()
+    assert smallest == 2, "as it does where each channel is judged by itself"
+
+
+def test_lasso_follows_the_path_of_the_definition() -> None:
+    generator = np.random.default_rng(0)
+    data = generator.normal(size=(200, 6)) @ generator.normal(size=(6, 6))
+    products = data.T @ data
+    found = path_of(products)
+    for penalty in (0.5, 0.1, 0.02):
+        # Solved anew, by proximal gradient steps.
+        target, factors = products.sum(axis=1), np.zeros(6)
+        step = 1 / np.linalg.eigvalsh(products).max()
+        for _ in range(20_000):
+            moved = factors + step * (target - products @ factors)
+            factors = np.sign(moved) * np.maximum(np.abs(moved) - step * penalty * np.abs(target).max(), 0)
+        clear = np.abs(found / penalty - 1) > 0.25  # further away than neighbouring penalties are
+        np.testing.assert_array_equal((factors != 0)[clear], (found > penalty)[clear])
+        assert clear.sum() >= 3
+
+
+def test_channels_that_no_measured_layer_takes_in_are_judged_by_their_weights() -> None:
+    network = torch.nn.Sequential(torch.nn.Conv1d(2, 4, 1), torch.nn.ConvTranspose1d(4, 2, 2)).eval()
+    example = torch.randn(1, 2, 5)
+    known = Evidence(network, prunable(network, [example]), samples=lambda: [(example,)])
+    np.testing.assert_array_equal(scores("lasso", known), scores("l2", known))
