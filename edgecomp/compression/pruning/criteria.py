@@ -104,8 +104,8 @@ def activation(evidence: Evidence) -> Floats:
 
 
 def chosen_by_lasso(evidence: Evidence) -> Floats:
-    """The strongest penalty at which the layers behind still take a channel (He et al., 2017; see `lasso`); l2 in groups
-    that no such layer takes in.
+    """The strongest penalty at which the layers behind still take a channel (He et al., 2017; see `lasso`); l2 in
+    groups that no such layer takes in.
     """
     scores, weights = entries(evidence), l2(evidence)
     for group in evidence.coupling.groups:

@@ -1,9 +1,9 @@
 """Channels chosen by LASSO: those that the next layers' outputs can be made of, together and not each by itself.
 
-He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017), section 3.1: with a factor b
-on each channel that a layer takes in, min |y - sum b_c z_c|^2 / 2 + t |b|_1, where z_c is what channel c contributes to
-the layer's outputs and y is all of them together. The stronger the penalty t, the fewer factors are not zero; a channel
-is worth the strongest penalty at which its own is not. Of two channels that say the same, one is worth little.
+He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017), section 3.1: with a factor
+b on each channel that a layer takes in, min |y - sum b_c z_c|^2 / 2 + t |b|_1, where z_c is what channel c contributes
+to the layer's outputs and y is all of them together. The stronger the penalty t, the fewer factors are not zero; a
+channel is worth the strongest penalty at which its own is not. Of two channels that say the same, one is worth little.
 
 Everything that this takes is the covariance of the layer's inputs.
 """

@@ -16,6 +16,7 @@ from edgecomp.compression.pruning import costs
 from edgecomp.compression.pruning.channels import ChannelPruning
 from edgecomp.compression.pruning.coupling import Coupling, Removed
 from edgecomp.compression.pruning.proof import prunable
+from edgecomp.compression.pruning.selection import Limits, filled, ranked, within_budget
 from edgecomp.compression.pruning.structured import prune_channels
 from edgecomp.compression.pruning.surgery import cut, mask
 from edgecomp.compression.training.masks import apply_masks, mask_of, set_mask
@@ -95,6 +96,30 @@ def test_channels_are_left_in_multiples_that_the_target_likes() -> None:
     widths = changed.facts["channels"]
     assert all(after % 8 == 0 and after > 0 for _, after in widths.values())
     assert any(after < before for before, after in widths.values())
+
+
+def test_what_multiples_leave_of_a_budget_goes_to_the_most_valuable_channels() -> None:
+    bench = bench_of("resnet")
+    module = copy.deepcopy(bench.teacher)
+    coupling = prunable(module, [torch.from_numpy(bench.source.inputs[0])])
+    scores = np.random.default_rng(0).random(coupling.units)
+    limits, budget = Limits(8), 0.6 * costs.macs(coupling, coupling.nothing())
+
+    def cost(removed: Removed) -> int:
+        return costs.macs(coupling, removed)
+
+    first, spent = within_budget(lambda strength: ranked(coupling, scores, strength, limits), cost, budget)
+    then = filled(coupling, scores, first, limits, cost, budget)
+    assert spent < cost(then) <= budget
+    assert not (then & ~first).any(), "nothing more goes"
+    for units in (group.units for group in coupling.groups):
+        back, gone = units[first[units] & ~then[units]], units[then[units]]
+        assert len(units) - len(gone) >= 8
+        assert not (len(units) - len(gone)) % 8
+        assert min(scores[back], default=1) > max(scores[gone], default=0), "the best of each group come back"
+        more = then.copy()
+        more[gone[np.argsort(scores[gone])[-8:]]] = False
+        assert not len(gone) or cost(more) > budget, "no group has room for more"
 
 
 def test_every_layer_keeps_something_however_little_is_asked_for() -> None:
