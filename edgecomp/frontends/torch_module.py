@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import inspect
+import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 import torch
 
-from edgecomp.errors import SourceError
+from edgecomp.errors import DataError, SourceError
 from edgecomp.frontends import runtime, structure
 from edgecomp.frontends.blame import first_line
 from edgecomp.frontends.checks import bad_weight, check_outputs, check_shapes
@@ -145,9 +146,19 @@ def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Ca
 
     def on_arrays(outputs: Sequence[Array], labels: Array) -> float:
         leaves = iter([torch.from_numpy(np.array(output)) for output in outputs])
-        result = metric(structure.rebuild(example, leaves, torch.is_tensor), torch.from_numpy(np.array(labels)))
+        given = structure.rebuild(example, leaves, torch.is_tensor), torch.from_numpy(np.array(labels))
         try:
-            return float(result)
+            result = metric(*given)
+        except Exception as error:
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            raise SourceError(
+                f"{subject}: metric()",
+                expected="a number for what the model gives and the labels of the evaluation data",
+                actual=f"{type(error).__name__}: {first_line(error)} ({last.filename}:{last.lineno})",
+                cure="correct metric(outputs, labels)",
+            ) from error
+        try:
+            found = float(result)
         except (TypeError, ValueError):
             raise SourceError(
                 f"{subject}: metric()",
@@ -155,6 +166,14 @@ def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Ca
                 actual=f"{type(result).__name__}",
                 cure="return a float or a tensor with one element",
             ) from None
+        if not math.isfinite(found):
+            raise DataError(
+                f"{subject}: metric()",
+                expected="a number",
+                actual=f"{found} for {len(labels)} labels",
+                cure="let metric(outputs, labels) return a finite number, larger for better outputs",
+            )
+        return found
 
     return on_arrays
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgecomp.comparison import EQUAL, compare
-from edgecomp.errors import DataError, InputError
+from edgecomp.errors import InputError
 from edgecomp.recording import Recorder, Run, Samples
 from edgecomp.verification import Metric
 
@@ -143,15 +143,7 @@ class Judge:
         if self._metric is None or labels is None:
             return None
         columns = [np.concatenate(list(self._recorder.column(name, output))) for output in self._outputs]
-        found = float(self._metric(columns, labels))
-        if not math.isfinite(found):
-            raise DataError(
-                f"{self._subject}: metric()",
-                expected="a number",
-                actual=f"{found} for {name}",
-                cure="let metric(outputs, labels) return a finite number, larger for better outputs",
-            )
-        return found
+        return float(self._metric(columns, labels))
 
     def _check(self) -> None:
         """The promise can be judged."""

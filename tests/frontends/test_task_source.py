@@ -206,6 +206,22 @@ def test_metric_that_gives_no_number(write):
         source.metric([np.zeros((2, 3), np.float32)], np.zeros(2))
 
 
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_metric_that_is_not_finite(write, value):
+    source = load_source(write(TASK + f"\ndef metric(outputs, labels):\n    return float('{value}')"))
+    with pytest.raises(DataError) as caught:
+        source.metric([np.zeros((2, 3), np.float32)], np.zeros(2))
+    assert caught.value.actual == f"{value} for 2 labels"
+    assert "finite number, larger for better outputs" in caught.value.cure
+
+
+def test_metric_that_raises(write):
+    path = write(TASK + "\ndef metric(outputs, labels):\n    return 1 / 0")
+    with pytest.raises(SourceError) as caught:
+        load_source(path).metric([np.zeros((2, 3), np.float32)], np.zeros(2))
+    assert caught.value.actual.startswith(f"ZeroDivisionError: division by zero ({path}:")
+
+
 def test_data_function_that_raises(write):
     source = load_source(write(TASK + "\ndef calibration_data():\n    yield 1\n    raise OSError('disk')"))
     with pytest.raises(DataError) as caught:
