@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compress_lite0 import Subject
+    from lite0_steps import Subject
 
 
 class MissingPeerError(Exception):

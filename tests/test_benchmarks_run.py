@@ -13,7 +13,10 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 # The scripts import each other by name, as they do when they are run.
 sys.path.insert(0, str(FOLDER))
 scaling = importlib.import_module("conversion_scaling")
-lite0 = importlib.import_module("compress_lite0")
+figures = importlib.import_module("figures")
+command = importlib.import_module("lite0_command")
+artifacts = importlib.import_module("lite0_artifacts")
+report = importlib.import_module("lite0_report")
 convert = importlib.import_module("convert")
 processes = importlib.import_module("processes")
 
@@ -59,7 +62,7 @@ def test_every_step_is_measured_at_every_size() -> None:
     ],
 )
 def test_the_interval_of_a_median_is_the_sign_tests(values: range, low: int, high: int) -> None:
-    found = lite0.sign_interval(list(values))
+    found = figures.sign_interval(list(values))
     assert (found.low, found.high) == (low, high)
     assert found.value == (values[0] + values[-1]) / 2
 
@@ -81,33 +84,33 @@ def test_stages_add_up_to_the_whole_run() -> None:
         ("verify", 1, 2, 28.0),
         ("verify", 2, 2, 30.0),
     ]
-    found = dict(lite0.stages(events, 10.0, 31.0))
+    found = dict(command.stages(events, 10.0, 31.0))
     assert sum(found.values()) == pytest.approx(21.0)
     assert (found["read photos"], found["calibrate"], found["convert mnn"], found["verify"]) == (3.0, 2.0, 2.0, 6.0)
 
 
 def test_the_best_peer_is_the_fastest_on_the_same_runtime() -> None:
-    ours = lite0.Candidate("LiteRT", "edgecomp int8", Path("x"), turns=[1.0])
-    fast = lite0.Candidate("LiteRT", "float", Path("x"), turns=[9.0, 3.0, 2.0])
-    slow = lite0.Candidate("LiteRT", "other", Path("x"), turns=[4.0])
-    elsewhere = lite0.Candidate("MNN", "float", Path("x"), turns=[0.1])
-    missing = lite0.Candidate("LiteRT", "missing", None)
-    assert lite0.best_peer(ours, [ours, slow, fast, elsewhere, missing]) is fast
-    assert lite0.best_peer(lite0.Candidate("TVM", "edgecomp int8", None), [slow, fast]) is None
+    ours = artifacts.Candidate("LiteRT", "edgecomp int8", Path("x"), turns=[1.0])
+    fast = artifacts.Candidate("LiteRT", "float", Path("x"), turns=[9.0, 3.0, 2.0])
+    slow = artifacts.Candidate("LiteRT", "other", Path("x"), turns=[4.0])
+    elsewhere = artifacts.Candidate("MNN", "float", Path("x"), turns=[0.1])
+    missing = artifacts.Candidate("LiteRT", "missing", None)
+    assert artifacts.best_peer(ours, [ours, slow, fast, elsewhere, missing]) is fast
+    assert artifacts.best_peer(artifacts.Candidate("TVM", "edgecomp int8", None), [slow, fast]) is None
 
 
 @pytest.mark.parametrize(
     ("low", "high", "said"), [(0.9, 1.02, "met"), (1.03, 1.2, "MISSED"), (1.0, 1.1, "undecided: noise")]
 )
 def test_only_an_interval_on_one_side_of_the_limit_decides(low: float, high: float, said: str) -> None:
-    assert lite0.ratio_verdict(lite0.Ratio((low + high) / 2, low, high)) == said
+    assert report.ratio_verdict(figures.Ratio((low + high) / 2, low, high)) == said
 
 
 def test_a_missing_peer_is_named_and_not_left_out() -> None:
     def make() -> Path:
-        raise lite0.MissingPeerError("not installed: pip install it")
+        raise artifacts.MissingPeerError("not installed: pip install it")
 
-    found = lite0.peer("LiteRT", "a peer", make)
+    found = artifacts.peer("LiteRT", "a peer", make)
     assert (found.path, found.missing) == (None, "not installed: pip install it")
 
 
