@@ -24,11 +24,15 @@ class Original:
         model: Its simplified float graph.
         checked: How many batches the source itself runs on.
         threads: ONNX Runtime's threads.
+        lasting: Whether there will be many batches.
     """
 
-    def __init__(self, source: Source, model: CompressedModel, *, checked: int = 8, threads: int = 1) -> None:
+    def __init__(
+        self, source: Source, model: CompressedModel, *, checked: int = 8, threads: int = 1, lasting: bool = True
+    ) -> None:
         self._source = source
-        self._graph = Simulation(CompressedModel(model.graph, dynamic=model.dynamic), threads=threads)
+        graph = CompressedModel(model.graph, dynamic=model.dynamic)
+        self._graph = Simulation(graph, threads=threads, lasting=lasting)
         self._names = [value.name or "" for value in model.graph.graph.outputs]
         self._left = checked
 

@@ -49,6 +49,9 @@ from edgecomp.workbench import Workbench, no_training_data
 if TYPE_CHECKING:
     import torch
 
+#: Samples that are not worth a copy of the weights as ONNX Runtime's kernels like them best.
+_FEW = 8
+
 
 @dataclass(frozen=True)
 class Result:
@@ -420,8 +423,13 @@ class _Job:
         self._progress("verify", 0, 1)
         graph = model.graph.graph
         names = [[value.name or "" for value in values] for values in (graph.inputs, graph.outputs)]
+        many = len(samples) > _FEW
         # A source that is quantized itself is its own reference: its float graph computes something else.
-        original = self._source.reference if float_model.quantization else Original(self._source, float_model).run
+        original = (
+            self._source.reference
+            if float_model.quantization
+            else Original(self._source, float_model, lasting=many).run
+        )
         tolerance = self._tolerance.promised(model.precision)
         trained = [step.kind for step in self._recipe.graph_steps if step.kind in self._recipe.training_steps]
         if trained:
@@ -430,7 +438,7 @@ class _Job:
                 f"{trained[0]} trained the model after it was rounded: artifacts are held to the simulation, "
                 "and the metric says how good it is."
             )
-        simulation = Simulation(model, threads=1).run if model.precision != "fp32" else None
+        simulation = Simulation(model, threads=1, lasting=many).run if model.precision != "fp32" else None
 
         def run(paths: Sequence[Path], batches: Samples, metric: Metric | None = None) -> Verification:
             return verify(

@@ -33,15 +33,15 @@ class Attempt:
     """A file that MNN can run.
 
     Attributes:
-        artifact: Its bytes.
-        net: What they were made of.
+        artifact: The file, in the folder that it was made in.
+        net: What it was made of.
         interface: Its inputs and outputs.
         trial: What it ran on.
         outputs: What it made of each batch.
         integer: The names of the ops that ran in int8; None where nothing ran.
     """
 
-    artifact: bytes
+    artifact: Path
     net: Net
     interface: Interface
     trial: Trial
@@ -73,14 +73,13 @@ def attempt(
     interface = _interface(model, shapes)
     net, layers = _convert_in(folder, model, lowered, subject)
     around = {} if processing is None or processing.is_empty else {"processing": processing.as_dict()}
-    artifact = rewrite(net, code=interface.to_json(**around), quantization=net.quantization)
     finished = folder / "finished.mnn"
-    finished.write_bytes(artifact)
+    finished.write_bytes(rewrite(net, code=interface.to_json(**around), quantization=net.quantization))
     trial = prepare(model)
     outputs, integer = run_trial(finished, interface, trial, subject)
     if trial.batches and (missing := sorted(layers - integer - _made_of_others(model, lowered))):
         raise _left_in_float(subject, ", ".join(missing))
-    return Attempt(artifact, net, interface, trial, outputs, integer if trial.batches else None)
+    return Attempt(finished, net, interface, trial, outputs, integer if trial.batches else None)
 
 
 def _made_of_others(model: CompressedModel, lowered: Rewriting) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,10 +45,10 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
             made = attempt(Path(name), model, lowered, shapes, str(path), options.processing)
         except ConversionError as error:
             raise blamed(error, bind(model)) from error
-    islands = _islands(model, lowered, made.net, made.integer)
-    _judge(bind(model), made, islands, str(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(made.artifact)
+        islands = _islands(model, lowered, made.net, made.integer)
+        _judge(bind(model), made, islands, str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made.artifact, path)
     return Conversion(path, islands, notes)
 
 

@@ -26,14 +26,14 @@ class Table:
         position: Where the table starts, in bytes.
     """
 
-    def __init__(self, buffer: bytes, position: int) -> None:
+    def __init__(self, buffer: bytes | bytearray, position: int) -> None:
         self.buffer = buffer
         self.position = position
         self._vtable = position - _unpack("<i", buffer, position)
         self._vtable_size = _unpack("<H", buffer, self._vtable)
 
     @classmethod
-    def root(cls, buffer: bytes) -> Table:
+    def root(cls, buffer: bytes | bytearray) -> Table:
         """The table that a buffer starts with."""
         return cls(buffer, _unpack("<I", buffer, 0))
 
@@ -95,13 +95,13 @@ class Table:
             found.append(self._checked(target + 4, length)[target + 4 : target + 4 + length].decode("utf-8", "replace"))
         return found
 
-    def _checked(self, start: int, size: int) -> bytes:
+    def _checked(self, start: int, size: int) -> bytes | bytearray:
         if start < 0 or start + size > len(self.buffer):
             raise MalformedError(f"{size} bytes at {start} in a buffer of {len(self.buffer)}")
         return self.buffer
 
 
-def _unpack(layout: str, buffer: bytes, position: int) -> int:
+def _unpack(layout: str, buffer: bytes | bytearray, position: int) -> int:
     if position < 0 or position + struct.calcsize(layout) > len(buffer):
         raise MalformedError(f"an offset leads to {position} in a buffer of {len(buffer)} bytes")
     return int(struct.unpack_from(layout, buffer, position)[0])
@@ -115,20 +115,28 @@ class Front:
 
     Args:
         old: A whole buffer.
+        room: Bytes for what comes in front of it; with less, all of it is copied again.
     """
 
-    def __init__(self, old: bytes) -> None:
+    def __init__(self, old: bytes, room: int) -> None:
         # 16 is the largest alignment of any flatbuffer scalar or vector: what was aligned in `old` stays so.
-        self._tail = old + bytes(-len(old) % 16)
-        self.builder = flatbuffers.Builder(len(self._tail) + 65536)
-        self.builder.Prep(16, len(self._tail))
-        self.builder.head -= len(self._tail)
-        head = self.builder.head
-        self.builder.Bytes[head : head + len(self._tail)] = self._tail
+        self._size = len(old) + -len(old) % 16
+        self.builder = flatbuffers.Builder(self._size + room)
+        self.builder.Prep(16, self._size)
+        self.builder.head -= self._size
+        self._write(0, old)
+
+    def erase(self, position: int, size: int) -> None:
+        """Puts zeros in the place of some bytes of the old buffer."""
+        self._write(position, bytes(size))
+
+    def _write(self, position: int, content: bytes) -> None:
+        start = len(self.builder.Bytes) - self._size + position
+        memoryview(self.builder.Bytes)[start : start + len(content)] = content  # a slice of the array would be copied
 
     def at(self, position: int | None) -> int:
         """The builder's reference to the object at a position of the old buffer; 0 for None."""
-        return 0 if position is None else len(self._tail) - position
+        return 0 if position is None else self._size - position
 
     def references(self, offsets: list[int]) -> int:
         """A vector of references."""
@@ -137,7 +145,9 @@ class Front:
             self.builder.PrependUOffsetTRelative(offset)
         return int(self.builder.EndVector())
 
-    def finish(self, root: int) -> bytes:
-        """The new buffer."""
+    def finish(self, root: int) -> bytearray:
+        """The new buffer; nothing can be built after this."""
         self.builder.Finish(root)
-        return bytes(self.builder.Output())
+        content: bytearray = self.builder.Bytes
+        del content[: self.builder.Head()]
+        return content

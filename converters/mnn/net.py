@@ -26,6 +26,9 @@ _INPUTS, _PARAMETER_TYPE, _PARAMETER, _NAME, _OUTPUTS, _TYPE = range(6)
 INTEGER_TYPES = frozenset({3, 4, 5, 6, 9, 10})
 _INT8 = 6
 
+#: Bytes that the quantization of a tensor takes at most, and what there is one of in a file, but for its code.
+_ROOM = 1024
+
 #: What lies in the place of a file's seal while its own is computed.
 _NO_SEAL = "0" * 64
 
@@ -197,19 +200,18 @@ def _parse_op(table: Table, tensors: int) -> Op:
     return Op(OP_TYPES.get(number, f"OpType{number}"), table.text(_NAME), inputs, outputs, table.table(_PARAMETER))
 
 
-def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization]) -> bytes:
+def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization]) -> bytearray:
     """The file again, with another code and other tensor quantization; the same arguments give the same bytes.
 
     MNN's converter describes the inputs and outputs of convolutions only, and gives each file a random UUID. In its
     place comes a seal, by which `is_intact` knows the file again.
     """
     root = Table.root(net.buffer)
-    old = bytearray(net.buffer)
+    front = Front(net.buffer, _ROOM * (len(quantization) + 1) + len(code.encode()))
     start = root.target(_UUID)
     if start is not None:
         # The old root stays in the file, unread; its random text must not.
-        old[start + 4 : start + 4 + len(root.text(_UUID))] = bytes(len(root.text(_UUID)))
-    front = Front(bytes(old))
+        front.erase(start + 4, len(root.text(_UUID)))
     builder = front.builder
     text = builder.CreateString(code)
     identity = builder.CreateString(_NO_SEAL)
@@ -228,7 +230,8 @@ def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization])
         builder.PrependInt8Slot(slot, root.integer(slot, layout="<b"), 0)
     buffer = front.finish(builder.EndObject())
     start, seal = _seal(buffer)
-    return buffer[:start] + seal + buffer[start + len(seal) :]
+    buffer[start : start + len(seal)] = seal
+    return buffer
 
 
 def is_intact(net: Net) -> bool:
@@ -237,7 +240,7 @@ def is_intact(net: Net) -> bool:
     return start > 0 and net.buffer[start : start + len(seal)] == seal
 
 
-def _seal(buffer: bytes) -> tuple[int, bytes]:
+def _seal(buffer: bytes | bytearray) -> tuple[int, bytes]:
     """Where a file's seal lies, and the SHA-256 of the rest that belongs there; at 0 when it has no room for one."""
     root = Table.root(buffer)
     target = root.target(_UUID)

@@ -65,7 +65,7 @@ def prepare(model: CompressedModel) -> Trial:
     """The batches that ONNX Runtime can run a model on, and what it makes of them."""
     from edgecomp.quantization.simulation import Simulation
 
-    simulation = Simulation(model, threads=1)
+    simulation = Simulation(model, threads=1, lasting=False)
     runs = []
     for batch in _batches(model):
         # Numbers that are sizes or indices may not fit what else there is. ONNX Runtime's exceptions have no common

@@ -21,18 +21,11 @@ TOLERANCE = 1e-4
 
 
 def open_session(model: ir.Model, *, lasting: bool = True) -> Session:
-    """A session that computes exactly what the graph says.
-
-    Args:
-        model: A graph that ONNX Runtime takes.
-        lasting: Whether it will run many times, and is worth a copy of the weights as the kernels like them best.
-    """
+    """A session that computes exactly what the graph says; `lasting` when it will run many times."""
     from edgecomp.graph.session import Session
 
     # Without VNNI, x86 kernels of a QDQ model add pairs of products in saturating 16-bit: no reference for anything.
-    return Session(
-        model, config={"session.x64quantprecision": "1", "session.disable_prepacking": "0" if lasting else "1"}
-    )
+    return Session(model, config={"session.x64quantprecision": "1"}, lasting=lasting)
 
 
 def tolerance(dtype: np.dtype[Any]) -> float:

@@ -34,6 +34,7 @@ class Session:
         threads: ONNX Runtime's intra-op threads; 0 for one a core.
         config: ONNX Runtime's session options by key.
         without: Names of ONNX Runtime's graph optimizations that are left out.
+        lasting: Whether it will run many times, and is worth a copy of the weights as the kernels like them best.
 
     Attributes:
         inputs: Names, in the graph's order.
@@ -44,13 +45,20 @@ class Session:
     """
 
     def __init__(
-        self, model: ir.Model, *, threads: int = 0, config: Mapping[str, str] | None = None, without: Sequence[str] = ()
+        self,
+        model: ir.Model,
+        *,
+        threads: int = 0,
+        config: Mapping[str, str] | None = None,
+        without: Sequence[str] = (),
+        lasting: bool = True,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
         for key, text in (config or {}).items():
             options.add_session_config_entry(key, text)
+        options.add_session_config_entry("session.disable_prepacking", "0" if lasting else "1")
         content, arrays = split_message(model)
         #: The session refers to their memory.
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
