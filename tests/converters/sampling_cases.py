@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from case import Build, Case
 from net import Net
 
@@ -15,6 +16,15 @@ def _grid_sample(mode: str, padding: str, align: int) -> Build:
     return build
 
 
+def _col2im(image: list[int], block: list[int], **attributes: list[int]) -> Build:
+    def build(net: Net) -> None:
+        source = net.node("Relu", net.input(2, 3 * block[0] * block[1], 16))
+        sizes = [net.constant(np.array(size, np.int64)) for size in (image, block)]
+        net.output(net.node("Col2Im", source, *sizes, **attributes))
+
+    return build
+
+
 CASES: list[Case] = [
     Case(f"gridsample-{mode}-{padding}-{align}", _grid_sample(mode, padding, align), steps=2.0)
     for mode, padding, align in (
@@ -22,5 +32,9 @@ CASES: list[Case] = [
         ("linear", "border", 1),
         ("nearest", "zeros", 1),
     )
+] + [
+    Case("col2im-strides", _col2im([7, 9], [3, 3], strides=[2, 2], pads=[1, 0, 1, 0])),
+    Case("col2im-dilations", _col2im([5, 8], [2, 3], dilations=[1, 2])),
 ]
-ISLANDS = {"tflite": {case.name: ("GridSample",) for case in CASES}}
+_OPERATORS = {"gridsample": "GridSample", "col2im": "Col2Im"}
+ISLANDS = {"tflite": {case.name: (_OPERATORS[case.name.partition("-")[0]],) for case in CASES}}
