@@ -11,12 +11,13 @@ Each command prints the rows that docs/results.md shows.
 
 from __future__ import annotations
 
+import argparse
 import copy
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,7 +90,7 @@ def tested() -> Iterator[tuple[tuple[torch.Tensor], torch.Tensor]]:
     return (((some,), those) for some, those in zip(images.split(BATCH), numbers.split(BATCH), strict=True))
 
 
-def rounding() -> None:
+def rounding(networks: Sequence[str] = ("",)) -> None:
     """int8 as it comes, and trained with rounding: the metric of the simulation and what artifacts differ from it."""
     ways: dict[str, tuple[QuantizationAwareTraining, ...]] = {
         "int8": (),
@@ -100,7 +101,8 @@ def rounding() -> None:
     }
     limits = DataLimits(evaluation_samples=10_000, training_samples=10_000)
     print("| network | | accuracy | artifacts | lost, points | seconds |\n|---|---|---|---|---|---|", flush=True)
-    for name, make in NETWORKS.items():
+    chosen = {name: make for name, make in NETWORKS.items() if any(part in name for part in networks)}
+    for name, make in chosen.items():
         source = load_source(make(), example_inputs=(task.pictures("t10k")[:BATCH],))
         metric = adapt_metric(task.metric, source, "fashion_mnist")
         source = replace(source, train_data=task.train_data, loss=task.loss, metric=metric)
@@ -165,8 +167,20 @@ def show(stage: str, done: int, total: int, note: str = "", /) -> None:
         print(f"\r{stage} {done}/{total} {note}   ", end="", file=sys.stderr)
 
 
-COMMANDS = {"distillation": distillation, "rounding": rounding, "speed": speed}
+def main() -> None:
+    """Runs what was chosen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("commands", nargs="+", choices=("distillation", "rounding", "speed"))
+    parser.add_argument("--networks", default="", help="of `rounding`: parts of names, with commas between")
+    options = parser.parse_args()
+    commands = {
+        "distillation": distillation,
+        "rounding": partial(rounding, options.networks.split(",")),
+        "speed": speed,
+    }
+    for command in options.commands:
+        commands[command]()
+
 
 if __name__ == "__main__":
-    for chosen in sys.argv[1:] or COMMANDS:
-        COMMANDS[chosen]()
+    main()

@@ -62,7 +62,7 @@ def test_cutting_channels_is_setting_them_to_zero(name: str) -> None:
     assert all(child.weight.grad_fn is None for child in smaller.modules() if isinstance(child, torch.nn.Linear))
 
 
-@pytest.mark.parametrize("name", ["resnet", "u-net", "shuffle", "transformer", "fixed"])
+@pytest.mark.parametrize("name", ["resnet", "u-net", "shuffle", "transformer", "fixed", "recurrent"])
 def test_costs_follow_from_the_labels_alone(name: str) -> None:
     torch.manual_seed(0)
     make, shape, _ = prunable_networks.NETWORKS[name]
