@@ -24,6 +24,17 @@ from edgecomp.errors import InputError
 from edgecomp.step import Changed
 from edgecomp.workbench import Workbench
 
+#: Operators that add; `aten.addmm` is a product with a bias.
+_SUMS = ("aten.add.Tensor", "aten.add_.Tensor")
+
+
+class Skipped(torch.nn.Module):
+    """What stands where a block was; a block may be given more than what passes through it, as a mask."""
+
+    def forward(self, given: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
+        """The first argument."""
+        return given
+
 
 def prune_blocks(module: torch.nn.Module, bench: Workbench, settings: BlockPruning) -> Changed:
     """Removes residual blocks from a module, in place.
@@ -53,7 +64,7 @@ def prune_blocks(module: torch.nn.Module, bench: Workbench, settings: BlockPruni
     for name in sorted(names, key=lambda each: changes[each]):
         if left <= settings.keep * whole:
             break
-        replace_modules(module, {module.get_submodule(name): torch.nn.Identity()})
+        replace_modules(module, {module.get_submodule(name): Skipped()})
         removed.append(name)
         left = macs(module, bench.source.inputs)
     if left > settings.keep * whole:
@@ -80,8 +91,8 @@ def residual_blocks(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> 
     def note(name: str) -> Any:
         def hook(child: torch.nn.Module, args: tuple[Any, ...], output: Any) -> None:
             calls[name] += 1
-            alike = len(args) == 1 and all(isinstance(each, torch.Tensor) for each in (*args, output))
-            if alike and args[0].shape == output.shape:
+            tensors = bool(args) and isinstance(args[0], torch.Tensor) and isinstance(output, torch.Tensor)
+            if tensors and args[0].shape == output.shape:
                 seen[name] = args[0]
 
         return hook
@@ -93,7 +104,7 @@ def residual_blocks(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> 
     adding = {
         call.owner
         for call in trace.calls
-        if call.name.startswith("aten.add") and any(tensor is seen.get(call.owner) for tensor in call.tensors)
+        if call.name in _SUMS and any(tensor is seen.get(call.owner) for tensor in call.tensors)
     }
     return [name for name in seen if name in adding and calls[name] == 1 and _runs_without(module, name, inputs)]
 
@@ -111,7 +122,7 @@ def influence(
     found: dict[str, list[torch.Tensor]] = {name: [] for name in names}
 
     def note(name: str) -> Any:
-        def hook(child: torch.nn.Module, args: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        def hook(child: torch.nn.Module, args: tuple[Any, ...], output: torch.Tensor) -> None:
             found[name].append(torch.nn.functional.cosine_similarity(args[0].flatten(1), output.flatten(1)))
 
         return hook
@@ -123,5 +134,5 @@ def influence(
 
 def _runs_without(module: torch.nn.Module, name: str, inputs: Sequence[torch.Tensor]) -> bool:
     trial = copy.deepcopy(module)
-    replace_modules(trial, {trial.get_submodule(name): torch.nn.Identity()})
+    replace_modules(trial, {trial.get_submodule(name): Skipped()})
     return record(trial, inputs).failure is None

@@ -9,7 +9,7 @@ import torch
 
 from edgecomp.compression import size
 from edgecomp.compression.pruning.blocks import BlockPruning
-from edgecomp.compression.pruning.residual import influence, prune_blocks, residual_blocks
+from edgecomp.compression.pruning.residual import Skipped, influence, prune_blocks, residual_blocks
 from edgecomp.errors import DataError, InputError
 from edgecomp.frontends.torch_module import load_module
 from edgecomp.target import load_target
@@ -37,6 +37,35 @@ def test_blocks_add_to_what_they_are_given_in_the_same_shape() -> None:
     assert residual_blocks(prunable_networks.UNet().eval(), [torch.rand(1, 3, 16, 16)]) == []
 
 
+def test_blocks_may_be_given_a_mask_too() -> None:
+    class Masked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.nn.Linear(6, 6)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            return x + scale * self.inner(x) * mask
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Masked(), Masked()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mask = (x > 0).float()
+            return self.second(self.first(x, mask), mask, scale=0.5)
+
+    module, example = Network().eval(), torch.randn(2, 6)
+    assert residual_blocks(module, [example]) == ["first", "second"]
+    source = load_module(copy.deepcopy(module), example, name="net", subject="net")
+    bench = Workbench(source, load_target("raspberry-pi-4b"), calibration=[(example.numpy(),)])
+    (removed,) = prune_blocks(module, bench, BlockPruning(keep=0.5)).facts["removed"]
+    left = {"first": "second", "second": "first"}[removed]
+    mask = (example > 0).float()
+    expected = module.get_submodule(left)(example, mask, scale=0.5 if left == "second" else 1.0)
+    torch.testing.assert_close(module(example), expected)
+
+
 def test_influence_is_one_minus_the_cosine() -> None:
     module, example = network(), torch.rand(2, 3, 16, 16)
     inside = {}
@@ -52,7 +81,7 @@ def test_the_block_that_changes_least_goes_first() -> None:
     module = copy.deepcopy(bench.teacher)
     facts = prune_blocks(module, bench, BlockPruning(keep=0.9)).facts
     assert facts["removed"] == ["6"]
-    assert isinstance(module[6], torch.nn.Identity)  # type: ignore[index]
+    assert isinstance(module[6], Skipped)  # type: ignore[index]
     assert size.macs(module, bench.source.inputs) / size.macs(bench.teacher, bench.source.inputs) <= 0.9
     example = torch.from_numpy(bench.source.inputs[0])
     torch.testing.assert_close(module(example), bench.teacher(example), rtol=0.05, atol=0.02)
