@@ -12,6 +12,7 @@ import numpy as np
 
 from edgecomp.comparison import EQUAL, Comparison, compare, wilson_upper
 from edgecomp.converter import Array
+from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
 from edgecomp.precision import PRECISIONS, Precision
 from edgecomp.recording import Recorder, Run, Samples
@@ -45,9 +46,6 @@ class Tolerance:
         """Held to the simulation alone: for a model that was trained after it was rounded, and moved on purpose."""
         return replace(self, agreement=0.0, original_sqnr=-EQUAL)
 
-
-#: What float32 rounds numbers of about 1 by.
-EPSILON = float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -223,9 +221,9 @@ class _Matrix:
             yield from _misses(entry, "the original", least, tolerance, by_argmax=quantized)
 
     def _is_rounding(self, entry: Comparison) -> bool:
-        """Whether shares differ by no more than float32 rounds 1 by."""
+        """Whether shares differ by no more than kernels that round in float32 do."""
         return (
-            entry.output in self.shares and entry.max_difference * (entry.step or 1.0) <= EPSILON and not entry.broken
+            entry.output in self.shares and entry.max_difference * (entry.step or 1.0) <= ROUNDING and not entry.broken
         )
 
     def _compare(self, reference: str, candidate: str) -> tuple[Comparison, ...]:

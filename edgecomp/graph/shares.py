@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
+
+#: What float32 kernels of the same sigmoid differ by: they approximate it to the last bits of 1, also where it is 1e-5.
+ROUNDING = 4 * float(np.finfo(np.float32).eps)
 
 _SHARES = frozenset({"HardSigmoid", "Sigmoid", "Softmax"})
 #: What gives numbers that it was given.
