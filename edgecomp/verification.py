@@ -47,7 +47,6 @@ class Tolerance:
         return replace(self, agreement=0.0, original_sqnr=-EQUAL)
 
 
-
 @dataclass(frozen=True)
 class Verdict:
     """What was measured of one artifact, or of the simulation.

@@ -20,11 +20,11 @@ class OnnxRuntimePredictor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what is wrong is raised, too
         # Without VNNI, x86 kernels add pairs of products in saturating 16-bit; ARM's do not, and this mode does not.
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = _opened(path, options)
             self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         except Exception as error:
             raise unreadable(path, error) from None
@@ -43,6 +43,23 @@ class OnnxRuntimePredictor:
         names = [value.name for value in self._session.get_inputs()]
         results: list[Array] = self._session.run(None, dict(zip(names, inputs, strict=True)))
         return results
+
+
+def _opened(path: Path, options: Any) -> Any:
+    """A session on a file; weights that operators share are copied where ONNX Runtime stumbles over them."""
+    import onnxruntime
+
+    providers = ["CPUExecutionProvider"]
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        if "Attempt to replace the existing tensor" not in str(error) or path.suffix != ".onnx":
+            raise
+    import onnx
+
+    from edgecomp.converters.onnxruntime.unsharing import unshared
+
+    return onnxruntime.InferenceSession(unshared(onnx.load(path)).SerializeToString(), options, providers=providers)
 
 
 _DTYPES = {

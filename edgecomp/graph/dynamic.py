@@ -25,8 +25,8 @@ import onnx_ir.passes.common as common
 from onnxscript import optimizer
 
 from edgecomp.graph.border import write_inputs, write_static_shapes
-from edgecomp.graph.query import constant, describe, shape_of
-from edgecomp.graph.simplify import SIZED_KEY, simplify
+from edgecomp.graph.query import SIZED_KEY, constant, describe, shape_of
+from edgecomp.graph.simplify import simplify
 from edgecomp.graph.size_nodes import SizeNodes
 from edgecomp.graph.sizes import Expression, Numbers, bindings, explain
 from edgecomp.model import CompressedModel, Step

@@ -20,6 +20,8 @@ MODULE_KEY = "edgecomp.module"
 ORIGIN_KEY, ORIGIN_TYPE_KEY = "edgecomp.origin", "edgecomp.origin_type"
 #: The metadata key of the reason why a node could not be decomposed.
 WHOLE_KEY = "edgecomp.whole"
+#: Of nodes whose result follows from dynamic sizes alone, and must stay computed (see `dynamic`).
+SIZED_KEY = "edgecomp.sized"
 
 
 def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:

@@ -19,6 +19,7 @@ from edgecomp.graph.canonical import canonicalize
 from edgecomp.graph.fusions import fuse_gelu
 from edgecomp.graph.norms import fuse_layer_norms
 from edgecomp.graph.protection import Protection
+from edgecomp.graph.query import SIZED_KEY
 from edgecomp.graph.reshapes import join_reshapes
 from edgecomp.graph.rules import apply_rules
 from edgecomp.graph.shapes import assume_shapes, conclude_shapes, correct_defaults
@@ -27,9 +28,6 @@ from edgecomp.model import CompressedModel, Step
 #: A constant above this size is folded only when that makes the model smaller, not for Expand or ConstantOfShape.
 _LARGEST_GROWTH = 1 << 20
 _NO_LIMIT = 1 << 62
-
-#: The metadata key of nodes whose result follows from dynamic sizes, and must stay computed (see `dynamic`).
-SIZED_KEY = "edgecomp.sized"
 
 #: One round, in this order: patterns are found before their parts are taken into the weights around them.
 _REWRITES: tuple[Callable[[ir.Model], bool], ...] = (

@@ -6,6 +6,7 @@ it is the simulation that predicts every artifact.
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 from typing import Any, Literal
 
@@ -88,6 +89,7 @@ class _Writer:
         self._graph = graph
         self._table = table
         self._activations = activations
+        self._integers: dict[tuple[str, tuple[int, ...], bytes], ir.Value] = {}
         self._integer = {id(node) for node in graph if scheme.runs_in_integers(node, table)}
 
     def drop_redundant_clips(self) -> None:
@@ -116,7 +118,7 @@ class _Writer:
                 # A bias that meets int16 activations: DequantizeLinear does not take its type.
                 value.const_value = ir.tensor(stored_numbers(value, parameters), name=value.name)
                 continue
-            stored = self._constant(f"{value.name}/quantized", parameters.quantize(required_constant(value)))
+            stored = self._stored(f"{value.name}/quantized", parameters.quantize(required_constant(value)))
             first = min((use.node for use in value.uses()), key=self._position)
             numbers = self._parameters(value.name or "", parameters, parameters.dtype)
             real = self._node("DequantizeLinear", [stored, *numbers], parameters, f"{value.name}/dequantized")
@@ -124,6 +126,13 @@ class _Writer:
             self._graph.insert_before(first, real.producer())  # type: ignore[arg-type]
             value.replace_all_uses_with(real)
             del self._graph.initializers[value.name or ""]
+
+    def _stored(self, name: str, integers: npt.NDArray[Any]) -> ir.Value:
+        """The constant of these integers: the steps of an unrolled recurrent layer, say, have the same ones."""
+        key = integers.dtype.str, integers.shape, hashlib.sha256(integers.tobytes()).digest()
+        if key not in self._integers:
+            self._integers[key] = self._constant(name, integers)
+        return self._integers[key]
 
     def quantize_activations(self, *, integer_io: bool) -> None:
         """A QuantizeLinear and a DequantizeLinear behind each activation that has parameters."""

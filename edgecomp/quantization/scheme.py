@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from edgecomp.graph.query import clip_bounds, is_constant, is_float, only_consumer
+from edgecomp.graph.query import SIZED_KEY, clip_bounds, is_constant, is_float, only_consumer
 from edgecomp.quantization.parameters import INTEGER_RANGE, IntegerType, QuantizationParameters
 
 #: Metadata of a node whose precision is another than the model's: "float32" or "int16x8".
@@ -185,6 +185,10 @@ def _quantizable_variant(node: ir.Node) -> bool:
     """Attributes that take an operator out of the scheme."""
     attributes = node.attributes
     match node.op_type:
+        case "Conv" | "ConvTranspose" | "Gemm" | "MatMul" if SIZED_KEY in node.metadata_props:
+            # What it multiplies is known but for its size, such as the zeros that a recurrent layer begins with:
+            # where a format fixes the size, nothing is left to compute.
+            return False
         case "AveragePool":
             # ONNX Runtime's integer kernel divides by the elements that ceil_mode adds too, unlike its float kernel.
             return not (attributes.get_int("ceil_mode", 0) and attributes.get_int("count_include_pad", 0))

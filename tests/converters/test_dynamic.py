@@ -102,7 +102,26 @@ def attention():
     return text, [*weights(table=(128, 12), wq=(12, 12), wk=(12, 12)), *numbers]
 
 
+def recurrent():
+    """Two steps of a recurrent layer that begins with as many zeros as the batch is large."""
+    text = """
+        net (float[n, 12] x) => (float[n, 12] y) {
+            s = Shape<start=0, end=1>(x)
+            z = Concat<axis=0>(s, width)
+            h = ConstantOfShape(z)
+            u = Gemm<transB=1>(h, wh, bh)
+            v = Gemm<transB=1>(x, wx)
+            a = Add(u, v)
+            g = Sigmoid(a)
+            u2 = Gemm<transB=1>(g, wh, bh)
+            y = Add(u2, v)
+        }
+    """
+    return text, [*weights(wh=(12, 12), wx=(12, 12), bh=(12,)), *integers(width=[12])]
+
+
 MODELS = {
+    "recurrent": (recurrent, ()),
     "classifier": (classifier, ()),
     "pyramid": (pyramid, ("x=?x3x?:32x?:48",)),
     "attention": (attention, ("x=?x?:16x12",)),
@@ -149,7 +168,7 @@ def test_any_size(name, format_, tmp_path):
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("name", ["classifier", "pyramid"])
+@pytest.mark.parametrize("name", ["classifier", "pyramid", "recurrent"])
 def test_any_size_in_int8(name, format_, tmp_path):
     source, model = prepared(name, tmp_path)
     quantized = quantize_static(model, [inputs_at(source, model, {}) for _ in range(4)])

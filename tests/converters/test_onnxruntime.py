@@ -15,6 +15,10 @@ from running import Reference, refer, run_artifact
 
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import SourceError
+from edgecomp.graph.simplify import simplify
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.simulation import Simulation
+from edgecomp.quantization.static import quantize_static
 
 #: What ONNX Runtime makes of an operator before it looks for kernels.
 _DECOMPOSED = {
@@ -118,3 +122,21 @@ def test_a_file_of_another_format_is_refused(format_name: str, tmp_path: Path) -
     for work in (load_converter(format_name).open, load_converter(format_name).inspect):
         with pytest.raises(SourceError, match="a model that ONNX Runtime can load"):
             work(path)
+
+
+def test_operators_that_share_a_weight_share_its_integers(tmp_path: Path) -> None:
+    """Steps of an unrolled recurrent layer: stored once, and opened although ONNX Runtime stumbles over that."""
+    net, steps, width = Net(), 3, 64
+    value, weight = net.input(1, width), net.weight(width, width)
+    for _ in range(steps):
+        value = net.node("Tanh", net.node("MatMul", value, weight))
+    net.output(value)
+    random = np.random.default_rng(0)
+    batches = [tuple(feed.draw(random) for feed in net.feeds) for _ in range(4)]
+    model = quantize_static(simplify(CompressedModel(net.model())), batches, threads=1)
+    converter = load_converter("onnxruntime")
+    path = tmp_path / "model.onnx"
+    converter.convert(model, path, ConversionOptions())
+    assert sum(len(tensor.raw_data) == width * width for tensor in onnx.load(path).graph.initializer) == 1
+    (given,) = run_artifact(converter.open(path), batches[0])
+    np.testing.assert_allclose(given, Simulation(model, threads=1).run(batches[0])[0], atol=2.001 / 128)

@@ -172,8 +172,6 @@ MODELS = (
         "magika/models/standard_v3_3/model.onnx",
         {"bytes": content},
         {"bytes": (1, 2048)},
-        # In the session mode that x86 needs for exact sums; the default one opens it.
-        refused={("onnxruntime", "int8"): "Attempt to replace the existing tensor|ONNX Runtime can load"},
     ),
     Model(
         "pitch",
