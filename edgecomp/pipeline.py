@@ -286,6 +286,8 @@ class _Job:
                 verification,
                 staging.target / manifest.FILE,
                 advice(model, self._unrounded or float_model, batches, verification),
+                precision=model.precision,
+                formats={conversion.path.name: name for name, conversion in conversions.items()},
             )
         if bench.checkpoints is not None:
             shutil.rmtree(bench.checkpoints, ignore_errors=True)

@@ -30,9 +30,7 @@ _ANY_SIZE = 2
 _TOLERANCE = 2e-3
 #: Probabilities of nothing are all tiny: below this the distance is measured from here.
 _SMALLEST = 1e-3
-#: How many times as much an ill-conditioned graph may make of it, when no single node is off by more.
-AMPLIFICATION = 50.0
-#: The same for the mean distance in a quantized model, where a rounding that falls the other way lets others follow.
+#: The same, for the mean distance in a quantized model, where a rounding that falls the other way lets others follow.
 _INT8_TOLERANCE = 0.1
 #: The share of numbers that may be others behind an operator that decides: two candidates may be as good as equal.
 _UNDECIDED = 0.01

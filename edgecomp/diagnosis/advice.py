@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edgecomp.comparison import EQUAL, Comparison
@@ -10,12 +10,28 @@ from edgecomp.diagnosis.probe import Arrays
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.errors import VerificationError
 from edgecomp.model import CompressedModel
+from edgecomp.precision import Precision
 from edgecomp.quantization.float_share import float_share
 from edgecomp.recovery.effort import ENOUGH
 from edgecomp.verification import Verification
 
+#: Precision -> what else may mend it; precisions that are not here need no calibration.
+_ELSE: Mapping[Precision, str] = {
+    "fp32": "report it with the model: float32 artifacts should agree, unless a network magnifies the last digits",
+    "int8": "try more calibration data, another estimator, or --precision fp32",
+    "int16x8": "try more calibration data, another estimator, or --precision fp32",
+}
 
-def rejection(subject: str, verification: Verification, manifest: Path, advice: str | None) -> VerificationError:
+
+def rejection(
+    subject: str,
+    verification: Verification,
+    manifest: Path,
+    advice: str | None,
+    *,
+    precision: Precision,
+    formats: Mapping[str, str],
+) -> VerificationError:
     """The error that says what is out of tolerance, and what to do.
 
     Args:
@@ -23,15 +39,24 @@ def rejection(subject: str, verification: Verification, manifest: Path, advice: 
         verification: With what is out of tolerance.
         manifest: Where all of it can be read.
         advice: What to do about rounding; None when it is not to blame.
+        precision: Of the artifacts.
+        formats: File name -> format.
     """
     first, *others = verification.violations
     more = f" (and {len(others)} more)" if others else ""
-    cures = f"{advice}; or try" if advice else "try"
+    verdicts = (*verification.verdicts, *(verdict for size in verification.sizes for verdict in size.verdicts))
+    rejected = {verdict.name for verdict in verdicts if verdict.violations}
+    kept = [name for file, name in formats.items() if file not in rejected]
+    cures = [
+        *([advice] if advice else []),
+        *([f"write only those that agree: --formats {','.join(kept)}"] if kept else []),
+        _ELSE.get(precision, "try --precision fp32"),
+    ]
     return VerificationError(
         subject,
         expected="artifacts that agree with the original and with the simulation",
         actual=f"{first}{more}",
-        cure=f"look at {manifest}; {cures} more calibration data, another estimator, or --precision fp32",
+        cure=f"look at {manifest}; {'; or '.join(cures)}",
     )
 
 

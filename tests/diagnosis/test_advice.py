@@ -1,9 +1,12 @@
-"""Whether rounding is to blame when artifacts are out of tolerance."""
+"""Whether rounding is to blame when artifacts are out of tolerance, and what the error proposes."""
+
+from pathlib import Path
 
 import pytest
 
 from edgecomp.comparison import Comparison
-from edgecomp.diagnosis.advice import is_rounding
+from edgecomp.diagnosis.advice import is_rounding, rejection
+from edgecomp.precision import Precision
 from edgecomp.verification import Verdict, Verification
 
 
@@ -26,3 +29,23 @@ def test_noise_that_the_network_magnifies_is_rounding(own: float, artifact: floa
         Verdict("model.tflite", (comparison(own),), (comparison(artifact, broken),)),
     )
     assert is_rounding(Verification(8, None, verdicts)) is expected
+
+
+@pytest.mark.parametrize(
+    ("precision", "cure"),
+    [
+        ("fp32", "write only those that agree: --formats tflite; or report it with the model"),
+        ("fp16", "write only those that agree: --formats tflite; or try --precision fp32"),
+        ("int8", "write only those that agree: --formats tflite; or try more calibration data"),
+    ],
+)
+def test_formats_that_agree_can_be_had_without_the_others(precision: Precision, cure: str) -> None:
+    verdicts = (
+        Verdict("model.tflite", (comparison(90.0),)),
+        Verdict("model.mnn", (comparison(50.0),), violations=("'y' is 50.0 dB from the original",)),
+    )
+    formats = {"model.tflite": "tflite", "model.mnn": "mnn"}
+    verification = Verification(8, None, verdicts)
+    error = rejection("net", verification, Path("x.json"), None, precision=precision, formats=formats)
+    assert error.actual == "model.mnn: 'y' is 50.0 dB from the original"
+    assert error.cure.startswith(f"look at x.json; {cure}")
