@@ -35,6 +35,7 @@ class Session:
         config: ONNX Runtime's session options by key.
         without: Names of ONNX Runtime's graph optimizations that are left out.
         lasting: Whether it will run many times, and is worth a copy of the weights as the kernels like them best.
+        optimize: Whether ONNX Runtime may rewrite the graph, which takes time that grows faster than the nodes.
 
     Attributes:
         inputs: Names, in the graph's order.
@@ -52,10 +53,13 @@ class Session:
         config: Mapping[str, str] | None = None,
         without: Sequence[str] = (),
         lasting: bool = True,
+        optimize: bool = True,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = threads
+        if not optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         for key, text in (config or {}).items():
             options.add_session_config_entry(key, text)
         options.add_session_config_entry("session.disable_prepacking", "0" if lasting else "1")

@@ -25,6 +25,11 @@ FloatArray = npt.NDArray[np.float64]
 
 _MINIMA, _MAXIMA, _SAMPLES, _MEANS = (f"edgecomp_{name}" for name in ("minima", "maxima", "samples", "means"))
 
+#: Vectors that are joined at a time.
+_GROUP = 64
+#: A graph of more nodes runs as it is: to make it faster would take longer than all passes.
+_MANY = 1000
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -163,7 +168,8 @@ def collect(
     sizes, channels = _instrument(instrumented.graph, tensors, samples, channel_means)
     collector = Collector(tensors, sizes)
     # Without spinning: another process may need the core.
-    session = Session(instrumented, threads=threads, config={"session.intra_op.allow_spinning": "0"})
+    quiet = {"session.intra_op.allow_spinning": "0"}
+    session = Session(instrumented, threads=threads, config=quiet, optimize=len(model.graph) < _MANY)
     sums = np.zeros(sum(channels))
     for batch in batches:
         minima, maxima, values, *means = session.run_data(batch)
@@ -198,8 +204,8 @@ def _instrument(
         stride = _stride(size, samples)
         sizes.append(len(range(0, size, stride)))
         flat = added.node("Reshape", [value, added.integers(-1)])
-        minima.append(added.node("Reshape", [added.node("ReduceMin", [flat]), added.integers(1)]))
-        maxima.append(added.node("Reshape", [added.node("ReduceMax", [flat]), added.integers(1)]))
+        minima.append(added.node("ReduceMin", [flat]))
+        maxima.append(added.node("ReduceMax", [flat]))
         bounds = [added.integers(number) for number in (0, size, 0, stride)]  # start, end, axis, step
         sampled.append(added.node("Slice", [flat, *bounds]) if stride > 1 else flat)
     means = [_add_channel_mean(added, values[name]) for name in channel_means]
@@ -207,10 +213,17 @@ def _instrument(
     for name, parts in ((_MINIMA, minima), (_MAXIMA, maxima), (_SAMPLES, sampled), (_MEANS, means)):
         if not parts:
             continue
-        output = added.node("Concat", parts, axis=0)
+        output = _joined(added, parts)
         output.name, output.type = name, ir.TensorType(ir.DataType.FLOAT)
         graph.outputs.append(output)
     return sizes, [shape_of(values[name])[1] for name in channel_means]
+
+
+def _joined(added: _Adder, parts: Sequence[ir.Value]) -> ir.Value:
+    """Vectors one behind the other. What a Concat reads lives until it runs, so one of all of them would be slow."""
+    groups = [parts[start : start + _GROUP] for start in range(0, len(parts), _GROUP)]
+    joined = [added.node("Concat", group, axis=0) for group in groups]
+    return joined[0] if len(joined) == 1 else added.node("Concat", joined, axis=0)
 
 
 def _add_channel_mean(added: _Adder, value: ir.Value) -> ir.Value:
