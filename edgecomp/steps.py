@@ -17,6 +17,7 @@ from edgecomp.quantization.static import StaticQuantization, StaticQuantization1
 from edgecomp.quantization.weights import DynamicInt8, WeightInt4, WeightInt8
 from edgecomp.recovery.absorption import BiasAbsorption
 from edgecomp.recovery.adaround import AdaRound
+from edgecomp.recovery.block_rounding import BlockRounding
 from edgecomp.recovery.equalization import Equalization
 from edgecomp.recovery.gptq import Gptq
 from edgecomp.recovery.smoothing import Smoothing
@@ -45,7 +46,7 @@ PRECISION_STEPS: tuple[type[PrecisionStep], ...] = (
     WeightInt4,
 )
 
-REFINEMENT_STEPS: tuple[type[GraphStep], ...] = (Gptq, AdaRound, QuantizationAwareTraining)
+REFINEMENT_STEPS: tuple[type[GraphStep], ...] = (Gptq, AdaRound, BlockRounding, QuantizationAwareTraining)
 
 #: By the name that recipes use.
 STEPS: dict[str, type[ModuleStep] | type[GraphStep]] = {

@@ -7,15 +7,18 @@ ones). The zeros of padding count as ordinary positions, which is off by little 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.query import input_of, is_constant, required_constant, shape_of
+from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
-from edgecomp.quantization.calibration import FloatArray
+from edgecomp.quantization.calibration import FloatArray, collect
 from edgecomp.quantization.parameters import QuantizationParameters
 
 #: Operators whose input has its channels in dimension 1 and whose weight begins with the output channel.
@@ -59,6 +62,21 @@ def correct_biases(
         bias.const_value = ir.tensor(better, name=bias.name)
         corrected += 1
     return corrected
+
+
+def without_correction(model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]]) -> CompressedModel:
+    """A model with the biases from before they made up for rounding, for what rounds its weights otherwise.
+
+    Args:
+        model: Quantized.
+        batches: Calibration inputs in the graph's order.
+    """
+    graph = model.graph.clone()
+    if any(step.facts.get("biases_corrected") for step in model.provenance):
+        inputs = correctable_inputs(graph.graph)
+        means = collect(graph, inputs, batches, channel_means=inputs).channel_means
+        correct_biases(graph.graph, model.quantization, {name: -mean for name, mean in means.items()})
+    return replace(model, graph=graph)
 
 
 def _mean_shift(rounding: npt.NDArray[np.float64], means: FloatArray, group: int) -> npt.NDArray[np.float64]:

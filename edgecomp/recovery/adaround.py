@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgecomp.model import CompressedModel, Step
+from edgecomp.recovery.guard import closer
 from edgecomp.recovery.layers import Integers, Layer, round_layers
 from edgecomp.step import Stage
 
@@ -49,7 +50,8 @@ class AdaRound:
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Rounds the weights of a model in static int8 or int16x8 anew."""
         graph, facts = round_layers(model, islice(bench.calibration_batches("round"), self.batches), self.round)
-        return model.after(Step(self.kind, asdict(self), facts), graph=graph)
+        graph, judged = closer(model, graph, bench.calibration_data)
+        return model.after(Step(self.kind, asdict(self), facts | judged), graph=graph)
 
     def round(self, layer: Layer) -> Integers:
         """The integers of one layer."""
@@ -64,12 +66,11 @@ class AdaRound:
             for array in (layer.weight, layer.second / before, layer.steps)
         )
         floor = weight.floor()
-        share = (weight - floor).clamp(0.01, 0.99)
-        variable = torch.logit((share - _LOWEST) / (_HIGHEST - _LOWEST)).requires_grad_()
+        variable = unstretched(weight - floor).requires_grad_()
         optimizer = torch.optim.Adam([variable], self.learning_rate)
         start = int(self.warmup * self.iterations)
         for iteration in range(self.iterations):
-            added = _stretched(variable)
+            added = stretched(variable)
             error = ((floor + added).clamp(-127, 127) - weight) * steps
             # Its gradient is that of the quadratic form, for half of the work.
             loss = (error * (2 * error.detach() @ second)).sum()
@@ -82,10 +83,17 @@ class AdaRound:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
-            chosen = (floor + (_stretched(variable) >= 0.5).float()).clamp(-127, 127)
+            chosen = (floor + (stretched(variable) >= 0.5).float()).clamp(-127, 127)
         return np.asarray(chosen.cpu().numpy(), np.float64)
 
 
-def _stretched(variable: torch.Tensor) -> torch.Tensor:
+def stretched(variable: torch.Tensor) -> torch.Tensor:
     """The rectified, stretched sigmoid."""
     return (variable.sigmoid() * (_HIGHEST - _LOWEST) + _LOWEST).clamp(0, 1)
+
+
+def unstretched(share: torch.Tensor) -> torch.Tensor:
+    """The variable that stands for a share from 0 to 1."""
+    import torch
+
+    return torch.logit((share.clamp(0.01, 0.99) - _LOWEST) / (_HIGHEST - _LOWEST))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from edgecomp.model import CompressedModel, Step
+from edgecomp.recovery.guard import closer
 from edgecomp.recovery.layers import Integers, Layer, round_layers
 from edgecomp.step import Stage
 
@@ -39,7 +40,8 @@ class Gptq:
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Rounds the weights of a model in static int8 or int16x8 anew."""
         graph, facts = round_layers(model, islice(bench.calibration_batches("round"), self.batches), self.round)
-        return model.after(Step(self.kind, asdict(self), facts), graph=graph)
+        graph, judged = closer(model, graph, bench.calibration_data)
+        return model.after(Step(self.kind, asdict(self), facts | judged), graph=graph)
 
     def round(self, layer: Layer) -> Integers:
         """The integers of one layer."""

@@ -1,0 +1,278 @@
+"""Blocks of a quantized graph in torch, with weights between two integers that gradient descent chooses from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+
+from edgecomp.compression.quantization_aware.places import (
+    DOMAIN,
+    ROUND,
+    grids,
+    insert_rounding,
+    rounded_constants,
+)
+from edgecomp.compression.quantization_aware.rounding import LearnedRounding
+from edgecomp.graph.query import input_of, required_constant
+from edgecomp.graph_module.module import GraphModule, decomposed
+from edgecomp.graph_module.ops.node import Build, Function
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import stored_numbers
+from edgecomp.recovery.adaround import stretched, unstretched
+from edgecomp.recovery.blocks import Block, blocks
+
+if TYPE_CHECKING:
+    from edgecomp.recovery.block_rounding import BlockRounding
+
+Tensor = torch.Tensor
+Batches = Sequence[tuple[Tensor, ...]]
+
+#: One of so many batches is kept to judge a block on.
+_HELD_OUT = 4
+
+
+class SoftRounding(torch.nn.Module):
+    """A weight of which each number lies between its two nearest integers.
+
+    Args:
+        weight: In real numbers.
+        parameters: How it is stored.
+
+    Attributes:
+        variable: What is learned, of the weight's shape.
+        hard: Whether the choice is made; before, numbers lie in between.
+    """
+
+    floor: Tensor
+    scale: Tensor
+
+    def __init__(self, weight: npt.NDArray[Any], parameters: QuantizationParameters) -> None:
+        super().__init__()
+        shape = [1] * weight.ndim
+        if parameters.axis is not None:
+            shape[parameters.axis] = -1
+        scale = torch.from_numpy(np.array(parameters.scale)).reshape(shape)
+        steps = torch.from_numpy(np.array(weight)) / scale
+        self.register_buffer("floor", steps.floor())
+        self.register_buffer("scale", scale)
+        self._share = steps - steps.floor()
+        self.variable = torch.nn.Parameter(unstretched(self._share))
+        self.hard = False
+
+    @property
+    def integers(self) -> Tensor:
+        """The choice that the variable stands for."""
+        return (self.floor + (stretched(self.variable.detach()) >= 0.5)).clamp(-127, 127)
+
+    def forward(self, _: Tensor) -> Tensor:
+        """The numbers that the integers stand for."""
+        if self.hard:
+            return self.integers * self.scale
+        return (self.floor + stretched(self.variable)).clamp(-127, 127) * self.scale
+
+    def undecided(self, sharpness: float) -> Tensor:
+        """How far the numbers are from their integers, from 0 to 1."""
+        return (1 - (2 * stretched(self.variable) - 1).abs() ** sharpness).mean()
+
+    def restart(self, *, nearest: bool) -> None:
+        """Forgets what was learned: numbers are where they are in float, or at their nearest integers."""
+        with torch.no_grad():
+            self.variable.copy_(unstretched(self._share.round() if nearest else self._share))
+
+
+class Pair:
+    """A graph twice in torch: exact, and rounded with weights to choose.
+
+    Args:
+        exact: What is to be computed: weights and biases in real numbers.
+        model: Quantized; `exact` before biases made up for rounding to nearest.
+    """
+
+    def __init__(self, exact: CompressedModel, model: CompressedModel) -> None:
+        self._float = decomposed(exact).graph
+        self._rounded = self._float.clone()
+        table, constants = model.quantization, self._float.graph.initializers
+        self._grids = grids(self._rounded, table)
+        self._roundings: list[torch.nn.Module] = [
+            SoftRounding(required_constant(constants[grid.members[0]]), grid.parameters)
+            if grid.weight
+            else LearnedRounding(grid.parameters, learned=False)
+            for grid in self._grids
+        ]
+        weights = {name for grid in self._grids if grid.weight for name in grid.members}
+        for value in rounded_constants(self._rounded.graph, table, weights):
+            numbers = stored_numbers(value, table[value.name or ""])
+            value.const_value = ir.tensor(numbers, name=value.name)
+        insert_rounding(self._rounded, table, self._grids)
+        self._biases = {
+            name: torch.from_numpy(np.array(required_constant(value)))
+            for name, value in model.graph.graph.initializers.items()
+            if name in table and name not in weights
+        }
+
+    def parts(self, layers: int) -> Iterator[Part]:
+        """The blocks, in order.
+
+        Args:
+            layers: How many a block has at least.
+        """
+        by_name = {
+            grid.members[0]: rounding
+            for grid, rounding in zip(self._grids, self._roundings, strict=True)
+            if isinstance(rounding, SoftRounding)
+        }
+        for block in blocks(self._float.graph, layers):
+            names = [_weight_of(node) for node in block.nodes]
+            roundings = {name: by_name[name] for name in names if name in by_name}
+            biases = [input_of(node, 2) for node in block.nodes if _weight_of(node) in roundings]
+            trainable = [bias.name or "" for bias in biases if bias is not None and bias.name in self._biases]
+            extra = {f"{DOMAIN}::{ROUND}": self._build()}
+            rounded = GraphModule(
+                self._rounded, inputs=block.inputs, outputs=self._outputs(block), trainable=trainable, extra=extra
+            )
+            exact = GraphModule(self._float, inputs=block.inputs, outputs=block.outputs)
+            yield Part(exact, rounded, roundings, {name: self._biases[name] for name in trainable})
+
+    def _outputs(self, block: Block) -> Sequence[str]:
+        """Of the rounded graph; what the graph gives out is rounded, what a block gives the next rounds."""
+        if block.outputs == tuple(value.name for value in self._float.graph.outputs):
+            return [value.name or "" for value in self._rounded.graph.outputs]
+        return block.outputs
+
+    def _build(self) -> Build:
+        def build(node: ir.Node) -> Function:
+            number = node.attributes.get_int("grid")
+            return lambda inputs: self._roundings[number](inputs)
+
+        return build
+
+
+@dataclass
+class Part:
+    """One block.
+
+    Attributes:
+        exact: In float.
+        rounded: With weights to choose; its parameters are the biases.
+        roundings: By the weight's name.
+        biases: That go with rounding to nearest, by name.
+    """
+
+    exact: GraphModule
+    rounded: GraphModule
+    roundings: Mapping[str, SoftRounding]
+    biases: Mapping[str, Tensor]
+    learned: bool = False
+
+    def run_float(self, batches: Batches) -> list[tuple[Tensor, ...]]:
+        """What the block gives in float."""
+        with torch.no_grad():
+            return [self.exact(*batch) for batch in batches]
+
+    def run_rounded(self, batches: Batches) -> list[tuple[Tensor, ...]]:
+        """What it gives with every weight at an integer."""
+        for rounding in self.roundings.values():
+            rounding.hard = True
+        with torch.no_grad():
+            return [self.rounded(*batch) for batch in batches]
+
+    def begin(self, biases: Mapping[str, Tensor], *, nearest: bool) -> None:
+        """Puts weights and biases where learning begins, or to what rounding to nearest has."""
+        with torch.no_grad():
+            for rounding in self.roundings.values():
+                rounding.restart(nearest=nearest)
+            for name, numbers in biases.items():
+                self.rounded.weights[name].copy_(numbers)
+
+    def write(self, graph: ir.Graph) -> None:
+        """Puts into a graph what was learned."""
+        if not self.learned:
+            return
+        arrays = {name: (each.integers * each.scale).numpy() for name, each in self.roundings.items()}
+        arrays |= {name: self.rounded.weights[name].detach().numpy() for name in self.biases}
+        for name, array in arrays.items():
+            if name in graph.initializers:  # no piece of a node that was decomposed
+                graph.initializers[name].const_value = ir.tensor(array.astype(np.float32).copy(), name=name)
+
+
+def _weight_of(node: ir.Node) -> str:
+    weight = input_of(node, 1)
+    return "" if weight is None else weight.name or ""
+
+
+def fit(part: Part, inputs: Batches, wanted: Batches, settings: BlockRounding) -> float:
+    """Learns the rounding of one block.
+
+    Args:
+        part: Changed in place.
+        inputs: What the rounded blocks before it give.
+        wanted: What the block should give.
+        settings: See `BlockRounding`.
+
+    Returns:
+        The share of the error that is left on batches that were held out; 1 where rounding to nearest was kept.
+    """
+    judged = slice(None, None, _HELD_OUT)
+    seen = [index for index in range(len(inputs)) if index % _HELD_OUT] or [0]
+    begun = {name: bias.detach().clone() for name, bias in part.rounded.weights.items()}
+    part.begin(part.biases, nearest=True)
+    nearest = part.run_rounded(inputs)
+    before, unit = _error(nearest[judged], wanted[judged]), float(_error(nearest, wanted))
+    if unit <= 0:
+        return 1.0
+    part.begin(begun, nearest=False)
+    _descend(part, [inputs[index] for index in seen], [wanted[index] for index in seen], unit, settings)
+    after = _error(part.run_rounded(inputs[judged]), wanted[judged])
+    part.learned = bool(after < before)
+    if not part.learned:
+        part.begin(part.biases, nearest=True)
+    return float(after / before) if part.learned else 1.0
+
+
+def _descend(part: Part, inputs: Batches, wanted: Batches, unit: float, settings: BlockRounding) -> None:
+    """Gradient descent over minibatches, while numbers are driven to their integers (see `adaround`)."""
+    for rounding in part.roundings.values():
+        rounding.hard = False
+    biases = [part.rounded.weights[name] for name in part.biases]
+    sizes = [float(bias.detach().abs().mean()) for bias in biases]
+    groups: list[dict[str, Any]] = [{"params": [rounding.variable]} for rounding in part.roundings.values()]
+    # A bias has a size of its own; a step of the rate would be far for one and nothing for another.
+    groups += [
+        {"params": [bias], "lr": 0.01 * settings.learning_rate * size} for bias, size in zip(biases, sizes, strict=True)
+    ]
+    optimizer = torch.optim.Adam(groups, settings.learning_rate)
+    start = int(settings.warmup * settings.iterations)
+    together = len({tensor.shape[0] for tensor in inputs[0] if tensor.ndim}) == 1
+    for iteration in range(settings.iterations):
+        chosen = torch.randperm(len(inputs))[: settings.minibatch if together else 1].tolist()
+        found = part.rounded(*_joined([inputs[index] for index in chosen]))
+        loss = _error([found], [_joined([wanted[index] for index in chosen])]) / unit
+        if iteration >= start:
+            progress = (iteration - start) / max(settings.iterations - start, 1)
+            undecided = torch.stack([each.undecided(20 - 18 * progress) for each in part.roundings.values()])
+            loss = loss + settings.penalty * undecided.sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def _joined(batches: Batches) -> tuple[Tensor, ...]:
+    """Several batches as one."""
+    return batches[0] if len(batches) == 1 else tuple(torch.cat(column) for column in zip(*batches, strict=True))
+
+
+def _error(found: Batches, wanted: Batches) -> Tensor:
+    """The mean square over the batches, of every output in relation to what is wanted of it."""
+    ratios = [
+        (given - right).square().mean() / right.square().mean().clamp_min(1e-12)
+        for each, other in zip(found, wanted, strict=True)
+        for given, right in zip(each, other, strict=True)
+    ]
+    return torch.stack(ratios).mean()
