@@ -5,6 +5,7 @@ import onnx_ir as ir
 import pytest
 
 from edgecomp.errors import DataError
+from edgecomp.quantization import calibration
 from edgecomp.quantization.calibration import Collector, _stride, collect
 
 
@@ -128,3 +129,15 @@ def test_a_sample_is_bounded():
 def test_no_data_is_an_error():
     with pytest.raises(DataError, match="at least one sample"):
         collect(small_model(), ["x"], [])
+
+
+def test_a_large_graph_gives_the_same(monkeypatch):
+    """Vectors that are joined in groups, and a graph that runs as it is."""
+    tensors, batches = ["x", "r", "y"], [(values(128, seed=seed).reshape(1, 2, 8, 8),) for seed in range(3)]
+    expected = collect(small_model(), tensors, batches).statistics
+    monkeypatch.setattr(calibration, "_GROUP", 2)
+    monkeypatch.setattr(calibration, "_MANY", 1)
+    found = collect(small_model(), tensors, batches).statistics
+    for name, statistics in expected.items():
+        np.testing.assert_array_equal(found[name].counts, statistics.counts)
+        assert (found[name].low, found[name].high) == (statistics.low, statistics.high)
