@@ -36,11 +36,11 @@ class OrtConverter:
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes an `.ort` file, through ONNX Runtime in a process of its own."""
-        from edgecomp.converters.onnxruntime.convert import float_islands, serialize
+        from edgecomp.converters.onnxruntime.convert import float_islands, write
 
         with tempfile.TemporaryDirectory(prefix="edgecomp-ort-") as folder:
             source = Path(folder) / "model.onnx"
-            source.write_bytes(serialize(model, options))
+            write(model, options, source)
             run_isolated(
                 "edgecomp.converters.ort:write_ort", subject=str(path), source=str(source), target=str(path.absolute())
             )

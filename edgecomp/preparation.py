@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgecomp.frontends.source import Source
 from edgecomp.graph.absorb import absorb_quantization
 from edgecomp.graph.dynamic import simplify_dynamic
-from edgecomp.graph.session import split_message
+from edgecomp.graph.saving import split_message
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 

@@ -18,6 +18,7 @@ from edgecomp.converters.mnn.trial import Trial, prepare, run_trial
 from edgecomp.errors import ConversionError
 from edgecomp.graph.border import border_shape
 from edgecomp.graph.modules import modules_beyond_names
+from edgecomp.graph.saving import save_graph
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
@@ -92,7 +93,7 @@ def _made_of_others(model: CompressedModel, lowered: Rewriting) -> frozenset[str
 def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> tuple[Net, frozenset[str]]:
     """The converted net, with the parameters of all its tensors, and the names of the ops that are to run in int8."""
     source, float_path = folder / "model.onnx", folder / "float.mnn"
-    ir.save(lowered.model, source)
+    save_graph(lowered.model, source)
     float_net = _mnnconvert("ONNX", source, float_path, subject)
     if model.precision == "fp16":
         return _mnnconvert("MNN", float_path, folder / "half.mnn", subject, half=True), frozenset()

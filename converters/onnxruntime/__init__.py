@@ -37,9 +37,9 @@ class OnnxRuntimeConverter:
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes an `.onnx` file, with QDQ pairs for the static precisions."""
-        from edgecomp.converters.onnxruntime.convert import float_islands, serialize
+        from edgecomp.converters.onnxruntime.convert import float_islands, write
 
-        path.write_bytes(serialize(model, options))
+        write(model, options, path)
         return Conversion(path, float_islands(model))
 
     def open(self, path: Path, threads: int = 1) -> OnnxRuntimePredictor:

@@ -1,7 +1,10 @@
-"""Graph and quantization table -> the bytes of an `.onnx` file."""
+"""Graph and quantization table -> an `.onnx` file."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
 import onnx_ir as ir
 
 from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
@@ -11,6 +14,7 @@ from edgecomp.converters.onnxruntime.weights import multiplies_integers, with_in
 from edgecomp.graph.border import border_shape
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import is_float
+from edgecomp.graph.saving import save_graph
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
 from edgecomp.processing import Processing
@@ -54,8 +58,8 @@ def check(model: CompressedModel) -> list[Unsupported]:
     ]
 
 
-def serialize(model: CompressedModel, options: ConversionOptions) -> bytes:
-    """The `.onnx` file's bytes; the same model gives the same bytes."""
+def write(model: CompressedModel, options: ConversionOptions, path: Path) -> None:
+    """Writes the `.onnx` file; the same model gives the same bytes."""
     if model.precision == "fp16":
         graph = to_half(model)
     elif model.weights_only:
@@ -65,10 +69,12 @@ def serialize(model: CompressedModel, options: ConversionOptions) -> bytes:
     graph.producer_name, graph.producer_version = "edgecomp", None
     processing = options.processing or Processing()
     graph.metadata_props.update({METADATA_KEY: interface(model, graph).to_json(), **properties(processing)})
-    proto = ir.to_proto(graph)
-    if processing.preprocessing is not None and processing.preprocessing.layout == "nchw":
-        proto.graph.input[0].type.denotation = IMAGE
-    return bytes(proto.SerializeToString(deterministic=True))
+
+    def denote(proto: onnx.ModelProto) -> None:
+        if processing.preprocessing is not None and processing.preprocessing.layout == "nchw":
+            proto.graph.input[0].type.denotation = IMAGE
+
+    save_graph(graph, path, denote)
 
 
 def interface(model: CompressedModel, graph: ir.Model) -> Interface:

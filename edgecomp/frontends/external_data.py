@@ -21,8 +21,8 @@ import onnx
 from google.protobuf.message import Message  # protobuf ships no stubs
 
 from edgecomp.errors import SourceError
-from edgecomp.frontends.message import read_array
-from edgecomp.frontends.stored_weights import LARGE, StoredWeights
+from edgecomp.graph.message import read_array
+from edgecomp.graph.stored_weights import LARGE, StoredWeights
 
 #: protobuf's limit for one message.
 LIMIT = 2**31 - 1

@@ -30,13 +30,13 @@ from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
 from edgecomp.frontends.constants import Constants, fix_inputs
 from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
-from edgecomp.frontends.message import read_message
 from edgecomp.frontends.naming import carry_modules, mark_modules
 from edgecomp.frontends.opsets import lower_opset
 from edgecomp.frontends.own_tensors import own_tensors
 from edgecomp.frontends.source import Array, Arrays, Source
-from edgecomp.frontends.stored_weights import StoredWeights
 from edgecomp.frontends.weightless import without_weights
+from edgecomp.graph.message import read_message
+from edgecomp.graph.stored_weights import StoredWeights
 from edgecomp.model import Step
 from edgecomp.shapes import InputShapes, Shapes
 

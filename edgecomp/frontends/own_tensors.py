@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.serde import TensorProtoTensor
 
-from edgecomp.frontends.stored_weights import StoredWeights
+from edgecomp.graph.stored_weights import StoredWeights
 
 
 def own_tensors(model: ir.Model, weights: StoredWeights) -> ir.Model:

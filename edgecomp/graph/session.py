@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +12,12 @@ import onnx_ir as ir
 import onnxruntime  # it ships no types
 
 from edgecomp.errors import DataError
+from edgecomp.graph.saving import split_message
 
 Array = npt.NDArray[Any]
 
 #: How ONNX Runtime tells that an operator stopped at the numbers that reached it.
 _STOPPED = re.compile(r"while running (\S+) node\. Name:'(.*?)' Status Message: (.*)", re.DOTALL)
-
-#: Bytes. ONNX Runtime reads smaller tensors while it prepares the graph: axes, sizes, scales.
-_LARGE = 1024
-
-#: What numpy and ONNX Runtime lay out in the same way.
-_SHARED = frozenset({ir.DataType.from_numpy(np.dtype(code)) for code in "efdbBhHiIqQ?"})
 
 
 class Session:
@@ -97,46 +91,3 @@ class Session:
                 actual=" ".join(reason.split()),
                 cure="check the data against what the model was trained on: the range of indices, lengths and masks",
             ) from error
-
-
-def split_message(model: ir.Model) -> tuple[bytes, dict[str, Array]]:
-    """A graph as ONNX's message, and the large weights, of which that says that they lie in a file.
-
-    Returns:
-        The message, and name -> the weight in the memory that the graph has it in.
-    """
-    with _elsewhere(_large_weights(model.graph)) as arrays:
-        return ir.to_proto(model).SerializeToString(), arrays
-
-
-def _large_weights(graph: ir.Graph) -> list[ir.Value]:
-    return [
-        value
-        for value in graph.initializers.values()
-        if (tensor := value.const_value) is not None
-        and tensor.nbytes > _LARGE
-        and tensor.dtype in _SHARED
-        # ONNX Runtime drops the others, and with a branch that it never takes what is read there; it misses them then.
-        and any(use.node.graph is graph for use in value.uses())
-        and not (value.is_graph_input() or value.is_graph_output())
-    ]
-
-
-@contextlib.contextmanager
-def _elsewhere(weights: Sequence[ir.Value]) -> Iterator[dict[str, Array]]:
-    """Within the block, weights say that they lie in a file; gives what they hold."""
-    tensors = [value.const_value for value in weights]
-    for value, tensor in zip(weights, tensors, strict=True):
-        assert tensor is not None, "a weight has numbers"
-        value.const_value = ir.ExternalTensor(
-            "memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.numpy().shape), name=value.name or ""
-        )
-    try:
-        yield {
-            value.name or "": np.ascontiguousarray(tensor.numpy())
-            for value, tensor in zip(weights, tensors, strict=True)
-            if tensor is not None
-        }
-    finally:
-        for value, tensor in zip(weights, tensors, strict=True):
-            value.const_value = tensor

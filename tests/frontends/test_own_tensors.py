@@ -5,7 +5,7 @@ import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp.frontends.own_tensors import own_tensors
-from edgecomp.frontends.stored_weights import StoredWeights
+from edgecomp.graph.stored_weights import StoredWeights
 
 
 def proto():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp.frontends.external_data import all_tensors
-from edgecomp.frontends.message import read_message
-from edgecomp.frontends.stored_weights import LARGE, StoredWeights
+from edgecomp.graph.message import read_message, write_message
+from edgecomp.graph.saving import save_graph
+from edgecomp.graph.stored_weights import LARGE, StoredWeights
 
 LARGE_ARRAY = np.arange(LARGE, dtype=np.float32)
 
@@ -94,7 +96,7 @@ def test_a_damaged_file_is_read_or_refused_as_protobuf_does(tmp_path_factory, da
         message = read_message(path, weights)
         held = [tensor for tensor in all_tensors(message) if weights.holds(tensor)]
         for tensor in held:
-            tensor.raw_data = weights._of(tensor).tobytes()
+            tensor.raw_data = weights.claimed(tensor.raw_data).tobytes()
         assert message.SerializeToString(deterministic=True) == expected.SerializeToString(deterministic=True)
 
 
@@ -129,3 +131,18 @@ def test_the_checker_sees_claim_checks(tmp_path):
     with weights.checkable(all_tensors(message)):
         assert (tensor.data_type, list(tensor.dims)) == (TensorProto.UINT8, [len(tensor.raw_data)])
     assert (tensor.data_type, list(tensor.dims)) == (TensorProto.FLOAT, [LARGE])
+
+
+def test_what_was_read_is_written_as_it_was(tmp_path):
+    path, copy, weights = tmp_path / "model.onnx", tmp_path / "copy.onnx", StoredWeights()
+    path.write_bytes(model().SerializeToString(deterministic=True))
+    write_message(read_message(path, weights), weights, copy)
+    assert copy.read_bytes() == path.read_bytes()
+
+
+def test_a_graph_is_saved_as_protobuf_would(tmp_path):
+    graph, path = ir.from_proto(model()), tmp_path / "model.onnx"
+    save_graph(graph, path)
+    assert path.read_bytes() == ir.to_proto(graph).SerializeToString(deterministic=True)
+    save_graph(graph, path, lambda proto: setattr(proto, "producer_name", "edgecomp"))
+    assert onnx.load(path).producer_name == "edgecomp"

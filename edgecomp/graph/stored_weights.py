@@ -20,7 +20,7 @@ import onnx_ir as ir
 LARGE = 1024
 
 #: The data types that numpy holds as ONNX stores them.
-_PLAIN = frozenset({ir.DataType.from_numpy(np.dtype(code)) for code in "efdbBhHiIqQ?"})
+PLAIN = frozenset({ir.DataType.from_numpy(np.dtype(code)) for code in "efdbBhHiIqQ?"})
 
 
 class StoredWeights:
@@ -35,6 +35,14 @@ class StoredWeights:
         self._data.append(data)
         return self._prefix + (len(self._data) - 1).to_bytes(8, "little")
 
+    def is_mentioned(self, content: bytes) -> bool:
+        """Whether there is a claim check in a part of a message."""
+        return self._prefix in content
+
+    def claimed(self, claim: bytes) -> npt.NDArray[np.uint8]:
+        """The bytes that a claim check is for."""
+        return self._data[int.from_bytes(claim[len(self._prefix) :], "little")]
+
     def holds(self, tensor: onnx.TensorProto) -> bool:
         """Whether the numbers of a tensor are here, and not in the message."""
         return bool(tensor.raw_data.startswith(self._prefix))
@@ -48,7 +56,7 @@ class StoredWeights:
         """
         if not self.holds(tensor):
             return onnx.numpy_helper.to_array(tensor)
-        data, shape = self._of(tensor), tuple(tensor.dims)
+        data, shape = self.claimed(tensor.raw_data), tuple(tensor.dims)
         numbers = data.view(ir.DataType(tensor.data_type).numpy())
         if min(shape, default=0) < 0 or math.prod(shape) != numbers.size:
             raise ValueError(f"{numbers.size} numbers")
@@ -57,8 +65,8 @@ class StoredWeights:
     def return_unusual(self, tensors: Iterable[onnx.TensorProto]) -> None:
         """Puts back what numpy does not hold as it is stored: packed nibbles, floats of 8 bits."""
         for tensor in tensors:
-            if self.holds(tensor) and tensor.data_type not in _PLAIN:
-                tensor.raw_data = self._of(tensor).tobytes()
+            if self.holds(tensor) and tensor.data_type not in PLAIN:
+                tensor.raw_data = self.claimed(tensor.raw_data).tobytes()
 
     @contextlib.contextmanager
     def checkable(self, tensors: Iterable[onnx.TensorProto]) -> Iterator[None]:
@@ -71,6 +79,3 @@ class StoredWeights:
         finally:
             for tensor, data_type, shape in held:
                 tensor.data_type, tensor.dims[:] = data_type, shape
-
-    def _of(self, tensor: onnx.TensorProto) -> npt.NDArray[np.uint8]:
-        return self._data[int.from_bytes(tensor.raw_data[len(self._prefix) :], "little")]
