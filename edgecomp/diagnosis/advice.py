@@ -17,7 +17,7 @@ from edgecomp.verification import Verification
 
 #: Precision -> what else may mend it; precisions that are not here need no calibration.
 _ELSE: Mapping[Precision, str] = {
-    "fp32": "report it with the model: float32 artifacts should agree, unless a network magnifies the last digits",
+    "fp32": "report it with the model, unless it magnifies the last digits of float32 (docs/precisions.md)",
     "int8": "try more calibration data, another estimator, or --precision fp32",
     "int16x8": "try more calibration data, another estimator, or --precision fp32",
 }

@@ -9,6 +9,7 @@ import numpy as np
 from mnn_nets import Builder, data, judge, model_of
 from test_mnn import MNN, OPTIONS
 
+from edgecomp.converters.mnn.runtime import import_mnn, quiet_stdout
 from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.scheme import PRECISION_KEY
 from edgecomp.quantization.static import quantize_static
@@ -80,3 +81,35 @@ def test_real_numbers_that_become_integers(tmp_path: Path) -> None:
     (got,), (wanted,) = MNN.open(conversion.path).run([images[0]]), judge(to_qdq(model), images[0])
     step = float(model.quantization[model.graph.graph.outputs[0].name or ""].scale)
     assert np.abs(got - wanted).max() / step < 1.1
+
+
+def test_small_winograd_transforms_keep_the_digits_that_large_ones_lose(tmp_path: Path) -> None:
+    def body(b: Builder) -> list[str]:
+        deeper = b.conv("x", 64, 64)
+        return [b.conv(b.conv(deeper, 64, 64), 64, 64)]
+
+    shape = (1, 64, 56, 56)
+    model = model_of(body, shape)
+    path = MNN.convert(model, tmp_path / "net.mnn", OPTIONS).path
+    (image,) = data(1, shape)
+    (wanted,) = judge(model.graph, image)
+
+    mnn = import_mnn()
+
+    def tensor(array: np.ndarray) -> object:
+        return mnn.Tensor(array.shape, mnn.Halide_Type_Float, array, mnn.Tensor_DimensionType_Caffe)
+
+    def lost(hint: int | None) -> float:
+        interpreter, result = mnn.Interpreter(str(path)), tensor(np.zeros_like(wanted))
+        with quiet_stdout():
+            if hint is not None:
+                interpreter.setSessionHint(3, hint)  # WINOGRAD_MEMORY_LEVEL
+            session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})
+            interpreter.getSessionInput(session).copyFrom(tensor(image))
+            interpreter.runSession(session)
+            interpreter.getSessionOutput(session).copyToHostTensor(result)
+        given = np.array(result.getData(), np.float32).reshape(wanted.shape)
+        return float(np.sqrt(np.mean((given - wanted) ** 2) / np.mean(wanted**2)))
+
+    assert lost(hint=1) < 5e-6
+    assert lost(hint=None) > 5e-6, "MNN has become more exact: docs/precisions.md says otherwise"
