@@ -14,6 +14,9 @@ from edgecomp.converter import Array
 #: The SQNR of equal outputs, in dB.
 EQUAL = 200.0
 
+#: How far probabilities may be from 1 together.
+_NEARLY = 0.02
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -28,10 +31,12 @@ class Comparison:
         cosine: Cosine similarity over all samples.
         sqnr: Signal-to-quantization-noise ratio in dB: power of the reference over power of the difference; None for
             integers, such as class numbers, which are right or wrong and nothing in between.
-        agreement: Share of samples with the same argmax for an output of the shape (batch, classes), share of equal
-            numbers for integers, else None. Unit vectors are embeddings, in which the largest number means nothing.
+        agreement: Share of answers with the same argmax for an output of the shape (batch, classes), or of one whose
+            last dimension holds the probabilities of classes: of a text's letters, say. Share of equal numbers for
+            integers; else None. Unit vectors are embeddings, in which the largest number means nothing.
         broken: How many numbers are NaN or infinite in one and something else in the other. They count in `agreement`
             and in no other figure.
+        answers: How many argmaxes were compared; 0 where there are none.
     """
 
     output: str
@@ -43,6 +48,7 @@ class Comparison:
     sqnr: float | None
     agreement: float | None
     broken: int = 0
+    answers: int = 0
 
 
 def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | None) -> Comparison:
@@ -67,10 +73,11 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         if integers:
             decided += x.size
             matches += int(same.sum())
-        elif x.ndim == 2 and x.shape[1] > 1:
-            embeds = embeds and _are_unit_vectors(x)
-            decided += len(x)
-            matches += int((x.argmax(axis=1) == y.argmax(axis=1)).sum())
+        elif x.ndim >= 2 and x.shape[-1] > 1 and (x.ndim == 2 or _are_probabilities(x)):
+            embeds = embeds and x.ndim == 2 and _are_unit_vectors(x)
+            same_answer = x.argmax(axis=-1) == y.argmax(axis=-1)
+            decided += same_answer.size
+            matches += int(same_answer.sum())
         x, y = np.where(finite, x, 0.0), np.where(finite, y, 0.0)
         difference = np.abs(x - y)
         largest = max(largest, float(difference.max(initial=0.0)))
@@ -91,7 +98,15 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         sqnr=None if integers else decibels(reference_power, noise),
         agreement=matches / decided if decided and (integers or not embeds) else None,
         broken=broken,
+        answers=0 if integers else decided,
     )
+
+
+def _are_probabilities(rows: npt.NDArray[np.float64]) -> bool:
+    """Whether the numbers along the last dimension, or what they are logarithms of, add up to 1."""
+    shares = np.exp(rows) if rows.max(initial=0.0) <= 0 else rows
+    # Of integers, the small ones of many classes are lost.
+    return bool(shares.min(initial=0.0) >= 0 and abs(np.median(shares.sum(axis=-1)) - 1) < _NEARLY)
 
 
 def _are_unit_vectors(rows: npt.NDArray[np.float64]) -> bool:

@@ -58,6 +58,18 @@ def test_other_shapes_have_no_argmax(shape: tuple[int, ...]) -> None:
     assert compare("y", [(np.ones(shape), np.ones(shape))], None).agreement is None
 
 
+def test_probabilities_along_the_last_dimension_are_answers() -> None:
+    """A reader of text: one of many letters at every step."""
+    scores = np.random.default_rng(0).normal(size=(2, 10, 7))
+    letters = np.exp(scores) / np.exp(scores).sum(axis=-1, keepdims=True)
+    other = letters.copy()
+    other[0, 3] = other[0, 3, ::-1]
+    for reference, candidate in ((letters, other), (np.log(letters), np.log(other))):
+        found = compare("letters", [(reference, candidate)], None)
+        assert (found.agreement, found.answers, found.samples) == (0.95, 20, 2)
+    assert compare("scores", [(scores, scores)], None).agreement is None
+
+
 def test_unit_vectors_are_embeddings_and_have_no_argmax() -> None:
     vectors = np.random.default_rng(0).normal(size=(5, 8))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

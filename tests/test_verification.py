@@ -99,6 +99,20 @@ def test_what_is_out_of_tolerance_is_said(
     assert all(text.startswith("model.fake: output 'y' ") for text in violations)
 
 
+def test_an_artifact_may_be_as_far_from_the_simulation_as_that_is_from_the_original(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a network that magnifies rounding, down to what a wrong operator leaves."""
+    column = lambda amount: lambda inputs: [np.asarray(inputs[0])[:, :1] + np.float32(amount)]  # noqa: E731
+    compared = lambda artifact: run(  # noqa: E731
+        monkeypatch, column(artifact), simulation=column(0.1), source=column(0), tolerance=Tolerance(original_sqnr=-99)
+    )
+    assert compared(0.18).violations == ()
+    assert "dB from the simulation, at least 1" in compared(0.24).violations[0]
+    exact = run(monkeypatch, column(0.08), simulation=column(0), source=column(0))
+    assert "dB from the simulation, at least 20 dB expected" in exact.violations[0]
+
+
 def test_outputs_without_an_argmax_are_held_to_their_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     column = lambda function: lambda inputs: [function(inputs)[0][:, :1]]  # noqa: E731
     found = run(monkeypatch, column(off_by(2)), simulation=column(off_by(2)), source=column(original))
