@@ -15,7 +15,8 @@ _INTRODUCTION = """# Operator support
 Made by `make op-support` (`python docs/op_support`); do not edit. Every backend node test of the ONNX project goes
 through every converter: the model is read by edgecomp's own frontend, converted, run in the real runtime, and what
 comes out is compared with the outputs that ONNX expects. An int8 artifact is calibrated on the test's inputs and
-compared with the simulation. Ran with {versions}.
+compared with the simulation; ONNX Runtime's has the activations that suit the processor it ran on, unsigned ones on
+x86. Ran with {versions}.
 
 - **passed**: the artifact computes what ONNX expects (float: the test's tolerance of 1e-3 relative; int8: within two
   quantization steps of the simulation).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,11 @@ class Outcome:
     constants: bool = False
 
 
+#: As a target of this machine's processor has them. Of two signed operands that are both computed, an x86 without VNNI
+#: adds up pairs of products in saturating 16-bit.
+_ACTIVATIONS: Literal["int8", "uint8"] = "uint8" if platform.machine() in {"x86_64", "AMD64"} else "int8"
+
+
 def outcomes(test: NodeTest, format_name: str, precisions: Sequence[str]) -> Iterator[tuple[str, Outcome]]:
     """What becomes of a test in one format, precision by precision."""
     for precision in precisions:
@@ -84,7 +90,7 @@ def _run(test: NodeTest, format_name: str, precision: str, folder: Path) -> Outc
             return Outcome("nothing")
     converter = load_converter(format_name)
     path = folder / f"model{converter.suffixes[0]}"
-    conversion = converter.convert(model, path, ConversionOptions())
+    conversion = converter.convert(model, path, ConversionOptions(activations=_ACTIVATIONS))
     try:
         actual = _predict(path, test.inputs)
     except Exception as error:  # verification meets this too, in a process of its own

@@ -27,6 +27,9 @@ _IR_TYPE = {
     "int32": ir.DataType.INT32,
 }
 
+#: Bytes. Smaller constants are stored for each reader, which costs little and makes no graph harder to optimize.
+_WORTH_SHARING = 1024
+
 
 def to_qdq(
     model: CompressedModel, *, integer_io: bool = False, activations: Literal["int8", "uint8"] = "int8"
@@ -129,6 +132,8 @@ class _Writer:
 
     def _stored(self, name: str, integers: npt.NDArray[Any]) -> ir.Value:
         """The constant of these integers: the steps of an unrolled recurrent layer, say, have the same ones."""
+        if integers.nbytes < _WORTH_SHARING:
+            return self._constant(name, integers)
         key = integers.dtype.str, integers.shape, hashlib.sha256(integers.tobytes()).digest()
         if key not in self._integers:
             self._integers[key] = self._constant(name, integers)
