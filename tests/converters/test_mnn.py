@@ -342,7 +342,10 @@ def test_integers_at_the_border_are_refused() -> None:
 
 
 def test_a_converter_that_writes_nothing_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ir, "save", lambda model, path: path.write_bytes(b"no model"))
+    def save(model: ir.Model, path: Path) -> None:
+        path.write_bytes(b"no model")
+
+    monkeypatch.setattr("edgecomp.converters.mnn.attempt.save_graph", save)
     with pytest.raises(ConversionError, match="MNN's converter"):
         MNN.convert(model_of(residual), tmp_path / "net.mnn", OPTIONS)
     assert not (tmp_path / "net.mnn").exists()
