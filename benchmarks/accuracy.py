@@ -72,16 +72,20 @@ class Results:
 
     def __init__(self, folder: Path, name: str) -> None:
         self._file = folder / f"{name}.json"
-        self.content: dict[str, Any] = json.loads(self._file.read_text()) if self._file.is_file() else {}
+        self.content = self._stored()
 
     def __contains__(self, key: str) -> bool:
         return key in self.content
 
     def add(self, key: str, value: Measured | Mapping[str, tuple[float, float]] | float | str | None) -> None:
-        """Keeps a figure, or the words of what went wrong."""
+        """Keeps a figure, or the words of what went wrong, beside what another run has kept meanwhile."""
+        self.content = self._stored()
         self.content[key] = asdict(value) if isinstance(value, Measured) else value
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps(self.content, indent=1))
+
+    def _stored(self) -> dict[str, Any]:
+        return json.loads(self._file.read_text()) if self._file.is_file() else {}
 
     def of(self, route: str) -> list[Measured]:
         """Of each calibration sample."""
