@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import pytest
 import test_mixed_precision as nets
 
+from edgecomp.diagnosis.advice import remarks
 from edgecomp.errors import BudgetError, InputError
 from edgecomp.frontends import load_source
 from edgecomp.mixed_precision.budget import SIZES, TIMES, Budget, Cost, Meter, parse_quantity
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.model import CompressedModel
+from edgecomp.options import plan
 from edgecomp.preparation import prepare
 from edgecomp.quantization.static import StaticQuantization
 from edgecomp.target import Cpu, load_target
@@ -111,11 +112,16 @@ def test_quantities_have_units() -> None:
     assert Budget.parse("", "").allows(Cost(10**12, None))
 
 
-def test_the_command_line_asks_for_it(edgecomp: object, tmp_path: Path) -> None:
-    (tmp_path / "task.py").write_text(TASK)
-    options = ("--target", nets.TARGET, "--formats", "tflite", "--max-size", "1MB", "-o", tmp_path / "out")
-    result = edgecomp("compress", tmp_path / "task.py", *options)  # type: ignore[operator]
-    assert result.exit_code == 0, result.stderr
-    assert "Mixed precision chose" in result.stdout
-    assert "within 1.00 MB" in result.stdout
-    assert 'max_size = "1MB"' in (tmp_path / "out" / "recipe.toml").read_text()
+def test_what_was_chosen_is_said_with_what_it_costs(prepared: Prepared) -> None:
+    model, bench = prepared
+    (note, *_) = remarks(MixedPrecision(max_size="1MB").apply(model, bench))
+    assert note.startswith("Mixed precision chose ")
+    assert " kB, " in note
+    assert " ms estimated within 1.00 MB; without, " in note
+
+
+def test_the_options_ask_for_it() -> None:
+    _, recipe = plan(nets.TARGET, max_size="1MB", max_latency="3ms")
+    (step,) = [step for step in recipe.steps if isinstance(step, MixedPrecision)]
+    assert str(step.budget) == "1.00 MB and 3 ms"
+    assert 'max_size = "1MB"' in recipe.to_toml()

@@ -13,14 +13,14 @@ from edgecomp.recovery.block_rounding import BlockRounding, round_blocks
 from edgecomp.recovery.blocks import blocks
 
 SHAPE = (1, 8, 6, 6)
-SETTINGS = BlockRounding(iterations=120)
+SETTINGS = BlockRounding(iterations=60, learning_rate=0.05)
 
 #: Weights of which one in each row is large, so that the others have few steps.
 COARSE = weights(8, 8, 1, 1) * 0.05
 COARSE[:, 0] = 2.0
 
 
-def mixtures(count: int = 24) -> list[tuple[np.ndarray]]:
+def mixtures(count: int = 16) -> list[tuple[np.ndarray]]:
     """Inputs whose channels are mixtures of three numbers, and a little noise."""
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(8, 3))
