@@ -28,6 +28,7 @@ from torch.jit._trace import TracerWarning
 
 from edgecomp.errors import ExportError
 from edgecomp.frontends import runtime
+from edgecomp.frontends.attention import TRANSLATIONS
 from edgecomp.frontends.blame import blame, first_line
 from edgecomp.frontends.naming import name_by_module
 from edgecomp.frontends.quiet import quiet
@@ -150,6 +151,7 @@ def export_program(program: torch.export.ExportedProgram, job: Job) -> Export:
                 verbose=False,
                 input_names=list(job.input_names),
                 output_names=list(job.output_names),
+                custom_translation_table=TRANSLATIONS,
             )
         assert exported is not None, "the torch.export exporter returns a program when no file is given"
         model = exported.model
@@ -214,6 +216,7 @@ def _capture(wrapper: _Flat, job: Job) -> ir.Model:
             input_names=list(job.input_names),
             output_names=list(job.output_names),
             dynamic_shapes=_dynamic_shapes(job),
+            custom_translation_table=TRANSLATIONS,
         )
     assert program is not None, "the torch.export exporter returns a program when no file is given"
     return program.model
