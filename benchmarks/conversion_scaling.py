@@ -4,10 +4,11 @@
 
 Chains of Conv, Relu and Add (8 channels, 8 x 8, every Add a residual) go through the steps of a conversion: simplify,
 quantize (on one sample, in the first round only), and each format in float and in int8. Sizes are interleaved in every
-round, and the fastest of the rounds counts, because a busy machine only ever adds. The exponent is the slope of
-log(time) over log(nodes) by least squares. What a step costs at any size (MNN starts three processes) flattens it, so
-the exponent between the two largest sizes is shown beside it, and both are held to the limit. A step that fails is
-named with its error. Takes about ten minutes on two cores, half of them to quantize 5,000 nodes.
+round, and the fastest of the rounds counts, because a busy machine only ever adds. Time is that of the processor, with
+the processes that a step starts: a machine with other work stretches it less. The exponent is the slope of log(time)
+over log(nodes) by least squares. What a step costs at any size (MNN starts three processes) flattens it, so the
+exponent between the two largest sizes is shown beside it, and both are held to the limit. A step that fails is named
+with its error. Takes a few minutes.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import gc
 import json
 import math
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -158,9 +160,15 @@ def _one_pass(
 
 def _timed(function: Callable[[], Any]) -> tuple[float, Any]:
     gc.collect()  # what the step before left behind is not this one's
-    start = time.perf_counter()
+    start = _processor()
     result = function()
-    return time.perf_counter() - start, result
+    return _processor() - start, result
+
+
+def _processor() -> float:
+    """Seconds of processor time so far, of this process and of those that it started and that have ended."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
 
 
 def show(steps: Sequence[Step], sizes: Sequence[int], console: Console) -> None:

@@ -1,11 +1,12 @@
 """What a conversion to TFLite costs, in processes of its own, against litert-torch and onnx2tf.
 
     python benchmarks/convert.py [--litert-python PYTHON] [--onnx2tf-python PYTHON] [--rounds 3] [--only lite0,minilm]
+    python benchmarks/convert.py --only matrices-8 --to mnn
 
 Networks: EfficientNet-Lite0, MiniLM (a Transformer, 32 tokens), and chains of 100, 1,000 and 5,000 nodes (Conv, Relu
-and Add). Each is written once as `.onnx` and once as a `torch.export` program; every tool then starts from the file
-that it reads, so that loading torch counts for the one that needs it. Every run is one process: interpreter, imports,
-work.
+and Add); on demand, some matrix products of 151 MB each with external data, for edgecomp alone. Each is written once
+as `.onnx` and once as a `torch.export` program; every tool then starts from the file that it reads, so that loading
+torch counts for the one that needs it. Every run is one process: interpreter, imports, work.
 
 - `edgecomp convert`: the command, which also runs the artifact against the original and writes a manifest.
 - `edgecomp, writing only`: `load_source`, `simplify` and the converter from a script: no more than the others do.
@@ -59,9 +60,9 @@ from edgecomp.frontends import load_source
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from pathlib import Path
-source, target = sys.argv[1:]
+source, target, name = sys.argv[1:]
 model = simplify(CompressedModel(load_source(source).graph))
-load_converter("tflite").convert(model, Path(target), ConversionOptions())
+load_converter(name).convert(model, Path(target), ConversionOptions())
 """
 
 _LITERT = """
@@ -102,6 +103,11 @@ class Network:
     def path(self, suffix: str) -> Path:
         """The file with a suffix."""
         return self.folder / f"{self.name}{suffix}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the ONNX file with its external data."""
+        return sum(file.stat().st_size for file in self.folder.glob(f"{self.name}.onnx*"))
 
 
 @dataclass(frozen=True)
@@ -155,19 +161,19 @@ class Row:
         return min(cost.together or cost.largest for cost in self.costs)
 
 
-def tools(litert: str, onnx2tf: str) -> list[Tool]:
+def tools(litert: str, onnx2tf: str, ours_to: str) -> list[Tool]:
     """Every tool, ours first."""
 
     def ours(*options: str) -> Callable[[Network, Path], Sequence[str | Path]]:
         def command(network: Network, out: Path) -> Sequence[str | Path]:
             given = ["--calibration", network.path(".npz")] if options else []
-            words = ["-m", "edgecomp", "convert", network.path(".onnx"), "--to", "tflite", "-o", out / "ours"]
+            words = ["-m", "edgecomp", "convert", network.path(".onnx"), "--to", ours_to, "-o", out / "ours"]
             return [*words, *options, *given]
 
         return command
 
-    def script(text: str, suffix: str) -> Callable[[Network, Path], Sequence[str | Path]]:
-        return lambda network, out: ["-c", text, network.path(suffix), out / "model.tflite"]
+    def script(text: str, suffix: str, *more: str) -> Callable[[Network, Path], Sequence[str | Path]]:
+        return lambda network, out: ["-c", text, network.path(suffix), out / "model.tflite", *more]
 
     def tensorflow(*options: str) -> Callable[[Network, Path], Sequence[str | Path]]:
         def command(network: Network, out: Path) -> Sequence[str | Path]:
@@ -175,11 +181,16 @@ def tools(litert: str, onnx2tf: str) -> list[Tool]:
 
         return command
 
-    photographic = lambda network: network.path(".npz").exists()  # noqa: E731
+    def exported(network: Network) -> bool:
+        return network.path(".pt2").exists()
+
+    def photographic(network: Network) -> bool:
+        return network.path(".npz").exists()
+
     return [
         Tool("edgecomp convert", sys.executable, ours(), "edgecomp"),
-        Tool("edgecomp, writing only", sys.executable, script(_OURS, ".onnx"), "edgecomp"),
-        Tool("litert-torch", litert, script(_LITERT, ".pt2"), "litert_torch"),
+        Tool("edgecomp, writing only", sys.executable, script(_OURS, ".onnx", ours_to), "edgecomp"),
+        Tool("litert-torch", litert, script(_LITERT, ".pt2"), "litert_torch", exported),
         Tool("onnx2tf", onnx2tf, tensorflow(), "onnx2tf"),
         Tool("onnx2tf -nuo -nuonag", onnx2tf, tensorflow("-nuo", "-nuonag"), "onnx2tf"),
         Tool("onnx2tf -tb flatbuffer_direct", onnx2tf, tensorflow("-tb", "flatbuffer_direct"), "onnx2tf"),
@@ -197,6 +208,8 @@ def write_networks(names: Sequence[str], folder: Path) -> list[Network]:
     for network in networks:
         if network.name.startswith("chain-"):
             _write_chain(network, int(network.name.removeprefix("chain-")))
+        elif network.name.startswith("matrices-"):
+            _write_matrices(network, int(network.name.removeprefix("matrices-")))
         else:
             _write_example(network, {"lite0": "efficientnet_lite0", "minilm": "minilm"}[network.name])
     return networks
@@ -255,6 +268,24 @@ def _write_chain(network: Network, nodes: int) -> None:
     ir.save(chain(nodes), network.path(".onnx"))
 
 
+def _write_matrices(network: Network, count: int) -> None:
+    """Matrix products one behind the other, with Relu between them; the matrices are external data."""
+    import numpy as np
+
+    width, generator = 6144, np.random.default_rng(0)
+    current = start = ir.Value(name="x", shape=ir.Shape([1, width]), type=ir.TensorType(ir.DataType.FLOAT))
+    nodes, matrices = list[ir.Node](), list[ir.Value]()
+    for index in range(count):
+        numbers = generator.standard_normal((width, width), np.float32) / np.float32(width**0.5)
+        matrices.append(ir.Value(name=f"w{index}", const_value=ir.tensor(numbers, name=f"w{index}")))
+        nodes += [ir.node("MatMul", [current, matrices[-1]])]
+        nodes += [ir.node("Relu", nodes[-1].outputs)]
+        current = nodes[-1].outputs[0]
+    current.shape, current.type = start.shape, start.type
+    graph = ir.Graph([start], [current], nodes=nodes, initializers=matrices, opset_imports={"": 20}, name="matrices")
+    ir.save(ir.Model(graph, ir_version=10), network.path(".onnx"), external_data=f"{network.name}.onnx.data")
+
+
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
@@ -280,7 +311,7 @@ def measure(
                 tool = known[row.tool]
                 command = [tool.python, *tool.command(places[row.network], Path(folder))]
                 cost = run(command, environment=_environment(tool), timeout=_PATIENCE)
-                if cost.status or not any(Path(folder).rglob("*.tflite")):
+                if cost.status or not any(path.is_file() for path in Path(folder).rglob("*")):
                     row.failure = f"exit code {cost.status}: {cost.words[:160]}"
                 else:
                     row.costs.append(cost)
@@ -311,7 +342,7 @@ def show(rows: Sequence[Row], networks: Sequence[Network], console: Console) -> 
             continue
         limit = ""
         if row.tool.startswith("edgecomp"):
-            size = next(network for network in networks if network.name == row.network).path(".onnx").stat().st_size
+            size = next(network for network in networks if network.name == row.network).size
             allowed = 3 * size + 200e6
             limit = "met" if row.memory <= allowed else f"MISSED ({allowed / 1e6:.0f} MB)"
         ratios = [_ratio(row, measured.get((row.network, name))) for name in _OURS_BY_NAME]
@@ -352,6 +383,7 @@ def main() -> None:
     parser.add_argument("--litert-python", default=sys.executable, help="an interpreter that has litert-torch")
     parser.add_argument("--onnx2tf-python", default=sys.executable, help="an interpreter that has onnx2tf")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--to", default="tflite", help="the format that edgecomp writes")
     parser.add_argument("--only", default=",".join(["lite0", "minilm", *(f"chain-{nodes}" for nodes in CHAINS)]))
     parser.add_argument("--json", action="store_true", help="print one JSON document instead of the tables")
     arguments = parser.parse_args()
@@ -359,7 +391,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="edgecomp-") as folder:
         notes.print("writing the networks")
         networks = write_networks(arguments.only.split(","), Path(folder))
-        candidates = tools(arguments.litert_python, arguments.onnx2tf_python)
+        candidates = tools(arguments.litert_python, arguments.onnx2tf_python, arguments.to)
         rows = measure(networks, candidates, arguments.rounds, notes.print)
         if arguments.json:
             print(json.dumps([asdict(row) for row in rows], indent=2))

@@ -129,7 +129,7 @@ def test_a_command_that_takes_too_long_is_stopped() -> None:
 
 
 def test_conversions_are_measured_and_a_tool_that_is_missing_is_named(tmp_path: Path) -> None:
-    ours, missing = convert.tools(sys.executable, sys.executable)[1:3]
+    ours, missing = convert.tools(sys.executable, sys.executable, "tflite")[1:3]
     networks = convert.write_networks(["chain-10"], tmp_path)
     found = convert.measure(networks, [ours, missing], 1, lambda text: None)
     assert [(row.tool, len(row.costs), row.failure) for row in found] == [
