@@ -43,6 +43,7 @@ from edgecomp.preparation import prepare
 from edgecomp.quantization.static import StaticQuantization, quantize_static
 from edgecomp.recipe import DataLimits, Recipe
 from edgecomp.target import load_target
+from edgecomp.verification import Tolerance
 from edgecomp.workbench import Workbench
 
 #: Pictures in a batch of the graphs that are compared: runtimes are quicker with many.
@@ -54,6 +55,7 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "MobileNet with squeeze-and-excitation": task.mobile,
     "MobileNetV3": partial(trained, "mobilenet_v3"),
     "vision transformer": partial(trained, "vit"),
+    "separable convolutions, uneven channels": partial(trained, "uneven"),
 }
 
 
@@ -117,6 +119,7 @@ def rounding(networks: Sequence[str] = ("",)) -> None:
                     recipe=recipe,
                     calibration=task.calibration_data,
                     evaluation=tested,
+                    tolerance=Tolerance().of_the_simulation(),
                     progress=show,
                 ).verification
             seconds = time.perf_counter() - start

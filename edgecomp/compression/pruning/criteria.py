@@ -12,7 +12,7 @@ import torch
 from edgecomp.compression.pruning.channels import CriterionName
 from edgecomp.compression.pruning.coupling import Group
 from edgecomp.compression.pruning.evidence import Evidence, Floats
-from edgecomp.compression.pruning.lasso import entries
+from edgecomp.compression.pruning.lasso import lost_shares
 
 #: What a criterion needs besides the weights.
 Need = Literal["", "training data", "calibration data"]
@@ -103,15 +103,9 @@ def activation(evidence: Evidence) -> Floats:
     return evidence.activity
 
 
-def chosen_by_lasso(evidence: Evidence) -> Floats:
-    """The strongest penalty at which the layers behind still take a channel (He et al., 2017; see `lasso`); l2 in
-    groups that no such layer takes in.
-    """
-    scores, weights = entries(evidence), l2(evidence)
-    for group in evidence.coupling.groups:
-        if not scores[group.units].any():
-            scores[group.units] = weights[group.units]
-    return scores
+def lasso(evidence: Evidence) -> Floats:
+    """What the layers behind lose without a channel and all that they would rather do without (He et al., 2017)."""
+    return lost_shares(evidence)
 
 
 def random(evidence: Evidence) -> Floats:
@@ -152,7 +146,7 @@ CRITERIA: dict[CriterionName, Criterion] = {
     "geometric-median": Criterion(geometric_median),
     "lamp": Criterion(lamp, comparable=True),
     "activation": Criterion(activation, need="calibration data", comparable=True),
-    "lasso": Criterion(chosen_by_lasso, need="calibration data"),
+    "lasso": Criterion(lasso, need="calibration data", comparable=True),
     "random": Criterion(random, comparable=True),
 }
 

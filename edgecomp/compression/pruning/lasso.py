@@ -2,8 +2,11 @@
 
 He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017), section 3.1: with a factor
 b on each channel that a layer takes in, min |y - sum b_c z_c|^2 / 2 + t |b|_1, where z_c is what channel c contributes
-to the layer's outputs and y is all of them together. The stronger the penalty t, the fewer factors are not zero; a
-channel is worth the strongest penalty at which its own is not. Of two channels that say the same, one is worth little.
+to the layer's outputs and y is all of them together. The weaker the penalty t, the more factors are not zero: that is
+the order in which channels are worth something. Of two that say the same, one comes late.
+
+How much is the share of the outputs' energy that gets lost without a channel and all that come after it, the factors
+of those before it fitted anew. It can be compared between layers: a threshold takes from each what costs it the same.
 
 Everything that this takes is the covariance of the layer's inputs.
 """
@@ -22,25 +25,41 @@ from edgecomp.compression.pruning.units import FIXED, Units
 #: Penalties from the one at which nothing is left down to a thousandth of it.
 _PENALTIES = np.geomspace(1.0, 1e-3, 40)
 
+#: Over the factors at each penalty, at most: the penalty before has left them nearly right.
 _SWEEPS = 20
 
 
-def entries(evidence: Evidence) -> Floats:
-    """The strongest penalty at which each unit is chosen, as a share of its layer's strongest, summed over layers.
+def lost_shares(evidence: Evidence) -> Floats:
+    """The share of a layer's outputs that goes with each unit and all that are worth less; of several layers, the most.
 
     Args:
         evidence: With calibration data.
 
     Returns:
-        One number for every unit, 0 for those that no measured layer takes in.
+        One number in [0, 1] for every unit; infinite for those that no measured layer takes in.
     """
-    module, total = evidence.module, np.zeros(evidence.coupling.units)
+    module, total = evidence.module, np.full(evidence.coupling.units, -np.inf)
     layers = {path: units for path, units in mixing(module, evidence.coupling).items() if (units != FIXED).any()}
     for path, moments in measure(module, layers, evidence.samples()).items():
         chosen, products = _contributions(module.get_submodule(path), layers[path], moments)
-        total[chosen] += path_of(products)
-    total[FIXED] = 0.0
-    return total
+        total[chosen] = np.maximum(total[chosen], lost_without(products, path_of(products)))
+    return np.where(np.isinf(total), np.inf, total)
+
+
+def lost_without(products: Floats, order: Floats) -> Floats:
+    """The share of the energy of all contributions together that is lost without each one and those behind it.
+
+    Args:
+        products: Inner products of all contributions with each other, (channels, channels).
+        order: Larger ones come first, (channels,).
+    """
+    first = np.argsort(-order, kind="stable")
+    rounding = 1e-9 * np.trace(products) * np.eye(len(products))
+    triangle = np.linalg.cholesky(products[np.ix_(first, first)] + rounding)
+    gains = np.square(np.linalg.solve(triangle, products.sum(axis=1)[first]))
+    found = np.empty(len(products))
+    found[first] = np.cumsum(gains[::-1])[::-1] / max(float(gains.sum()), np.finfo(float).tiny)
+    return found
 
 
 def path_of(products: Floats) -> Floats:
@@ -79,7 +98,7 @@ def _descend(products: Floats, own: Floats, factors: Floats, rest: Floats, penal
                 rest -= change * products[place]
                 factors[place] = wanted
                 moved = max(moved, abs(change))
-        if moved < 1e-3:
+        if moved < 1e-2:
             return
 
 

@@ -10,7 +10,7 @@ import torch
 from edgecomp.compression.pruning.channels import CriterionName
 from edgecomp.compression.pruning.criteria import CRITERIA, judge
 from edgecomp.compression.pruning.evidence import Evidence, Floats
-from edgecomp.compression.pruning.lasso import path_of
+from edgecomp.compression.pruning.lasso import lost_without, path_of
 from edgecomp.compression.pruning.proof import prunable
 
 INPUTS = torch.tensor([[1.0, 2.0], [-1.0, 0.5], [0.0, 1.0]])
@@ -149,11 +149,22 @@ def test_lasso_takes_one_of_two_that_say_the_same() -> None:
     samples = torch.randn(500, 2)
     known = replace(evidence(network), samples=lambda: [(samples,)])
     first, second, third = scores("lasso", known)
-    assert second > 0.8, "the larger of the two comes first"
-    assert first < 0.05, "and nothing is left for the other to explain"
-    assert 0.05 < third < 0.5, "which a channel of its own does not suffer from"
-    smallest = scores("l2", known).argmin()
-    assert smallest == 2, "as it does where each channel is judged by itself"
+    assert second == pytest.approx(1.0), "nothing is left without the largest"
+    assert first < 1e-2, "what the other says is said already"
+    assert third == pytest.approx(0.25 / (2.1**2 + 0.25), abs=0.02), "a channel of its own is worth its share"
+    assert scores("l2", known).argmin() == 2, "and would go first where each is judged by itself"
+
+
+def test_what_is_lost_is_what_least_squares_leave() -> None:
+    generator = np.random.default_rng(0)
+    data = generator.normal(size=(200, 4)) @ generator.normal(size=(4, 4))
+    order, everything = np.array([0.3, 0.9, 0.1, 0.5]), data.sum(axis=1)
+    found = lost_without(data.T @ data, order)
+    for place in range(4):
+        before = data[:, order > order[place]]
+        factors = np.linalg.lstsq(before, everything, rcond=None)[0]
+        left = np.square(everything - before @ factors).sum() / np.square(everything).sum()
+        assert found[place] == pytest.approx(left, abs=1e-6)
 
 
 def test_lasso_follows_the_path_of_the_definition() -> None:
@@ -173,8 +184,8 @@ def test_lasso_follows_the_path_of_the_definition() -> None:
         assert clear.sum() >= 3
 
 
-def test_channels_that_no_measured_layer_takes_in_are_judged_by_their_weights() -> None:
+def test_channels_that_no_measured_layer_takes_in_stay_longest() -> None:
     network = torch.nn.Sequential(torch.nn.Conv1d(2, 4, 1), torch.nn.ConvTranspose1d(4, 2, 2)).eval()
     example = torch.randn(1, 2, 5)
     known = Evidence(network, prunable(network, [example]), samples=lambda: [(example,)])
-    np.testing.assert_array_equal(scores("lasso", known), scores("l2", known))
+    assert np.isinf(scores("lasso", known)).all()
