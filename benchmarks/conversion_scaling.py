@@ -31,6 +31,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from edgecomp.cli.common import collect_garbage_rarely
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.graph.simplify import simplify
@@ -191,6 +192,7 @@ def show(steps: Sequence[Step], sizes: Sequence[int], console: Console) -> None:
 
 def main() -> None:
     """Measures and prints."""
+    collect_garbage_rarely()  # as the command does
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", default="100,1000,5000", help="sizes, comma-separated, ascending")
     parser.add_argument("--rounds", type=int, default=3)

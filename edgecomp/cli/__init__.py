@@ -26,6 +26,7 @@ from edgecomp.cli import (
     update,
     verify,
 )
+from edgecomp.cli.common import collect_garbage_rarely
 
 app = typer.Typer(
     name="edgecomp",
@@ -63,4 +64,5 @@ def main() -> None:
     """The entry point of the `edgecomp` script."""
     # What is half-made is removed on the way out, also when it is not a person who stops us.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    collect_garbage_rarely()
     app()

@@ -1,10 +1,12 @@
 """Each command as its user sees it: what is printed where, and the exit code."""
 
+import gc
 import json
 import os
 import re
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ import pytest
 from conftest import Made, Run, save_onnx
 from onnx import helper
 
+from edgecomp.cli.common import collect_garbage_rarely
 from edgecomp.cli.compress import few
 from edgecomp.device_scripts import bench
 
@@ -237,3 +240,28 @@ def test_onnx_runtime_is_kept_from_telling_on_its_user(program: str, tmp_path: P
     environment["TMPDIR"] = str(tmp_path)
     subprocess.run(command, env=environment, check=True, capture_output=True)
     assert list(tmp_path.iterdir()) == []
+
+
+class Cycle:
+    """An object that only the collector can free."""
+
+    itself: object = None
+
+
+def test_garbage_is_collected_rarely_and_collected() -> None:
+    """Cycles go after many new objects, and do not stay for ever."""
+    usual = gc.get_threshold()
+    gc.collect()
+    try:
+        collect_garbage_rarely()
+        assert gc.get_threshold() > usual
+        freed: list[int] = []
+        for number in range(200_000):
+            cycle = Cycle()
+            cycle.itself = cycle
+            weakref.finalize(cycle, freed.append, number)
+            if freed:
+                break
+        assert 1_000 < number < 190_000
+    finally:
+        gc.set_threshold(*usual)
