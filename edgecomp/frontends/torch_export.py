@@ -4,8 +4,8 @@ PyTorch has two exporters. The TorchScript one is about five times faster and is
 that an `if` on data disappears in silence, with no more than a TracerWarning. The torch.export one handles or refuses
 such code. The rules:
 
-1. The TorchScript exporter goes first. If it fails, if it warned that it recorded a decision on data, or if its graph
-   disagrees with the module on the example inputs, the torch.export one goes next.
+1. The TorchScript exporter goes first. If it fails, if it warned that it recorded a decision on data (sizes that are
+   fixed are no data), or if its graph disagrees with the module on the example inputs, the torch.export one goes next.
 2. A graph is accepted only when it agrees with the module in ONNX Runtime (`runtime.TOLERANCE`).
 3. When both fail the error names the torch operator and the module that it sits in.
 """
@@ -13,6 +13,7 @@ such code. The rules:
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import os
 import warnings
@@ -32,6 +33,7 @@ from edgecomp.frontends.attention import TRANSLATIONS
 from edgecomp.frontends.blame import blame, first_line
 from edgecomp.frontends.naming import name_by_module
 from edgecomp.frontends.quiet import quiet
+from edgecomp.frontends.size_decisions import decided_by_sizes
 from edgecomp.frontends.structure import flatten
 
 #: 20 is the first opset with Gelu and the last that both exporters write; every runtime since 2023 reads it.
@@ -170,7 +172,8 @@ def _trace(wrapper: _Flat, job: Job) -> ir.Model:
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with quiet() as warned:
+        # A dynamic size may decide otherwise when it is another.
+        with quiet() as warned, contextlib.nullcontext() if job.axes else decided_by_sizes():
             torch.onnx.export(
                 wrapper,
                 job.fresh_inputs(),

@@ -14,6 +14,7 @@ from torch import nn
 from edgecomp.errors import ExportError, SourceError
 from edgecomp.frontends import load_source
 from edgecomp.frontends.torch_module import hash_state
+from edgecomp.shapes import parse_shapes
 
 Pair = namedtuple("Pair", ["scores", "state"])
 
@@ -151,18 +152,30 @@ def test_attention_layers_of_torch():
     assert_agrees(source)
 
 
-def test_decisions_on_shapes_go_to_the_second_exporter():
-    class Checked(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.conv = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
+class Checked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4))
 
-        def forward(self, x):
-            if x.shape[1] != 3:
-                raise ValueError("three channels")
-            return self.conv(x)
+    def forward(self, x):
+        if x.shape[1] != 3 or len(x) > 8:
+            raise ValueError("three channels")
+        missing = x.shape[3] % 4
+        return self.conv(nn.functional.pad(x, (0, int(missing))) if missing > 0 else x)
 
-    source = load_source(Checked(), example_inputs=(torch.rand(1, 3, 4, 4),))
+
+def test_decisions_on_fixed_sizes_are_no_decisions_on_data():
+    before = vars(torch.Tensor).copy()
+    source = load_source(Checked(), example_inputs=(torch.rand(1, 3, 4, 6),))
+    assert source.step.facts["exporter"] == "torchscript"
+    assert not source.notes
+    assert modules_of(source, "Conv") == ["conv.0"]
+    assert dict(vars(torch.Tensor)) == before
+    assert_agrees(source)
+
+
+def test_decisions_on_dynamic_sizes_go_to_the_second_exporter():
+    source = load_source(Checked(), example_inputs=(torch.rand(2, 3, 4, 4),), shapes=parse_shapes(["x=batch:2x3x4x4"]))
     assert source.step.facts["exporter"] == "torch.export"
     assert "Converting a tensor to a Python boolean" in source.notes[0]
     assert modules_of(source, "Conv") == ["conv.0"]
