@@ -98,7 +98,9 @@ def import_task(place: str, subject: str) -> ModuleType:
             subject,
             expected="a Python file that can be imported" if is_file else f"a module {place!r} that can be imported",
             actual=_describe(error),
-            cure=f"make `python {place}` run" if is_file else f"make `python -c 'import {place}'` work here",
+            cure=_cure(
+                error, f"make `python {place}` run" if is_file else f"make `python -c 'import {place}'` work here"
+            ),
         ) from error
 
 
@@ -126,7 +128,7 @@ def call(module: ModuleType, name: str, subject: str) -> Any:
             f"{subject}: {name}()",
             expected="a function that returns",
             actual=_describe(error),
-            cure=f"make {name}() work when it is called without arguments",
+            cure=_cure(error, f"make {name}() work when it is called without arguments"),
         ) from error
 
 
@@ -216,6 +218,16 @@ def _with_task_hash(step: Step, module: ModuleType) -> Step:
         return step
     facts = {**step.facts, "task_sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
     return dataclasses.replace(step, facts=facts)
+
+
+def _cure(error: BaseException, otherwise: str) -> str:
+    """What to do about an exception of the user's code."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return (
+            f"install what has the module {package!r} (often: pip install {package}), into the environment of edgecomp"
+        )
+    return otherwise
 
 
 def _describe(error: BaseException) -> str:

@@ -151,7 +151,12 @@ def replaced(old, new):
         (replaced("def model", "def net"), "", "only example_inputs, net", "add model()"),
         (replaced("def example_inputs", "def inputs"), "", "only inputs, model", "add example_inputs()"),
         ("def model(:", "", "SyntaxError: invalid syntax", "make `python "),
-        ("import not_there_at_all", "", "ModuleNotFoundError: No module named 'not_there_at_all' (", "make `python "),
+        (
+            "import not_there_at_all",
+            "",
+            "ModuleNotFoundError: No module named 'not_there_at_all' (",
+            "install what has the module",
+        ),
         ("raise SystemExit(3)", "", "SystemExit: 3 (", "make `python "),
         (
             replaced("return nn", "raise OSError('no weights')\n    return nn"),
@@ -278,3 +283,10 @@ def test_example_inputs_go_with_modules_only(write):
 def test_importing_the_frontends_loads_no_torch():
     code = "import sys, edgecomp.frontends, edgecomp.data; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["import no_such_package.part", "def model():\n    import no_such_package"])
+def test_a_package_that_is_not_installed_is_named(write, text):
+    with pytest.raises(SourceError) as error:
+        load_source(write(text + "\n\ndef example_inputs():\n    return ()\n"))
+    assert "pip install no_such_package)" in error.value.cure
