@@ -66,6 +66,7 @@ def write(model: CompressedModel, options: ConversionOptions, path: Path) -> Non
         graph = with_integer_weights(model)
     else:
         graph = to_qdq(model, integer_io=options.io_dtype == "int8", activations=options.activations)
+    _drop_unread(graph.graph)
     graph.producer_name, graph.producer_version = "edgecomp", None
     processing = options.processing or Processing()
     graph.metadata_props.update({METADATA_KEY: interface(model, graph).to_json(), **properties(processing)})
@@ -75,6 +76,13 @@ def write(model: CompressedModel, options: ConversionOptions, path: Path) -> Non
             proto.graph.input[0].type.denotation = IMAGE
 
     save_graph(graph, path, denote)
+
+
+def _drop_unread(graph: ir.Graph) -> None:
+    """Removes constants that nothing reads, such as weights from before others were folded into them."""
+    for name, value in tuple(graph.initializers.items()):
+        if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+            del graph.initializers[name]
 
 
 def interface(model: CompressedModel, graph: ir.Model) -> Interface:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import onnxruntime
 import pytest
 from all_cases import CASES
@@ -140,3 +141,13 @@ def test_operators_that_share_a_weight_share_its_integers(tmp_path: Path) -> Non
     assert sum(len(tensor.raw_data) == width * width for tensor in onnx.load(path).graph.initializer) == 1
     (given,) = run_artifact(converter.open(path), batches[0])
     np.testing.assert_allclose(given, Simulation(model, threads=1).run(batches[0])[0], atol=2.001 / 128)
+
+
+def test_constants_that_nothing_reads_are_not_stored(tmp_path: Path) -> None:
+    net = Net()
+    net.output(net.node("MatMul", net.input(2, 8), net.weight(8, 8)))
+    model = simplify(CompressedModel(net.model()))
+    left_over = ir.Value(name="left_over", const_value=ir.tensor(np.ones(1000, np.float32)))
+    model.graph.graph.register_initializer(left_over)
+    load_converter("onnxruntime").convert(model, tmp_path / "model.onnx", ConversionOptions())
+    assert {tensor.name for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}.isdisjoint({"left_over"})
