@@ -230,7 +230,10 @@ class _Matrix:
         """What an artifact must keep to the simulation of an output, in dB."""
         magnified = self._rounding.get(output)
         wanted = self.tolerance.simulation_sqnr
-        return wanted if magnified is None else min(wanted, max(magnified, WRONG))
+        # More than the default is asked for on purpose, or by a precision in which activations are not rounded to int8.
+        if magnified is None or wanted > Tolerance.simulation_sqnr:
+            return wanted
+        return min(wanted, max(magnified, WRONG))
 
     @cached_property
     def _rounding(self) -> Mapping[str, float | None]:

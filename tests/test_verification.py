@@ -109,6 +109,9 @@ def test_an_artifact_may_be_as_far_from_the_simulation_as_that_is_from_the_origi
     )
     assert compared(0.18).violations == ()
     assert "dB from the simulation, at least 1" in compared(0.24).violations[0]
+    strict = Tolerance(original_sqnr=-99, simulation_sqnr=60)
+    asked = run(monkeypatch, column(0.18), simulation=column(0.1), source=column(0), tolerance=strict)
+    assert "at least 60 dB expected" in asked.violations[0]
     exact = run(monkeypatch, column(0.08), simulation=column(0), source=column(0))
     assert "dB from the simulation, at least 20 dB expected" in exact.violations[0]
 
