@@ -309,7 +309,8 @@ class _Collector:
                 expected=f"shape {_shape(('N', *spec.shape[1:]) if batched else spec.shape)}",
                 actual=f"shape {_shape(array.shape)}",
                 cure="give the data the shape that the example inputs have"
-                + (", with any number of samples N" if batched else ""),
+                + (", with any number of samples N" if batched else "")
+                + "; where a dimension is dynamic, cut or pad the data, or choose another example size with --shape",
             )
         if array.dtype.name != spec.dtype:
             raise DataError(
