@@ -13,6 +13,7 @@ Rules, cited by number where they are applied:
 8. A linear layer on more than two dimensions, MatMul and Add, is a Gemm on rows between two Reshapes: in integers, an
    Add of its own would round once more.
 9. No Concat reads a part without elements, and no Split gives out one that nobody reads.
+10. A GatherElements from a single row is a Gather, which every runtime has.
 """
 
 from __future__ import annotations
@@ -320,12 +321,24 @@ def _is_empty(value: ir.Value) -> bool:
     return value.shape is not None and any(size == 0 for size in value.shape)
 
 
+def _gather_elements(site: _Site) -> None:
+    """Rule 10."""
+    table, places = site.value(0), site.value(1)
+    shape = shape_of(table)
+    size = shape[site.node.attributes.get_int("axis", 0) % len(shape)]
+    if math.prod(shape) != size:
+        return
+    row = site.add("Reshape", table, site.constant(np.array([size], np.int64)), shape=(size,))
+    site.replace_by(site.add("Gather", row, places, shape=shape_of(places), axis=0))
+
+
 _REWRITES: dict[str, Callable[[_Site], None]] = {
     "Add": _add,
     "Clip": _clip,
     "Compress": _compress,
     "Concat": _concat,
     "Div": _div,
+    "GatherElements": _gather_elements,
     "Gemm": _gemm,
     "MatMul": _matmul,
     "Split": _split,

@@ -123,7 +123,26 @@ def _generalize(model: CompressedModel, examples: Sequence[Array], shapes: Input
     found = replace(shapes, outputs=outputs, bindings=tuple(sizes))
     result = variants[0]
     write_static_shapes(result.graph, shapes.at())
+    _look_up_shapes(result.graph, examples)
     return replace(result, dynamic=found)
+
+
+def _look_up_shapes(model: ir.Model, examples: Sequence[Array]) -> None:
+    """Runs a model on its examples for the shapes that inference does not find, as that of a Slice of computed size."""
+    values = [value for node in model.graph for value in node.outputs if value.name and value.dtype is not None]
+    unknown = [value for value in values if value.shape is None or not value.shape.is_static()]
+    if not unknown:
+        return
+    from edgecomp.graph.session import Session
+
+    shown = model.clone()
+    names = {value.name for value in shown.graph.outputs}
+    wanted = {value.name for value in unknown} - names
+    shown.graph.outputs.extend(value for node in shown.graph for value in node.outputs if value.name in wanted)
+    session = Session(shown)
+    found = dict(zip(session.outputs, session.run(examples), strict=True))
+    for value in unknown:
+        value.shape = ir.Shape(found[value.name or ""].shape)
 
 
 def _fixed(model: CompressedModel, shapes: InputShapes) -> CompressedModel:

@@ -120,7 +120,29 @@ def recurrent():
     return text, [*weights(wh=(12, 12), wx=(12, 12), bh=(12,)), *integers(width=[12])]
 
 
+def embeddings():
+    """The embeddings of a BERT: places cut off a table by a computed size, and kinds looked up at them."""
+    text = """
+        net (float[n, t, 12] x) => (float[n, t, 12] y) {
+            n0 = Shape<start=0, end=1>(x)
+            t0 = Shape<start=1, end=2>(x)
+            places = Slice(ids, begin, t0, one)
+            row = GatherElements<axis=1>(kinds, places)
+            both = Concat<axis=0>(n0, t0)
+            chosen = Expand(row, both)
+            k = Gather<axis=0>(table_of_kinds, chosen)
+            p = Gather<axis=0>(table, places)
+            a = Add(x, k)
+            b = Add(a, p)
+            y = MatMul(b, w)
+        }
+    """
+    numbers = integers(begin=[0], one=[1], ids=[list(range(128))], kinds=[[place % 2 for place in range(128)]])
+    return text, [*weights(table=(128, 12), table_of_kinds=(2, 12), w=(12, 12)), *numbers]
+
+
 MODELS = {
+    "embeddings": (embeddings, ("x=?x?:16x12",)),
     "recurrent": (recurrent, ()),
     "classifier": (classifier, ()),
     "pyramid": (pyramid, ("x=?x3x?:32x?:48",)),
