@@ -62,12 +62,10 @@ def simplify(model: CompressedModel) -> CompressedModel:
     common.InlinePass()(graph)
     correct_defaults(graph)
     with Protection(graph.graph, model.quantization) as protection:
-        for _ in range(_MOST_ROUNDS):
-            if not _simplify_once(graph):
-                break
+        _simplify_until_stable(graph)
         _infer_missing_shapes(graph)
         canonicalize(graph, model.quantization)
-        _simplify_once(graph)
+        _simplify_until_stable(graph)
         # The rules join MatMul and Add to a Gemm again, whatever the shape of the bias.
         canonicalize(graph, model.quantization)
     _name_constant_outputs(graph.graph)
@@ -81,6 +79,12 @@ def simplify(model: CompressedModel) -> CompressedModel:
     if dropped := len(model.quantization) - len(table):
         facts["parameters_dropped"] = dropped
     return model.after(Step("simplify", facts=facts), graph=graph, quantization=table)
+
+
+def _simplify_until_stable(graph: ir.Model) -> None:
+    for _ in range(_MOST_ROUNDS):
+        if not _simplify_once(graph):
+            return
 
 
 def _simplify_once(graph: ir.Model) -> bool:

@@ -33,6 +33,19 @@ def test_a_simplified_graph_computes_the_same(model):
             assert value.shape.is_static()
 
 
+def test_what_one_way_of_saying_it_reveals_is_folded_too():
+    nodes = [
+        helper.make_node("Mul", ["x", "k"], ["a"]),
+        helper.make_node("Sub", ["a", "k"], ["b"]),  # becomes an addition, which a Mul in front can pass
+        helper.make_node("Conv", ["b", "w"], ["y"], pads=[1, 1, 1, 1]),
+    ]
+    rng = np.random.default_rng(0)
+    constants = {"k": rng.random((3, 1, 1), np.float32) + 1, "w": rng.random((4, 3, 3, 3), np.float32)}
+    model = model_of(nodes, {"x": [1, 3, 4, 5]}, {"y": [1, 4, 4, 5]}, constants)
+    assert operators(simplified(model)) == ["Add", "Conv"]
+    assert_same(model, simplified(model).graph)
+
+
 def test_a_graph_output_may_be_a_graph_input_or_a_constant():
     relu = helper.make_node("Relu", ["x"], ["y"])
     shapes = {"x": [2, 3]}
