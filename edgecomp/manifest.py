@@ -125,6 +125,23 @@ def read(folder: Path) -> dict[str, Any]:
     )
 
 
+def artifact_path(folder: Path, entry: Mapping[str, Any]) -> Path:
+    """Where an artifact of a manifest lies.
+
+    Raises:
+        SourceError: It is not there.
+    """
+    path: Path = folder / entry["file"]
+    if path.is_file():
+        return path
+    raise SourceError(
+        str(path),
+        expected="an artifact that the manifest names",
+        actual="no such file",
+        cure="copy the whole folder, or run compress again",
+    )
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:

@@ -13,7 +13,6 @@ from edgecomp import manifest
 from edgecomp.artifact import from_stored
 from edgecomp.comparison import Comparison, compare
 from edgecomp.data import InputSpec, collect_calibration
-from edgecomp.errors import SourceError
 from edgecomp.golden import Golden
 from edgecomp.interface import Interface
 from edgecomp.recording import Batches, Recorder, Unlabelled
@@ -61,14 +60,7 @@ def verify_folder(folder: Path, *, data: str | None = None, preprocess: str | No
     violations: list[str] = []
     paths = []
     for entry in manifest.read(folder)["artifacts"]:
-        path = folder / entry["file"]
-        if not path.is_file():
-            raise SourceError(
-                str(path),
-                expected="an artifact that the manifest names",
-                actual="no such file",
-                cure="copy the whole folder, or run compress again",
-            )
+        path = manifest.artifact_path(folder, entry)
         # A file that is not the one that was verified is not run either: there is no telling what it is.
         if manifest.sha256(path) == entry["sha256"]:
             paths.append(path)

@@ -15,11 +15,12 @@ from edgecomp.quantization.float_share import float_share
 from edgecomp.recovery.effort import ENOUGH
 from edgecomp.verification import Verification
 
+_CALIBRATED = "try more calibration data, another estimator, or --precision fp32"
 #: Precision -> what else may mend it; precisions that are not here need no calibration.
 _ELSE: Mapping[Precision, str] = {
     "fp32": "report it with the model, unless it magnifies the last digits of float32 (docs/precisions.md)",
-    "int8": "try more calibration data, another estimator, or --precision fp32",
-    "int16x8": "try more calibration data, another estimator, or --precision fp32",
+    "int8": _CALIBRATED,
+    "int16x8": _CALIBRATED,
 }
 
 

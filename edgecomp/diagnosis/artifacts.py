@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from edgecomp import manifest
 from edgecomp.comparison import EQUAL
 from edgecomp.converter import load_converter
-from edgecomp.errors import SourceError
 
 if TYPE_CHECKING:
     from edgecomp.pipeline import Quantized
@@ -73,14 +72,7 @@ def artifacts_of(folder: Path, made: Quantized) -> Iterator[ArtifactDiagnosis]:
     verdicts = {verdict["name"]: verdict for verdict in content["verification"]["verdicts"]}
     with tempfile.TemporaryDirectory(prefix="edgecomp-") as scratch:
         for entry in content["artifacts"]:
-            path = folder / entry["file"]
-            if not path.is_file():
-                raise SourceError(
-                    str(path),
-                    expected="an artifact that the manifest names",
-                    actual="no such file",
-                    cure="copy the whole folder, or run compress again",
-                )
+            path = manifest.artifact_path(folder, entry)
             now = Path(scratch) / path.name
             load_converter(entry["format"]).convert(made.model, now, made.options)
             verdict = verdicts[path.name]

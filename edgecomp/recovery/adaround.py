@@ -68,23 +68,36 @@ class AdaRound:
         floor = weight.floor()
         variable = unstretched(weight - floor).requires_grad_()
         optimizer = torch.optim.Adam([variable], self.learning_rate)
-        start = int(self.warmup * self.iterations)
         for iteration in range(self.iterations):
             added = stretched(variable)
             error = ((floor + added).clamp(-127, 127) - weight) * steps
             # Its gradient is that of the quadratic form, for half of the work.
             loss = (error * (2 * error.detach() @ second)).sum()
-            if iteration >= start:
-                # From 20 to 2: first only what is almost decided is pushed on, in the end everything.
-                progress = (iteration - start) / max(self.iterations - start, 1)
-                undecided = 1 - (2 * added - 1).abs() ** (20 - 18 * progress)
-                loss = loss + self.penalty * undecided.mean()
+            if (exponent := sharpness(iteration, self.iterations, self.warmup)) is not None:
+                loss = loss + self.penalty * undecided(added, exponent)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
         with torch.no_grad():
             chosen = (floor + (stretched(variable) >= 0.5).float()).clamp(-127, 127)
         return np.asarray(chosen.cpu().numpy(), np.float64)
+
+
+def sharpness(iteration: int, iterations: int, warmup: float) -> float | None:
+    """The exponent of the penalty, from 20 to 2: first only what is almost decided is pushed on, in the end everything.
+
+    Args:
+        iteration: From 0 on.
+        iterations: Of all.
+        warmup: The share of them without the penalty, in which there is no exponent.
+    """
+    start = int(warmup * iterations)
+    return None if iteration < start else 20 - 18 * ((iteration - start) / max(iterations - start, 1))
+
+
+def undecided(share: torch.Tensor, exponent: float) -> torch.Tensor:
+    """The penalty: how far shares are from 0 and 1, from 0 to 1 in the mean."""
+    return (1 - (2 * share - 1).abs() ** exponent).mean()
 
 
 def stretched(variable: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,7 @@ from edgecomp.graph_module.ops.node import Build, Function
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import stored_numbers
-from edgecomp.recovery.adaround import stretched, unstretched
+from edgecomp.recovery.adaround import sharpness, stretched, undecided, unstretched
 from edgecomp.recovery.blocks import Block, blocks
 
 if TYPE_CHECKING:
@@ -77,9 +77,9 @@ class SoftRounding(torch.nn.Module):
             return self.integers * self.scale
         return (self.floor + stretched(self.variable)).clamp(-127, 127) * self.scale
 
-    def undecided(self, sharpness: float) -> Tensor:
-        """How far the numbers are from their integers, from 0 to 1."""
-        return (1 - (2 * stretched(self.variable) - 1).abs() ** sharpness).mean()
+    def undecided(self, exponent: float) -> Tensor:
+        """How far the numbers are from their integers (see `adaround.undecided`)."""
+        return undecided(stretched(self.variable), exponent)
 
     def restart(self, *, nearest: bool) -> None:
         """Forgets what was learned: numbers are where they are in float, or at their nearest integers."""
@@ -248,16 +248,14 @@ def _descend(part: Part, inputs: Batches, wanted: Batches, unit: float, settings
         {"params": [bias], "lr": 0.01 * settings.learning_rate * size} for bias, size in zip(biases, sizes, strict=True)
     ]
     optimizer = torch.optim.Adam(groups, settings.learning_rate)
-    start = int(settings.warmup * settings.iterations)
     together = len({tensor.shape[0] for tensor in inputs[0] if tensor.ndim}) == 1
     for iteration in range(settings.iterations):
         chosen = torch.randperm(len(inputs))[: settings.minibatch if together else 1].tolist()
         found = part.rounded(*_joined([inputs[index] for index in chosen]))
         loss = _error([found], [_joined([wanted[index] for index in chosen])]) / unit
-        if iteration >= start:
-            progress = (iteration - start) / max(settings.iterations - start, 1)
-            undecided = torch.stack([each.undecided(20 - 18 * progress) for each in part.roundings.values()])
-            loss = loss + settings.penalty * undecided.sum()
+        if (exponent := sharpness(iteration, settings.iterations, settings.warmup)) is not None:
+            penalties = [rounding.undecided(exponent) for rounding in part.roundings.values()]
+            loss = loss + settings.penalty * torch.stack(penalties).sum()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
