@@ -53,6 +53,17 @@ class Tolerance:
         """Held to the simulation alone: for a model that was trained after it was rounded, and moved on purpose."""
         return replace(self, agreement=0.0, original_sqnr=-EQUAL)
 
+    def least_sqnr(self, simulated: float | None) -> float:
+        """What an artifact must keep to the simulation of an output, in dB.
+
+        Args:
+            simulated: The SQNR between the simulation and the original there; None for outputs without one.
+        """
+        # More than the default is asked for on purpose, or by a precision in which activations are not rounded to int8.
+        if simulated is None or self.simulation_sqnr > Tolerance.simulation_sqnr:
+            return self.simulation_sqnr
+        return min(self.simulation_sqnr, max(simulated, WRONG))
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -221,22 +232,14 @@ class _Matrix:
     def _violations(self, verdict: Verdict, *, quantized: bool) -> Iterator[str]:
         tolerance = self.tolerance
         for entry in filterfalse(self._is_rounding, verdict.against_simulation):
-            yield from _misses(entry, "the simulation", self._least_sqnr(entry.output), tolerance, by_argmax=False)
+            wanted = tolerance.least_sqnr(self._simulated.get(entry.output))
+            yield from _misses(entry, "the simulation", wanted, tolerance, by_argmax=False)
         least = tolerance.original_sqnr if quantized else tolerance.float_sqnr
         for entry in filterfalse(self._is_rounding, verdict.against_original):
             yield from _misses(entry, "the original", least, tolerance, by_argmax=quantized)
 
-    def _least_sqnr(self, output: str) -> float:
-        """What an artifact must keep to the simulation of an output, in dB."""
-        magnified = self._rounding.get(output)
-        wanted = self.tolerance.simulation_sqnr
-        # More than the default is asked for on purpose, or by a precision in which activations are not rounded to int8.
-        if magnified is None or wanted > Tolerance.simulation_sqnr:
-            return wanted
-        return min(wanted, max(magnified, WRONG))
-
     @cached_property
-    def _rounding(self) -> Mapping[str, float | None]:
+    def _simulated(self) -> Mapping[str, float | None]:
         """The SQNR between the simulation and the original, by output."""
         return {entry.output: entry.sqnr for entry in self._compare("original", "simulation")}
 

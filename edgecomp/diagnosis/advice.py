@@ -13,7 +13,7 @@ from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
 from edgecomp.quantization.float_share import float_share
 from edgecomp.recovery.effort import ENOUGH
-from edgecomp.verification import Verification
+from edgecomp.verification import WRONG, Verification
 
 _CALIBRATED = "try more calibration data, another estimator, or --precision fp32"
 #: Precision -> what else may mend it; precisions that are not here need no calibration.
@@ -110,20 +110,20 @@ def remarks(model: CompressedModel) -> Iterator[str]:
 
 
 def is_rounding(verification: Verification) -> bool:
-    """Whether all artifacts compute what the simulation does, or are no further from it than it is from the original.
+    """Whether rounding is to blame: artifacts keep to the simulation, or that itself is as bad as a wrong operator.
 
     A network that magnifies the rounding of its own layers does the same to the last step in which runtimes differ.
     """
     tolerance, simulation, *artifacts = verification.tolerance, *verification.verdicts
-    own = {entry.output: entry.sqnr for entry in simulation.against_original}
+    simulated = {entry.output: entry.sqnr for entry in simulation.against_original}
     compared = [entry for verdict in artifacts for entry in verdict.against_simulation]
 
-    def is_near(entry: Comparison) -> bool:
-        magnified = own.get(entry.output)
-        least = tolerance.simulation_sqnr if magnified is None else min(tolerance.simulation_sqnr, magnified)
-        return entry.broken == 0 and (entry.sqnr is None or entry.sqnr >= least)
+    def explained(entry: Comparison) -> bool:
+        own = simulated.get(entry.output)
+        lost = own is not None and own < WRONG
+        return entry.broken == 0 and (lost or entry.sqnr is None or entry.sqnr >= tolerance.least_sqnr(own))
 
-    return bool(compared) and all(map(is_near, compared))
+    return bool(compared) and all(map(explained, compared))
 
 
 def _option(verification: Verification) -> str:

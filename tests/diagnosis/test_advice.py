@@ -7,7 +7,7 @@ import pytest
 from edgecomp.comparison import Comparison
 from edgecomp.diagnosis.advice import is_rounding, rejection
 from edgecomp.precision import Precision
-from edgecomp.verification import Verdict, Verification
+from edgecomp.verification import Tolerance, Verdict, Verification
 
 
 def comparison(sqnr: float, broken: int = 0) -> Comparison:
@@ -21,6 +21,8 @@ def comparison(sqnr: float, broken: int = 0) -> Comparison:
         (12.0, 12.5, 0, True),  # magnified as the network's own rounding is
         (30.0, 12.5, 0, False),  # the artifact computes something else
         (12.0, 25.0, 1, False),
+        (12.0, 11.0, 0, False),  # further from the simulation than that is from the original
+        (6.0, 4.0, 0, True),  # there is nothing left to keep to
     ],
 )
 def test_noise_that_the_network_magnifies_is_rounding(own: float, artifact: float, broken: int, expected: bool) -> None:
@@ -29,6 +31,15 @@ def test_noise_that_the_network_magnifies_is_rounding(own: float, artifact: floa
         Verdict("model.tflite", (comparison(own),), (comparison(artifact, broken),)),
     )
     assert is_rounding(Verification(8, None, verdicts)) is expected
+
+
+def test_a_precision_that_promises_more_is_held_to_it_whatever_the_network_magnifies() -> None:
+    verdicts = (
+        Verdict("simulation", (comparison(25.0),)),
+        Verdict("model.tflite", (comparison(25.0),), (comparison(26.0),)),
+    )
+    verification = Verification(8, None, verdicts, tolerance=Tolerance().promised("int16x8"))
+    assert not is_rounding(verification)
 
 
 @pytest.mark.parametrize(
