@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, stderr, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, say, stderr, table
 from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
@@ -93,8 +93,7 @@ def _measure(
     def show(console: Console) -> None:
         for result in found:
             _show(console, result)
-        for file in files:
-            console.print(f"kept in {file}", markup=False, soft_wrap=True)
+        say(console, *(f"kept in {file}" for file in files))
 
     document = {"devices": [result.as_dict() for result in found], "files": [str(file) for file in files]}
     return Answer(document, show, exit_code=max(_exit_code(result) for result in found))
@@ -114,7 +113,7 @@ def _compare(before: Path, after: Path, tolerance: float) -> Answer:
             note = "" if entry.same_model else " (another model file)"
             made.add_row(entry.file, f"{ratio.ratio:.3f}", f"{ratio.low:.3f} - {ratio.high:.3f}", words + note)
         console.print(made)
-        console.print(f"in {found[0].unit}; SLOWER: beyond {tolerance:.0%}, also at the interval's lower end")
+        say(console, f"in {found[0].unit}; SLOWER: beyond {tolerance:.0%}, also at the interval's lower end")
 
     document = {"tolerance": tolerance, "artifacts": [entry.as_dict() for entry in found]}
     return Answer(document, show, exit_code=int(any(entry.regressed for entry in found)))
@@ -135,8 +134,7 @@ def _exit_code(result: DeviceResult) -> int:
 
 def _show(console: Console, result: DeviceResult) -> None:
     """A device's table, and what has to be said about it."""
-    for line in _heading(result):
-        console.print(line, markup=False, soft_wrap=True)
+    say(console, *_heading(result))
     emulated = result.device.scheme == "emulated"
     timed = (">p50", ">p90", ">min", ">first", ">load", ">memory")
     made = table("", *([">emulated instructions"] if emulated else timed), "golden")
@@ -146,10 +144,9 @@ def _show(console: Console, result: DeviceResult) -> None:
     if made.row_count:
         console.print(made)
     for entry in result.artifacts:
-        for line in _remarks(entry):
-            console.print(f"{entry.file}: {line}", markup=False, soft_wrap=True)
+        say(console, *(f"{entry.file}: {remark}" for remark in _remarks(entry)))
     if result.error is not None:
-        console.print(f"error: {result.error}", markup=False, soft_wrap=True)
+        say(console, f"error: {result.error}")
 
 
 def _heading(result: DeviceResult) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,11 +57,11 @@ def run(
         labels = f", {kilobytes(made.labels_size)} of class names" if made.labels_size else ""
         sizes = f"{kilobytes(made.models_size)} of models{labels} and {kilobytes(made.overhead)} of everything else"
         trusted = "signed" if made.signed else "not signed: the loader checks hashes only"
-        for line in (
+        say(
+            console,
             f"{made.folder}: {made.document['name']}, release {release}, for {platform}; {trusted}",
             f"{models}; {sizes}",
             f"read {made.folder / 'README.md'} next",
-        ):
-            console.print(line, markup=False, soft_wrap=True)
+        )
 
     return Answer(document, show)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from edgecomp.cli.common import table
+from edgecomp.cli.common import say, table
 from edgecomp.interface import module_in_name
 
 if TYPE_CHECKING:
@@ -21,11 +21,7 @@ _SHOWN = 4
 
 def show_forecast(console: Console, forecast: Forecast) -> None:
     """A table by operator, then every reason once, with the nodes that it concerns."""
-
-    def line(text: str) -> None:
-        console.print(text, markup=False, soft_wrap=True)
-
-    line(f"{forecast.source} in {forecast.precision}: nothing is written")
+    say(console, f"{forecast.source} in {forecast.precision}: nothing is written")
     console.print(_by_operator(forecast))
     for entry in forecast.formats:
         reasons: defaultdict[tuple[str, str, str], list[NodeForecast]] = defaultdict(list)
@@ -33,19 +29,13 @@ def show_forecast(console: Console, forecast: Forecast) -> None:
             if node.reason:
                 reasons[node.verdict, node.reason, node.cure].append(node)
         for (verdict, reason, cure), nodes in sorted(reasons.items(), reverse=True):
-            line(f"{entry.format} {_SAYINGS[verdict]}, since {reason}:")
-            line("\n".join(f"  {name}" for name in _named(nodes)))
-            if cure:
-                line(f"  cure: {cure}")
-    for note in forecast.notes:
-        line(f"note: {note}")
+            say(console, f"{entry.format} {_SAYINGS[verdict]}, since {reason}:")
+            say(console, *(f"  {name}" for name in _named(nodes)), *([f"  cure: {cure}"] if cure else []))
+    say(console, *(f"note: {note}" for note in forecast.notes))
     able = [entry.format for entry in forecast.formats if entry.converts]
     unable = [entry.format for entry in forecast.formats if not entry.converts]
-    line(
-        "; ".join(
-            f"{', '.join(names)} {what}" for names, what in ((able, "will convert"), (unable, "will not")) if names
-        )
-    )
+    sayings = ((able, "will convert"), (unable, "will not"))
+    say(console, "; ".join(f"{', '.join(names)} {what}" for names, what in sayings if names))
 
 
 def _by_operator(forecast: Forecast) -> Table:

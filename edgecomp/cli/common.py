@@ -92,7 +92,7 @@ def _fail(error: EdgecompError, *, as_json: bool, debug: bool) -> None:
         print_json(error.as_dict())
     if debug:
         traceback.print_exc()
-    stderr().print(f"error: {error}", markup=False, soft_wrap=True)
+    say(stderr(), f"error: {error}")
     raise typer.Exit(error.exit_code) from None
 
 
@@ -130,11 +130,24 @@ def stderr() -> Console:
     return _console(stderr=True)
 
 
+class _Console(Console):
+    """Leaves it to `command` what becomes of a reader that went away; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = _Console(stderr=stderr, highlight=False)
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = 160  # a file is as wide as its lines
     return console
+
+
+def say(console: Console, *lines: str) -> None:
+    """Prints lines as they are: brackets are no markup, and long lines are the terminal's to wrap."""
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def table(*headings: str) -> Table:

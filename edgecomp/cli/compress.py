@@ -3,75 +3,49 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, progress_bar, samples
+from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, progress_bar, samples, say
+from edgecomp.cli.parameters import (
+    Calibration,
+    Constants,
+    DataFree,
+    Effort,
+    Estimator,
+    Evaluation,
+    IoDtype,
+    IoLayout,
+    Islands,
+    KeepFloat,
+    MaxDrop,
+    MaxLatency,
+    MaxSize,
+    MinAgreement,
+    MinSqnr,
+    Output,
+    Precision,
+    Preprocess,
+    Recipe,
+    Shapes,
+    Target,
+    TrainingData,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from edgecomp.pipeline import Result
 
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="The folder to make; it must not exist.")]
-Calibration = Annotated[
-    str | None, typer.Option(help="Typical inputs: .npz, a folder of arrays or pictures, or file.py:function.")
-]
-Evaluation = Annotated[str | None, typer.Option(help="file.py:function that yields (inputs, labels).")]
-TrainingData = Annotated[
-    str | None, typer.Option("--training", help="file.py:function that yields (inputs, labels) for steps that train.")
-]
-Preprocess = Annotated[
-    str | None, typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=...")
-]
-Precision = Annotated[
-    str | None, typer.Option(help="fp32, fp16, int8, int16x8, dynamic-int8, weight-int8 or weight-int4.")
-]
-IoDtype = Annotated[str | None, typer.Option(help="float32, or int8 for quantized inputs and outputs.")]
-IoLayout = Annotated[str | None, typer.Option(help="auto, nhwc or nchw: how TFLite's images lie.")]
-Shapes = Annotated[
-    list[str] | None, typer.Option("--shape", metavar="NAME=1x3x224x224", help="Fix the shape of a dynamic input.")
-]
-
-MinAgreement = Annotated[
-    float | None,
-    typer.Option(
-        help="Least share of samples with the original's argmax; layers stay in float until it is kept. [0.95]"
-    ),
-]
-MinSqnr = Annotated[float | None, typer.Option(help="Least signal to noise of the outputs in dB, kept likewise.")]
-MaxDrop = Annotated[
-    str | None, typer.Option(help="How much of the metric may be lost, 0.5% of the original's or a number, likewise.")
-]
-MaxSize = Annotated[
-    str | None, typer.Option(metavar="5MB", help="How large each artifact may be; float layers are chosen within it.")
-]
-MaxLatency = Annotated[
-    str | None, typer.Option(metavar="12ms", help="How long an inference may take by the target's estimate, likewise.")
-]
-Islands = Annotated[
-    str | None, typer.Option("--island", help="What layers that integers would hurt compute in: float32 or int16x8.")
-]
-Effort = Annotated[str | None, typer.Option(help="fast, balanced or best: how much work int8 is worth.")]
-DataFree = Annotated[
-    bool, typer.Option("--data-free", help="Calibrate on made-up inputs; better than nothing, worse than real ones.")
-]
-KeepFloat = Annotated[
-    list[str] | None, typer.Option("--keep-float", metavar="LAYER", help="A node or torch module to keep in float.")
-]
-Constants = Annotated[
-    list[str] | None, typer.Option("--constant", metavar="NAME=16000", help="Make an input of an .onnx file constant.")
-]
-
 
 @command
 def run(
     source: Annotated[str, typer.Argument(help="task.py, module:function, model.onnx or program.pt2.")],
-    target: Annotated[str | None, typer.Option(help="A device; `edgecomp targets` lists them.")] = None,
+    target: Target = None,
     output: Output = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")] = None,
+    recipe: Recipe = None,
     calibration: Calibration = None,
     evaluation: Evaluation = None,
     training: TrainingData = None,
@@ -79,7 +53,7 @@ def run(
     formats: Annotated[str | None, typer.Option(help="Comma-separated: tflite,onnxruntime,mnn.")] = None,
     precision: Precision = None,
     effort: Effort = None,
-    estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
+    estimator: Estimator = None,
     io_dtype: IoDtype = None,
     io_layout: IoLayout = None,
     min_agreement: MinAgreement = None,
@@ -138,24 +112,24 @@ def answer(result: Result) -> Answer:
     from edgecomp.cli.tables import agreement_table, legend
 
     def show(console: Console) -> None:
-        def line(text: str) -> None:
-            console.print(text, markup=False, soft_wrap=True)
-
-        line(f"{result.folder}: compared on {samples(result.verification.samples)}")
+        say(console, f"{result.folder}: compared on {samples(result.verification.samples)}")
         console.print(agreement_table(result))
-        line(legend(result.manifest))
-        for note in result.manifest["notes"]:
-            line(f"note: {note}")
+        say(console, legend(result.manifest), *(f"note: {note}" for note in result.manifest["notes"]))
         for artifact in result.manifest["artifacts"]:
-            if artifact["execution"] == "stores":
-                line(f"note: {artifact['file']} only stores {artifact['precision']}: {artifact['how']}")
-            reasons: dict[str, list[dict[str, str]]] = {}
-            for island in artifact["islands"]:
-                reasons.setdefault(island["reason"], []).append(island)
-            for reason, islands in reasons.items():
-                line(f"note: {artifact['file']} computes {few(islands)} in float: {reason}")
+            say(console, *(f"note: {artifact['file']} {remark}" for remark in _remarks(artifact)))
 
     return Answer({"folder": str(result.folder), **result.manifest}, show)
+
+
+def _remarks(artifact: Mapping[str, Any]) -> Iterator[str]:
+    """What an artifact does not compute in the precision that was asked for."""
+    if artifact["execution"] == "stores":
+        yield f"only stores {artifact['precision']}: {artifact['how']}"
+    reasons: dict[str, list[dict[str, str]]] = {}
+    for island in artifact["islands"]:
+        reasons.setdefault(island["reason"], []).append(island)
+    for reason, islands in reasons.items():
+        yield f"computes {few(islands)} in float: {reason}"
 
 
 def few(islands: list[dict[str, str]], limit: int = 3) -> str:

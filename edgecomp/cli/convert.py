@@ -8,17 +8,8 @@ import typer
 
 from edgecomp.cli.check import show_forecast
 from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, progress_bar
-from edgecomp.cli.compress import (
-    Calibration,
-    Constants,
-    IoDtype,
-    IoLayout,
-    Output,
-    Precision,
-    Preprocess,
-    Shapes,
-    answer,
-)
+from edgecomp.cli.compress import answer
+from edgecomp.cli.parameters import Calibration, Constants, IoDtype, IoLayout, Output, Precision, Preprocess, Shapes
 
 
 @command
@@ -44,34 +35,24 @@ def run(
 ) -> Answer:
     """Convert a model, and check what the artifacts compute."""
     from edgecomp.frontends.constants import parse_constants
+    from edgecomp.loading import Brought
     from edgecomp.options import plan
     from edgecomp.pipeline import compress, forecast
     from edgecomp.shapes import parse_shapes
 
+    brought = Brought(
+        shapes=parse_shapes(shape or ()),
+        constants=parse_constants(constant or ()),
+        calibration=calibration,
+        preprocess=preprocess,
+    )
     profile, chosen = plan(target, formats=to, precision=precision, io_dtype=io_dtype, io_layout=io_layout)
     if check:
         with progress_bar() as progress:
-            outlook = forecast(
-                source,
-                profile,
-                recipe=chosen,
-                shapes=parse_shapes(shape or ()),
-                constants=parse_constants(constant or ()),
-                calibration=calibration,
-                preprocess=preprocess,
-                progress=progress,
-            )
+            outlook = forecast(source, profile, recipe=chosen, progress=progress, **brought)
         return Answer(outlook.as_dict(), lambda console: show_forecast(console, outlook), 0 if outlook.converts else 1)
     with progress_bar() as progress:
         result = compress(
-            source,
-            profile,
-            output or default_folder(source),
-            recipe=chosen,
-            shapes=parse_shapes(shape or ()),
-            constants=parse_constants(constant or ()),
-            calibration=calibration,
-            preprocess=preprocess,
-            progress=progress,
+            source, profile, output or default_folder(source), recipe=chosen, progress=progress, **brought
         )
     return answer(result)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar
-from edgecomp.cli.compress import Output
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say
+from edgecomp.cli.parameters import Output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,14 +46,14 @@ def run(
 
         runtimes = [f"{artifact['file']} in {artifact['runtime']}" for artifact in result.manifest["artifacts"]]
         console.print(agreement_table(result, latencies))
-        for line in (
+        say(
+            console,
             f"metric: accuracy on {result.verification.samples} digits that the network was not trained on",
             legend(result.manifest),
             f"latency: median of {_RUNS} runs on one thread of {machine}, which is not a {target};",
             f"{', '.join(runtimes)}, the original in ONNX Runtime",
             *([] if output is None else [f"kept in {output}"]),
-        ):
-            console.print(line, markup=False, soft_wrap=True)
+        )
 
     return Answer({**result.manifest, "latency_ms": latencies, "measured_on": machine}, show)
 

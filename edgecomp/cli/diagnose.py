@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, table
-from edgecomp.cli.compress import (
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say, table
+from edgecomp.cli.parameters import (
     Calibration,
     Constants,
     DataFree,
     Effort,
+    Estimator,
     Evaluation,
     Precision,
     Preprocess,
+    Recipe,
     Shapes,
+    Target,
 )
 from edgecomp.errors import InputError
 
@@ -39,14 +42,14 @@ LEGEND = (
 @command
 def run(
     source: Annotated[str, typer.Argument(help="task.py, module:function, model.onnx or program.pt2.")],
-    target: Annotated[str | None, typer.Option(help="A device; `edgecomp targets` lists them.")] = None,
-    recipe: Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")] = None,
+    target: Target = None,
+    recipe: Recipe = None,
     calibration: Calibration = None,
     evaluation: Evaluation = None,
     preprocess: Preprocess = None,
     precision: Precision = None,
     effort: Effort = None,
-    estimator: Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")] = None,
+    estimator: Estimator = None,
     data_free: DataFree = False,
     result: Annotated[
         Path | None,
@@ -97,11 +100,9 @@ def run(
         write(draw, picture(diagnosis) if draw.suffix == ".svg" else page(diagnosis))
 
     def show(console: Console) -> None:
-        console.print(f"{diagnosis.source} for {diagnosis.target}: {diagnosis.verdict}", markup=False, soft_wrap=True)
+        say(console, f"{diagnosis.source} for {diagnosis.target}: {diagnosis.verdict}")
         console.print(_layers(diagnosis))
-        console.print(LEGEND, markup=False)
-        for line in (*_words(diagnosis, console.width), *([] if draw is None else [f"drawn: {draw}"])):
-            console.print(line, markup=False, soft_wrap=True)
+        say(console, LEGEND, *_words(diagnosis, console.width), *([] if draw is None else [f"drawn: {draw}"]))
 
     return Answer(diagnosis.as_dict(), show)
 

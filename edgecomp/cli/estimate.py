@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, say, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,9 +58,9 @@ def run(
         console.print(made)
         core = next(iter(found.values())).core
         where = f"{profile.title}, {core}" if core else profile.title
-        console.print(f"for {where}; an estimate, and no measurement", markup=False, soft_wrap=True)
+        say(console, f"for {where}; an estimate, and no measurement")
         if any(entry.measurements for entry in found.values()):
-            console.print("*: by what other models of the same runtime and arithmetic took there")
+            say(console, "*: by what other models of the same runtime and arithmetic took there")
 
     document = {"target": profile.name, "artifacts": {name: entry.as_dict() for name, entry in found.items()}}
     return Answer(document, show)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,17 +58,16 @@ def run(
             own = [finding for finding in findings if finding not in common or len(found) == 1]
             _show(console, f"{name} on {profile.title}", own[:limit])
             if len(own) > limit:
-                console.print(f"  and {len(own) - limit} more (--limit)")
+                say(console, f"  and {len(own) - limit} more (--limit)")
             if not findings:
-                console.print("  nothing is known that would make it faster")
+                say(console, "  nothing is known that would make it faster")
 
     document = {name: [finding.as_dict() for finding in findings] for name, findings in found.items()}
     return Answer({"target": profile.name, "artifacts": document}, show)
 
 
 def _show(console: Console, heading: str, findings: Sequence[Finding]) -> None:
-    console.print(heading, markup=False, soft_wrap=True)
+    say(console, heading)
     for finding in findings:
         gain = "" if finding.gain is None else f" [may gain {finding.gain:.0%}]"
-        console.print(f"  {finding.where}: {finding.why}{gain}", markup=False, soft_wrap=True)
-        console.print(f"    {finding.remedy}", markup=False, soft_wrap=True)
+        say(console, f"  {finding.where}: {finding.why}{gain}", f"    {finding.remedy}")

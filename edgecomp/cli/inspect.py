@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, say, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,10 +50,9 @@ def run(
         lines = [f"{file}: {inspection.format}", *_facts(inspection)]
         if support is not None:
             lines.insert(1, f"  precision {precision}: the runtime {support.execution} it: {support.how}")
-        console.print("\n".join(lines), markup=False, soft_wrap=True)
+        say(console, *lines)
         console.print(_operators(inspection))
-        for line in (*_islands(inspection), *([f"drawn: {draw}"] if draw is not None else [])):
-            console.print(line, markup=False, soft_wrap=True)
+        say(console, *_islands(inspection), *([f"drawn: {draw}"] if draw is not None else []))
 
     return Answer(inspection.as_dict() | ({} if support is None else asdict(support)), show)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,10 +26,10 @@ def run(
     code = encoded(read_public(public))
 
     def show(console: Console) -> None:
-        for line in (
+        say(
+            console,
             f"{key}: the private key; keep it where bundles are signed, and nowhere else",
             f"{public}: the public key, {code}",
-        ):
-            console.print(line, markup=False, soft_wrap=True)
+        )
 
     return Answer({"private": str(key), "public": str(public), "public_base64": code}, show)

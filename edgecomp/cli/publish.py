@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,10 +34,10 @@ def run(
             f"{kilobytes(size)} {f'for one with release {before}' if before else 'for a device without any'}"
             for before, size in sorted(made.downloads.items())
         )
-        for line in (
+        say(
+            console,
             f"{site}: release {made.release}; serve it, and devices run `edgecomp update URL FOLDER --key {key}`",
             f"{kilobytes(made.added)} added; to download: {sizes}",
-        ):
-            console.print(line, markup=False, soft_wrap=True)
+        )
 
     return Answer(document, show)

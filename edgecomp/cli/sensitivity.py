@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, table
-from edgecomp.cli.compress import Calibration, Preprocess, TrainingData
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say, table
+from edgecomp.cli.parameters import Calibration, Preprocess, TrainingData
 from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,13 +48,13 @@ def run(
         )
 
     def show(console: Console) -> None:
-        console.print(f"{found.source}: {found.measure} {found.quality:.4f}; the most sensitive layer first")
+        say(console, f"{found.source}: {found.measure} {found.quality:.4f}; the most sensitive layer first")
         console.print(_layers(found))
-        console.print(
-            "-25%: without a quarter of the layer's channels; MACs: of the whole network, with the most removed"
+        say(
+            console,
+            "-25%: without a quarter of the layer's channels; MACs: of the whole network, with the most removed",
+            *(f"left alone: {layer}: {reason}" for layer, reason in found.left_alone.items()),
         )
-        for layer, reason in found.left_alone.items():
-            console.print(f"left alone: {layer}: {reason}", markup=False, soft_wrap=True)
 
     return Answer(found.as_dict(), show)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command
+from edgecomp.cli.common import Answer, AsJson, Debug, command, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +28,6 @@ def run(
     code = encoded(read_public(key))
 
     def show(console: Console) -> None:
-        console.print(f"{bundle}: signed; apps that trust {code} will load it", markup=False, soft_wrap=True)
+        say(console, f"{bundle}: signed; apps that trust {code} will load it")
 
     return Answer({"bundle": str(bundle), "public_base64": code}, show)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, say, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ def _show(profile: dict[str, Any], console: Console) -> None:
     lines += ["sources"]
     for source in profile["sources"]:
         lines.append(f"  {', '.join(source['facts'])}: {source['title']}, {source['locator']}")
-    console.print("\n".join(lines), markup=False, soft_wrap=True)
+    say(console, *lines)
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

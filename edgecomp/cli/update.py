@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar
+from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +36,6 @@ def run(
             way = f", {', '.join(done.deltas)} as deltas" if done.deltas else ""
             sizes = f"{kilobytes(done.downloaded)} downloaded for {kilobytes(done.whole)}{way}"
             line = f"{done.folder}: release {done.release} in place of {done.before or 'none'}; {sizes}"
-        console.print(line, markup=False, soft_wrap=True)
+        say(console, line)
 
     return Answer(document, show)

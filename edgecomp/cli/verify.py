@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, samples, table
-from edgecomp.cli.compress import Preprocess
+from edgecomp.cli.common import Answer, AsJson, Debug, command, samples, say, table
+from edgecomp.cli.parameters import Preprocess
 from edgecomp.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,13 +57,11 @@ def _verify_result(folder: Path, data: str | None, preprocess: str | None, key: 
                 largest = f"{entry.max_difference:.4g}{' steps' if entry.step else ''}"
                 names = f"{pair.reference} / {pair.candidate}"
                 made.add_row(names, entry.output, share(entry), decibels(entry), largest)
-        console.print(f"{folder}: compared on {samples(result.samples)}", markup=False, soft_wrap=True)
+        say(console, f"{folder}: compared on {samples(result.samples)}")
         if result.pairs:
             console.print(made)
-        for problem in result.violations:
-            console.print(f"broken: {problem}", markup=False, soft_wrap=True)
-        if not result.violations:
-            console.print("every artifact is the one that was verified, and computes what was recorded")
+        broken = [f"broken: {problem}" for problem in result.violations]
+        say(console, *(broken or ["every artifact is the one that was verified, and computes what was recorded"]))
 
     return Answer(asdict(result), show, exit_code=1 if result.violations else 0)
 
@@ -80,7 +78,6 @@ def _verify_bundle(folder: Path, key: Path | None) -> Answer:
         lines += [f"broken: {problem}" for problem in result.violations]
         if not result.violations:
             lines.append("every file is the one that the bundle was made with, and computes what was recorded")
-        for line in lines:
-            console.print(line, markup=False, soft_wrap=True)
+        say(console, *lines)
 
     return Answer(asdict(result), show, exit_code=1 if result.violations else 0)
