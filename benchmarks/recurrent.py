@@ -1,11 +1,12 @@
-"""What an LSTM and a GRU take in LiteRT, as edgecomp writes them and as TFLite's own operator, beside ONNX Runtime.
+"""What an LSTM and a GRU take in LiteRT and MNN by edgecomp, beside ONNX Runtime and TFLite's own operator.
 
     python benchmarks/recurrent.py [--turns 30]
 
 Networks: one layer on 64 features, batch 1, float32, one thread.
 
 - `ONNX Runtime`: its fused operator.
-- `edgecomp`: written out where that is few operators, else a WHILE over one step.
+- `edgecomp, LiteRT`: written out where that is few operators, else a WHILE over some steps, or a WHILE of WHILEs.
+- `edgecomp, MNN`: MNN's own operator.
 - `fused`: TFLite's UNIDIRECTIONAL_SEQUENCE_LSTM; there is none for a GRU. It keeps its state from one inference to the
   next unless the application resets it: the last column is how far its second inference lies from its first.
 
@@ -110,9 +111,10 @@ def fused_lstm(weights: Mapping[str, Array], steps: int) -> bytes:
     return bytes(packer.Output())
 
 
-def ours(path: Path, x: Array) -> Way:
+def ours(path: Path, x: Array, format_name: str) -> Way:
     """What edgecomp writes."""
-    converter, artifact = load_converter("tflite"), path.with_suffix(".tflite")
+    converter = load_converter(format_name)
+    artifact = path.with_suffix(converter.suffixes[0])
     converter.convert(prepare(load_source(path)), artifact, ConversionOptions())
     predictor = converter.open(artifact)
     return lambda: predictor.run([x])[0]
@@ -129,7 +131,8 @@ def ways(kind: str, steps: int, units: int, folder: Path) -> dict[str, Way]:
     session = onnxruntime.InferenceSession(path, options)
     found: dict[str, Way] = {
         "ONNX Runtime": lambda: session.run(None, {"x": x})[0],
-        "edgecomp": ours(path, x),
+        "edgecomp, LiteRT": ours(path, x, "tflite"),
+        "edgecomp, MNN": ours(path, x, "mnn"),
     }
     if kind == "LSTM":
         file = folder / "fused.tflite"
@@ -162,7 +165,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=30, help="inferences of each way")
     turns = parser.parse_args().turns
-    headings = ("layer", "steps", "units", "ONNX Runtime", "edgecomp", "fused", "fused, run twice, differs by")
+    ours_and_theirs = ("ONNX Runtime", "edgecomp, LiteRT", "edgecomp, MNN", "fused")
+    headings = ("layer", "steps", "units", *ours_and_theirs, "fused, run twice, differs by")
     table = Table(*headings, box=box.MARKDOWN)
     for kind in GATES:
         for steps, units in SIZES:
@@ -173,7 +177,7 @@ def main() -> None:
                     np.testing.assert_allclose(output, outputs["ONNX Runtime"], atol=1e-5)
                 apart = f"{np.abs(candidates['fused']() - outputs['fused']).max():.2f}" if kind == "LSTM" else ""
                 best = fastest(candidates, turns)
-            cells = [f"{best[name]:.2f} ms" if name in best else "" for name in headings[3:6]]
+            cells = [f"{best[name]:.2f} ms" if name in best else "" for name in ours_and_theirs]
             table.add_row(kind, str(steps), str(units), *cells, apart)
     Console(width=140).print(table)
 

@@ -47,7 +47,7 @@ WIDER: dict[str, tuple[str, ...]] = {
 }
 
 #: The input that an operator computes with, where that is not the first.
-_DATA = {"ONE_HOT": 2, "SCATTER_ND": 1, "TRANSPOSE_CONV": 2}
+_DATA = {"ONE_HOT": 2, "SCATTER_ND": 1, "SPLIT": 1, "TRANSPOSE_CONV": 2}
 
 
 def data_input(name: str) -> int:

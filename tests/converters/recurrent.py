@@ -139,6 +139,7 @@ _CASES: list[Case] = [
     Case("gru-torch", recurrent("GRU", linear_before_reset=1, **_BOTH)),
     Case("gru-no-bias", recurrent("GRU", bias=False, direction="reverse")),
     Case("gru-long-lengths", recurrent("GRU", steps=90, lengths=[30, 90], linear_before_reset=1, **_BOTH)),
+    Case("gru-loop-of-loops", recurrent("GRU", steps=307, batch=1, hidden=96, linear_before_reset=1)),
     Case("rnn", recurrent("RNN")),
     Case("rnn-relu-bidirectional", recurrent("RNN", activations=["Relu", "Relu"], states=True, **_BOTH)),
     Case("if-computed", _if_computed),

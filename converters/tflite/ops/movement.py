@@ -82,16 +82,21 @@ def concat(operation: Operation) -> None:
 
 
 def split(operation: Operation) -> None:
-    """Split -> SPLIT_V."""
+    """Split -> SPLIT for what XNNPACK splits: parts of one size. Else SPLIT_V, which takes all numbers."""
     layout = operation.layout(0)
     axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(layout)
     sizes = [shape_of(value)[axis] for value in operation.node.outputs]
-    options = schema.SplitVOptionsT()
-    options.numSplits = len(sizes)
-    integers = operation.lowering.integers
+    source = operation.input(0)
     position = operation.builder.constant("axis", np.array(layout.index(axis), np.int32))
     outputs = [operation.output(layout, index) for index in range(len(sizes))]
-    operation.emit("SPLIT_V", [operation.input(0), integers(sizes, "sizes"), position], outputs, options)
+    if len(set(sizes)) == 1 and source.dtype in {"float32", "int8"}:
+        equal = schema.SplitOptionsT()
+        equal.numSplits = len(sizes)
+        operation.emit("SPLIT", [position, source], outputs, equal)
+        return
+    options = schema.SplitVOptionsT()
+    options.numSplits = len(sizes)
+    operation.emit("SPLIT_V", [source, operation.lowering.integers(sizes, "sizes"), position], outputs, options)
 
 
 def slice_(operation: Operation) -> None:

@@ -48,7 +48,7 @@ class Pieces:
         self._parent = parent
         self._name = node.name or node.outputs[0].name or node.op_type
         if parent is not None:
-            self._name = f"{parent._name}/body"
+            self._name = f"{parent._name}/body_{len(parent.nodes)}"
 
     # --- the node ---------------------------------------------------------------------------------------------------
 

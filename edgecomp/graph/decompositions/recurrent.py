@@ -1,11 +1,12 @@
 """LSTM, GRU and RNN of one direction as loops over their cells.
 
-The input's part of every gate is one matrix product over all steps, made before the loop; a turn adds the state's part.
+The input's part of every gate is one matrix product over all steps, made before the loops; a step adds the state's.
 Equations and the order of the gates are those of the ONNX specification of each operator.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +16,10 @@ import onnx_ir as ir
 
 from edgecomp.graph.decompositions.directions import PARAMETERS, is_batch_first, one_direction_each
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
+from edgecomp.graph.decompositions.rows import State, blocks_of, walk
 from edgecomp.graph.query import constant
 
 Activation = Callable[[Pieces, ir.Value], ir.Value]
-State = Sequence[ir.Value]
 
 
 @dataclass(frozen=True)
@@ -159,20 +160,21 @@ def _run(
     Returns:
         The first state after every step (steps, batch, hidden), and the state at the end.
     """
-    steps = pieces.shape(source)[0]
     projected = pieces("MatMul", source, direction.weight)
     if direction.input_bias is not None:
         projected = pieces("Add", projected, direction.input_bias)
+    given = [projected] if masks is None else [projected, masks]
 
-    def turn(inner: Pieces, index: ir.Value, carried: list[ir.Value]) -> tuple[State, State]:
-        following = cell(inner, direction, inner("Gather", projected, index, axis=0), carried)
+    def step(inner: Pieces, rows: Sequence[ir.Value], carried: State) -> tuple[State, ir.Value]:
+        following = cell(inner, direction, rows[0], carried)
         if masks is None:
-            return following, [following[0]]
-        running = inner("Gather", masks, index, axis=0)
-        kept = [inner("Where", running, new, old) for new, old in zip(following, carried, strict=True)]
-        return kept, [inner("Where", running, following[0], 0.0)]
+            return following, following[0]
+        kept = [inner("Where", rows[1], new, old) for new, old in zip(following, carried, strict=True)]
+        return kept, inner("Where", rows[1], following[0], 0.0)
 
-    *final, sequence = pieces.loop(steps, initial, turn)
+    (steps, *row), item = pieces.shape(projected), np.dtype(np.float32).itemsize
+    sizes = (item * math.prod(shape) for shape in (row, pieces.shape(direction.recurrence)))
+    final, sequence = walk(pieces, given, initial, step, blocks_of(steps, *sizes))
     return sequence, final
 
 
