@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy.typing as npt
 
-from edgecomp.errors import InputError, SourceError
+from edgecomp.errors import InputError, SourceError, correction
 from edgecomp.inspection import Inspection
 from edgecomp.interface import TensorInterface
 from edgecomp.precision import Precision, Support
@@ -166,7 +166,7 @@ def load_converter(name: str) -> Converter:
             f"format {name!r}",
             expected=f"one of {', '.join(available_formats())}",
             actual="no converter of that name",
-            cure="choose from the list, or add a converter to converters/",
+            cure=correction(name, available_formats(), "choose from the list, or add a converter to converters/"),
         )
     converter: Converter = importlib.import_module(f"edgecomp.converters.{name}").CONVERTER
     return converter

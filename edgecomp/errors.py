@@ -2,6 +2,7 @@
 
     EdgecompError
     ├── InputError                    exit code 2: what the user gave cannot be used
+    │   ├── SettingError              a setting of a step with a value that cannot be
     │   ├── SourceError               a task file, module, model file or recipe
     │   ├── ExportError               a torch module that does not become a graph
     │   ├── DataError                 calibration, training or evaluation data
@@ -25,6 +26,8 @@ A message has four parts: the subject (what it is about), what was expected, wha
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import ClassVar
 
 
@@ -65,6 +68,21 @@ class InputError(EdgecompError):
     """What the user gave cannot be used."""
 
     exit_code = 2
+
+
+class SettingError(InputError):
+    """A setting of a step with a value that cannot be.
+
+    Args:
+        step: The step's kind.
+        setting: The setting's name.
+        expected: What it should be.
+        actual: What it is.
+    """
+
+    def __init__(self, step: str, setting: str, *, expected: str, actual: str) -> None:
+        super().__init__(f"{step}: {setting}", expected=expected, actual=actual, cure=f"correct {setting}")
+        self.setting = setting
 
 
 class SourceError(InputError):
@@ -133,3 +151,15 @@ class UpdateError(PromiseError):
 
 class VerificationError(PromiseError):
     """An artifact does not agree with the original model."""
+
+
+def correction(word: object, known: Iterable[str], otherwise: str = "correct it") -> str:
+    """The cure for a word that is not known: the nearest of those that are, if any is near.
+
+    Args:
+        word: What the user wrote.
+        known: What could have been meant.
+        otherwise: The cure when nothing is near.
+    """
+    near = difflib.get_close_matches(str(word), list(known), n=1)
+    return f"write {near[0]}" if near else otherwise

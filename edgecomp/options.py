@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
-from edgecomp.errors import InputError
+from edgecomp.errors import InputError, SettingError, correction
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.recipe import Recipe, default_recipe, default_steps, load_recipe, steps_as_dicts
 from edgecomp.recovery.effort import INT8_STEPS
@@ -118,15 +118,19 @@ def tolerance_of(recipe: Recipe, min_agreement: float | None = None) -> Toleranc
 
 
 def _steps_of_effort(precision: str, effort: str) -> Sequence[GraphStep]:
-    problem = None
     if effort not in INT8_STEPS:
-        problem = f"one of {', '.join(INT8_STEPS)}", effort
-    elif precision != "int8":
-        problem = "precision int8, to which alone it makes a difference", f"precision {precision}"
-    if problem is not None:
-        expected, actual = problem
         raise InputError(
-            f"--effort {effort}", expected=expected, actual=actual, cure="leave out --effort, or correct it"
+            f"--effort {effort}",
+            expected=f"one of {', '.join(INT8_STEPS)}",
+            actual=effort,
+            cure=correction(effort, INT8_STEPS, "leave out --effort, or choose one of them"),
+        )
+    if precision != "int8":
+        raise InputError(
+            f"--effort {effort}",
+            expected="precision int8, to which alone it makes a difference",
+            actual=f"precision {precision}",
+            cure="leave out --effort, or add --precision int8",
         )
     return default_steps(precision, effort)  # type: ignore[arg-type]  # it is one of the keys
 
@@ -154,6 +158,10 @@ _PROMISES = {
 }
 
 
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
 def _promised(recipe: Recipe, said: dict[str, Any]) -> Recipe:
     """A recipe with mixed precision as the options ask for it, instead of what it has of that."""
     asked = [name for name in _PROMISES if name in said]
@@ -169,15 +177,25 @@ def _promised(recipe: Recipe, said: dict[str, Any]) -> Recipe:
     if recipe.precision == "fp32":
         if asked == ["min_agreement"]:  # a tolerance, and nothing else: all is in float
             return recipe
-        option = next(name for name in asked if name != "min_agreement")
         raise InputError(
-            f"--{option.replace('_', '-')}",
+            _option(next(name for name in asked if name != "min_agreement")),
             expected="a precision that rounds numbers",
             actual=f"precision {recipe.precision}",
             cure="leave the option out, or add --precision int8",
         )
-    settings = {_PROMISES[name]: said[name] for name in asked}
-    mixed = MixedPrecision(**settings | {"layers": tuple(settings.get("layers", ()))})
+    mixed = _mixed_precision({name: said[name] for name in asked})
     steps = [step for step in recipe.steps if step.kind != mixed.kind]
     place = sum(step.stage in {"module", "graph"} for step in steps)
     return replace(recipe, steps=(*steps[:place], mixed, *steps[place:]))
+
+
+def _mixed_precision(asked: dict[str, Any]) -> MixedPrecision:
+    """The step that keeps the promises; a value that cannot be is said of the option, not of the step's setting."""
+    settings = {_PROMISES[name]: value for name, value in asked.items()}
+    try:
+        return MixedPrecision(**settings | {"layers": tuple(settings.get("layers", ()))})
+    except SettingError as error:
+        option = _option(next(name for name in asked if _PROMISES[name] == error.setting))
+        value = settings[error.setting]
+        cure = f"correct {option}"
+        raise InputError(f"{option} {value}", expected=error.expected, actual=error.actual, cure=cure) from None

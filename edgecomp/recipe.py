@@ -33,7 +33,7 @@ import tomli_w
 
 from edgecomp.compression.training.settings import Training
 from edgecomp.converter import available_formats
-from edgecomp.errors import InputError, SourceError
+from edgecomp.errors import SettingError, SourceError, correction
 from edgecomp.model import Step as ProvenanceStep
 from edgecomp.precision import Precision
 from edgecomp.recovery.effort import DEFAULT, INT8_STEPS, Effort
@@ -209,7 +209,9 @@ def _recipe(content: dict[str, Any]) -> Recipe:
     recipe = replace(recipe, steps=tuple(_step(step, f"steps[{index}].") for index, step in enumerate(steps)))
     known = available_formats()
     if not recipe.formats or len(set(recipe.formats)) < len(recipe.formats) or not set(recipe.formats) <= set(known):
-        raise _MismatchError(f"formats: some of {', '.join(known)}, each once", ", ".join(recipe.formats) or "none")
+        strange = next((name for name in recipe.formats if name not in known), "")
+        actual = ", ".join(recipe.formats) or "none"
+        raise _MismatchError(f"formats: some of {', '.join(known)}, each once", actual, correction(strange, known))
     _check_order(recipe)
     if recipe.export.io_dtype == "int8" and recipe.precision not in {"fp32", "int8", "int16x8"}:
         # fp32: what a source that is quantized itself is converted with.
@@ -236,13 +238,12 @@ def _check_order(recipe: Recipe) -> None:
 def _step(step: dict[str, Any], prefix: str) -> ModuleStep | GraphStep:
     kind = step.get("kind")
     if kind not in STEPS:
-        raise _MismatchError(f"{prefix}kind: one of {', '.join(STEPS)}", repr(kind))
+        raise _MismatchError(f"{prefix}kind: one of {', '.join(STEPS)}", repr(kind), correction(kind, STEPS))
     settings = {key: value for key, value in step.items() if key != "kind"}
     try:
         parsed: ModuleStep | GraphStep = _table(STEPS[kind], settings, prefix)
-    except InputError as error:
-        setting = error.subject.rpartition(": ")[2]
-        raise _MismatchError(f"{prefix}{setting}: {error.expected}", error.actual, error.cure) from None
+    except SettingError as error:
+        raise _MismatchError(f"{prefix}{error.setting}: {error.expected}", error.actual, error.cure) from None
     return parsed
 
 
@@ -251,7 +252,10 @@ def _table(kind: Any, table: Mapping[str, Any], prefix: str) -> Any:
     hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
     for key in table:
         if key not in hints:
-            raise _MismatchError(f"the keys {', '.join(prefix + hint for hint in hints)}", f"unknown key {prefix}{key}")
+            known = [prefix + name for name in hints]
+            raise _MismatchError(
+                f"the keys {', '.join(known)}", f"unknown key {prefix}{key}", correction(prefix + key, known)
+            )
     for entry in fields(kind):
         if entry.name not in table and entry.default is entry.default_factory is MISSING:
             raise _MismatchError(f"a key {prefix}{entry.name}", "it is missing", "add it")
@@ -260,8 +264,9 @@ def _table(kind: Any, table: Mapping[str, Any], prefix: str) -> Any:
 
 def _value(hint: Any, value: Any, key: str) -> Any:
     if get_origin(hint) is Literal:
-        if value not in get_args(hint):
-            raise _MismatchError(f"{key}: one of {', '.join(map(str, get_args(hint)))}", repr(value))
+        known = get_args(hint)
+        if value not in known:
+            raise _MismatchError(f"{key}: one of {', '.join(known)}", repr(value), correction(value, known))
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):

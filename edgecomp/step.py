@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
-from edgecomp.errors import InputError
+from edgecomp.errors import SettingError
 
 if TYPE_CHECKING:
     import torch
@@ -101,9 +101,8 @@ def check_setting(holds: bool, settings: object, name: str, expected: str) -> No
         expected: What it should be, in words.
 
     Raises:
-        InputError: It is not.
+        SettingError: It is not.
     """
     if not holds:
-        subject = getattr(settings, "kind", type(settings).__name__)
-        actual = repr(getattr(settings, name))
-        raise InputError(f"{subject}: {name}", expected=expected, actual=actual, cure=f"correct {name}")
+        step = getattr(settings, "kind", type(settings).__name__)
+        raise SettingError(step, name, expected=expected, actual=repr(getattr(settings, name)))

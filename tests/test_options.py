@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,3 +57,23 @@ def test_compress_takes_them(onnx_file: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one of fast, balanced, best"):
         edgecomp.compress(onnx_file, TARGET, tmp_path / "bad", effort="heroic")
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "subject", "cure"),
+    [
+        ({"max_drop": "5x"}, "--max-drop 5x", "correct --max-drop"),
+        ({"max_size": "5"}, "--max-size 5", "correct --max-size"),
+        ({"min_agreement": 99.0}, "--min-agreement 99.0", "correct --min-agreement"),
+        ({"keep_float": ["head"], "island": "int8"}, "--island int8", "correct --island"),
+        ({"effort": "bst"}, "--effort bst", "write best"),
+        ({"effort": "heroic"}, "--effort heroic", "leave out --effort, or choose one of them"),
+        ({"effort": "best", "precision": "fp16"}, "--effort best", "leave out --effort, or add --precision int8"),
+        ({"precision": "in8"}, "the options", "write int8"),
+        ({"formats": "tflte"}, "the options", "write tflite"),
+    ],
+)
+def test_an_option_that_cannot_be_is_called_by_its_name(options: dict[str, Any], subject: str, cure: str) -> None:
+    with pytest.raises(InputError) as caught:
+        adjusted(DEFAULT, **options)
+    assert (caught.value.subject, caught.value.cure) == (subject, cure)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgecomp.errors import InputError
+from edgecomp.errors import InputError, correction
 
 if TYPE_CHECKING:
     from edgecomp.bundle.contents import Contents
@@ -67,7 +67,7 @@ def load_platform(name: str) -> Platform:
             f"--platform {name}",
             expected=f"one of {', '.join(available_platforms())}",
             actual="no platform of that name",
-            cure="choose one of them",
+            cure=correction(name, available_platforms(), "choose one of them"),
         )
     platform = importlib.import_module(_module(name)).PLATFORM
     assert isinstance(platform, Platform), f"{_module(name)}.PLATFORM"

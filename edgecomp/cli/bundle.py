@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    folder: Annotated[Path, typer.Argument(help="A folder that compress wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that compress wrote.")],
     platform: Annotated[
         str, typer.Option(help="android, c, flutter, ios, linux-arm64, react-native or web.", show_default=False)
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The bundle's folder.")] = None,
-    name: Annotated[str | None, typer.Option(help="What the model is called in code.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The bundle's folder; it must not exist.  [default: dist/DIR-PLATFORM]"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the model is called in code.  [default: after the source]")
+    ] = None,
     formats: Annotated[str | None, typer.Option(help="Artifacts to pack, the preferred one first.")] = None,
     release: Annotated[int, typer.Option(help="Counts up; an app refuses a lower one than it has seen.")] = 1,
     sign: Annotated[Path | None, typer.Option(help="Private key to sign with, from keygen.")] = None,

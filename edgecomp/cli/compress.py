@@ -30,6 +30,7 @@ from edgecomp.cli.parameters import (
     Preprocess,
     Recipe,
     Shapes,
+    Source,
     Target,
     TrainingData,
 )
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    source: Annotated[str, typer.Argument(help="task.py, module:function, model.onnx or program.pt2.")],
+    source: Source,
     target: Target = None,
     output: Output = None,
     recipe: Recipe = None,
@@ -114,7 +115,7 @@ def answer(result: Result) -> Answer:
     def show(console: Console) -> None:
         say(console, f"{result.folder}: compared on {samples(result.verification.samples)}")
         console.print(agreement_table(result))
-        say(console, legend(result.manifest), *(f"note: {note}" for note in result.manifest["notes"]))
+        say(console, legend(result), *(f"note: {note}" for note in result.manifest["notes"]))
         for artifact in result.manifest["artifacts"]:
             say(console, *(f"note: {artifact['file']} {remark}" for remark in _remarks(artifact)))
 

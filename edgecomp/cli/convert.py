@@ -9,14 +9,22 @@ import typer
 from edgecomp.cli.check import show_forecast
 from edgecomp.cli.common import Answer, AsJson, Debug, command, default_folder, progress_bar
 from edgecomp.cli.compress import answer
-from edgecomp.cli.parameters import Calibration, Constants, IoDtype, IoLayout, Output, Precision, Preprocess, Shapes
+from edgecomp.cli.parameters import (
+    Calibration,
+    Constants,
+    IoDtype,
+    IoLayout,
+    Output,
+    Precision,
+    Preprocess,
+    Shapes,
+    Source,
+)
 
 
 @command
 def run(
-    source: Annotated[
-        str, typer.Argument(metavar="MODEL", help="model.onnx, program.pt2, task.py or module:function.")
-    ],
+    source: Source,
     to: Annotated[str, typer.Option("--to", "--formats", help="Comma-separated formats.")] = "tflite,onnxruntime,mnn",
     precision: Precision = "fp32",
     output: Output = None,

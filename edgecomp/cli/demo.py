@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say
-from edgecomp.cli.parameters import Output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,7 +21,9 @@ _RUNS = 200
 
 @command
 def run(
-    output: Output = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Keep the result in this folder; it must not exist.")
+    ] = None,
     target: Annotated[str, typer.Option(help="The device to compress for.")] = "raspberry-pi-4b",
     as_json: AsJson = False,
     debug: Debug = False,
@@ -49,7 +50,7 @@ def run(
         say(
             console,
             f"metric: accuracy on {result.verification.samples} digits that the network was not trained on",
-            legend(result.manifest),
+            legend(result),
             f"latency: median of {_RUNS} runs on one thread of {machine}, which is not a {target};",
             f"{', '.join(runtimes)}, the original in ONNX Runtime",
             *([] if output is None else [f"kept in {output}"]),

@@ -21,6 +21,7 @@ from edgecomp.cli.parameters import (
     Preprocess,
     Recipe,
     Shapes,
+    Source,
     Target,
 )
 from edgecomp.errors import InputError
@@ -41,7 +42,7 @@ LEGEND = (
 
 @command
 def run(
-    source: Annotated[str, typer.Argument(help="task.py, module:function, model.onnx or program.pt2.")],
+    source: Source,
     target: Target = None,
     recipe: Recipe = None,
     calibration: Calibration = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, say, table
+from edgecomp.cli.parameters import ResultFolder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of artifacts, or one artifact.")],
+    source: ResultFolder,
     target: Annotated[str | None, typer.Option(help="A target, if not the one it was made for.")] = None,
     results: Annotated[
         list[Path] | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from edgecomp.cli.common import Answer, AsJson, Debug, command, say
+from edgecomp.cli.parameters import ResultFolder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    source: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of artifacts, or one artifact.")],
+    source: ResultFolder,
     results: Annotated[
         Path | None,
         typer.Option(metavar="R.json", help="A kept measurement; --profile times each layer."),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    file: Annotated[Path, typer.Argument(help="A .tflite, .onnx, .ort or .mnn file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite, .onnx, .ort or .mnn file.")],
     draw: Annotated[
         Path | None, typer.Option(metavar="GRAPH.html", help="Draw the graph too, as .svg or .html.")
     ] = None,

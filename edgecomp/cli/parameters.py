@@ -7,16 +7,24 @@ from typing import Annotated
 
 import typer
 
+Source = Annotated[
+    str,
+    typer.Argument(metavar="SOURCE", help="task.py, module:function, model.onnx, program.pt2 or a Keras model."),
+]
 Target = Annotated[str | None, typer.Option(help="A device; `edgecomp targets` lists them.")]
 Recipe = Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")]
-Estimator = Annotated[str | None, typer.Option(help="How activation ranges are found: minmax, mse, ...")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", help="The folder to make; it must not exist.")]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="The folder to make; it must not exist.  [default: one below dist/]"),
+]
 Calibration = Annotated[
     str | None, typer.Option(help="Typical inputs: .npz, a folder of arrays or pictures, or file.py:function.")
 ]
-Evaluation = Annotated[str | None, typer.Option(help="file.py:function that yields (inputs, labels).")]
+Evaluation = Annotated[
+    str | None, typer.Option(help="What to compare on: file.py:function that yields (inputs, labels).")
+]
 TrainingData = Annotated[
-    str | None, typer.Option("--training", help="file.py:function that yields (inputs, labels) for steps that train.")
+    str | None, typer.Option("--training", help="What to train on: file.py:function that yields (inputs, labels).")
 ]
 Preprocess = Annotated[
     str | None, typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=...")
@@ -24,38 +32,68 @@ Preprocess = Annotated[
 Precision = Annotated[
     str | None, typer.Option(help="fp32, fp16, int8, int16x8, dynamic-int8, weight-int8 or weight-int4.")
 ]
-IoDtype = Annotated[str | None, typer.Option(help="float32, or int8 for quantized inputs and outputs.")]
-IoLayout = Annotated[str | None, typer.Option(help="auto, nhwc or nchw: how TFLite's images lie.")]
-Shapes = Annotated[
-    list[str] | None, typer.Option("--shape", metavar="NAME=1x3x224x224", help="Fix the shape of a dynamic input.")
+Effort = Annotated[
+    str | None, typer.Option(help="How much work int8 is worth: fast, balanced or best.  [default: balanced]")
 ]
-
+Estimator = Annotated[
+    str | None,
+    typer.Option(help="How activation ranges are found: minmax, moving-average, percentile, mse, entropy or measured."),
+]
+IoDtype = Annotated[
+    str | None, typer.Option(help="What artifacts take and give: float32, or int8 for quantized numbers.")
+]
+IoLayout = Annotated[str | None, typer.Option(help="How TFLite's images lie: auto, nhwc or nchw.")]
 MinAgreement = Annotated[
     float | None,
     typer.Option(
-        help="Least share of samples with the original's argmax; layers stay in float until it is kept. [0.95]"
+        help="Least share of samples with the original's argmax; layers stay in float until it is kept.  "
+        "[default: 0.95]"
     ),
 ]
-MinSqnr = Annotated[float | None, typer.Option(help="Least signal to noise of the outputs in dB, kept likewise.")]
+MinSqnr = Annotated[
+    float | None,
+    typer.Option(help="Least signal to noise of the outputs, in dB; layers stay in float until it is kept."),
+]
 MaxDrop = Annotated[
-    str | None, typer.Option(help="How much of the metric may be lost, 0.5% of the original's or a number, likewise.")
+    str | None,
+    typer.Option(
+        metavar="0.5%",
+        help="How much of the metric may be lost, as a share of the original's or as a number; "
+        "layers stay in float until that is kept.",
+    ),
 ]
 MaxSize = Annotated[
-    str | None, typer.Option(metavar="5MB", help="How large each artifact may be; float layers are chosen within it.")
+    str | None, typer.Option(metavar="5MB", help="How large each artifact may be; layers stay in float within that.")
 ]
 MaxLatency = Annotated[
-    str | None, typer.Option(metavar="12ms", help="How long an inference may take by the target's estimate, likewise.")
+    str | None,
+    typer.Option(
+        metavar="12ms",
+        help="How long an inference may take by the target's estimate; layers stay in float within that.",
+    ),
 ]
 Islands = Annotated[
-    str | None, typer.Option("--island", help="What layers that integers would hurt compute in: float32 or int16x8.")
+    str | None, typer.Option("--island", help="What such layers compute in: float32 or int16x8.  [default: float32]")
 ]
-Effort = Annotated[str | None, typer.Option(help="fast, balanced or best: how much work int8 is worth.")]
+KeepFloat = Annotated[
+    list[str] | None,
+    typer.Option("--keep-float", metavar="LAYER", help="A node or torch module to keep in float; repeatable."),
+]
 DataFree = Annotated[
     bool, typer.Option("--data-free", help="Calibrate on made-up inputs; better than nothing, worse than real ones.")
 ]
-KeepFloat = Annotated[
-    list[str] | None, typer.Option("--keep-float", metavar="LAYER", help="A node or torch module to keep in float.")
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME=1x3x224x224",
+        help="The shape of an input, fixed, or with dynamic dimensions: ids=batch:1xseq:32; repeatable.",
+    ),
 ]
 Constants = Annotated[
-    list[str] | None, typer.Option("--constant", metavar="NAME=16000", help="Make an input of an .onnx file constant.")
+    list[str] | None,
+    typer.Option("--constant", metavar="NAME=16000", help="Make an input of an .onnx file constant; repeatable."),
+]
+ResultFolder = Annotated[
+    Path, typer.Argument(metavar="DIR", help="A folder that compress or convert wrote, or one artifact.")
 ]

@@ -8,7 +8,7 @@ import typer
 
 from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say, table
 from edgecomp.cli.parameters import Calibration, Preprocess, TrainingData
-from edgecomp.errors import InputError
+from edgecomp.errors import InputError, correction
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,10 +20,18 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    source: Annotated[str, typer.Argument(help="task.py or module:function, with a torch module.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="task.py or module:function, with a torch module.")],
     target: Annotated[str, typer.Option(help="A device; `edgecomp targets` lists them.")] = "raspberry-pi-4b",
-    criterion: Annotated[str, typer.Option(help="What a channel is worth: l1, l2, taylor, activation, ...")] = "l2",
-    shares: Annotated[str, typer.Option(help="How many of a layer's channels to remove.")] = "0.25,0.5,0.75",
+    criterion: Annotated[
+        str,
+        typer.Option(
+            help="What a channel is worth: l1, l2, taylor, fisher, hessian, bn-scale, geometric-median, lamp, "
+            "activation, lasso or random."
+        ),
+    ] = "l2",
+    shares: Annotated[
+        str, typer.Option(help="Which shares of a layer's channels to try without, with commas.")
+    ] = "0.25,0.5,0.75",
     samples: Annotated[int, typer.Option(min=1, help="How many samples to measure on, at most.")] = 512,
     calibration: Calibration = None,
     training: TrainingData = None,
@@ -84,4 +92,5 @@ def _criterion(name: str) -> CriterionName:
     for each in known:
         if each == name:
             return each
-    raise InputError("--criterion", expected=f"one of {', '.join(known)}", actual=repr(name), cure="choose one of them")
+    cure = correction(name, known, "choose one of them")
+    raise InputError("--criterion", expected=f"one of {', '.join(known)}", actual=repr(name), cure=cure)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    bundle: Annotated[Path, typer.Argument(help="A folder that bundle wrote.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that bundle wrote.")],
     key: Annotated[Path, typer.Option(help="Private key, from keygen.", show_default=False)],
     as_json: AsJson = False,
     debug: Debug = False,

@@ -22,11 +22,12 @@ PRECISION = "precision"
 #: Precisions that every runtime executes in, of which nothing needs to be said.
 _EVERYWHERE = frozenset({"fp32", "int8"})
 
-_LEGEND = (
-    "same answer: share of samples with the {reference}'s argmax\n"
-    "SQNR: signal to quantization noise, against the {reference}\n"
-    "off by: mean and largest difference from the simulation, in steps"
-)
+#: Heading -> what it means.
+_LEGEND = {
+    ">same answer": "same answer: share of samples with {reference}'s argmax",
+    ">SQNR": "SQNR: signal to quantization noise, against {reference}",
+    ">off by": "off by: mean and largest difference from the simulation, in steps",
+}
 _HEADINGS = ("", ">size", PRECISION, ">metric", "output", ">same answer", ">SQNR", ">off by", ">latency")
 
 Row = dict[str, str]
@@ -41,10 +42,31 @@ def agreement_table(result: Result, latencies: Mapping[str, float] | None = None
         result: What `compress` made.
         latencies: Row name -> milliseconds.
     """
+    rows = _rows(result, latencies or {})
+    headings = [heading for heading in _HEADINGS if any(row.get(heading) for row in rows)]
+    made = table(*(result.manifest["precision"] if heading == PRECISION else heading for heading in headings))
+    for row in rows:
+        made.add_row(*(row.get(heading, "") for heading in headings))
+    return made
+
+
+def legend(result: Result) -> str:
+    """What the headings of the table mean."""
+    rows = _rows(result, {})
+    compared_with = "the original" if _facts_before(result.manifest) is None else "the compressed model"
+    return "\n".join(
+        words.format(reference=compared_with)
+        for heading, words in _LEGEND.items()
+        if any(row.get(heading) for row in rows)
+    )
+
+
+def _rows(result: Result, latencies: Mapping[str, float]) -> list[Row]:
     verification = result.verification
     artifacts = {artifact["file"]: artifact for artifact in result.manifest["artifacts"]}
     before = _facts_before(result.manifest)
-    rows = [_head(reference(result.manifest), result.source_size, verification.metric)]
+    compared_with = "original" if before is None else "compressed"
+    rows = [_head(compared_with, result.source_size, verification.metric)]
     if before is not None:
         rows.insert(0, _head("original", before.get("size"), before.get("metric")))
     for verdict in verification.verdicts:
@@ -53,23 +75,9 @@ def agreement_table(result: Result, latencies: Mapping[str, float] | None = None
         execution = {} if artifact.get("precision", "fp32") in _EVERYWHERE else {PRECISION: artifact["execution"]}
         rows += [_head(verdict.name, artifact.get("size"), verdict.metric) | execution | first, *others]
     for row in rows:
-        if latencies and row.get("") in latencies:
+        if row.get("") in latencies:
             row[">latency"] = f"{latencies[row['']]:.3f} ms"
-    headings = [heading for heading in _HEADINGS if any(row.get(heading) for row in rows)]
-    made = table(*(result.manifest["precision"] if heading == PRECISION else heading for heading in headings))
-    for row in rows:
-        made.add_row(*(row.get(heading, "") for heading in headings))
-    return made
-
-
-def legend(manifest: Mapping[str, Any]) -> str:
-    """What the headings mean."""
-    return _LEGEND.format(reference=reference(manifest))
-
-
-def reference(manifest: Mapping[str, Any]) -> str:
-    """What artifacts are compared with: the original, or what steps on its module have made of it."""
-    return "original" if _facts_before(manifest) is None else "compressed"
+    return rows
 
 
 def _facts_before(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -17,7 +17,9 @@ _GAINS = {"compute": "time, memory", "memory": "memory"}
 
 @command
 def run(
-    name: Annotated[str | None, typer.Argument(help="A target's name, an alias, or the path of a TOML file.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A target's name, an alias, or the path of a TOML file.")
+    ] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    folder: Annotated[Path, typer.Argument(help="A folder that compress, convert or bundle wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that compress, convert or bundle wrote.")],
     data: Annotated[
         str | None, typer.Option(help="More inputs: .npz, a folder of arrays or pictures, or file.py:function.")
     ] = None,

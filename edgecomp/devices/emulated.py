@@ -23,7 +23,7 @@ from edgecomp.devices import local
 from edgecomp.devices.connection import Connection
 from edgecomp.devices.cores import CORES
 from edgecomp.devices.device import Device
-from edgecomp.errors import DeviceError, InputError, MissingToolchainError
+from edgecomp.errors import DeviceError, InputError, MissingToolchainError, correction
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgecomp" / "emulated"
 #: Counts of nothing that `bench.py --marks` makes before the first inference.
@@ -57,7 +57,7 @@ def python(device: Device, sysroot: Path | None) -> list[str]:
             f"device {device.url}",
             expected=f"one of {', '.join(known)}",
             actual=device.rest,
-            cure="choose one from the list",
+            cure=correction(device.rest, known, "choose one from the list"),
         )
     interpreter = next(iter(sorted(sysroot.glob("usr/bin/python3.[0-9]*"))), None) if sysroot else None
     if sysroot is None or interpreter is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from edgecomp.errors import SourceError
+from edgecomp.errors import SourceError, correction
 from edgecomp.frontends.source import Array
 from edgecomp.shapes import Shapes
 
@@ -33,7 +33,7 @@ def check_shape_names(shapes: Shapes | None, names: Sequence[str], subject: str)
                 f"{subject}: --shape {name}",
                 expected=f"the name of an input: {', '.join(names)}",
                 actual=f"no input is called {name!r}",
-                cure="use one of these names",
+                cure=correction(name, names, "use one of these names"),
             )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from edgecomp.errors import InputError, SourceError
+from edgecomp.errors import InputError, SourceError, correction
 
 #: Input name -> its numbers, in the order of memory.
 Constants = Mapping[str, tuple[float, ...]]
@@ -50,7 +50,7 @@ def fix_inputs(model: ir.Model, constants: Constants, subject: str) -> None:
                 f"{subject}: --constant {name}",
                 expected=f"one of the inputs {', '.join(map(str, inputs))}",
                 actual="no input of that name",
-                cure="correct the name",
+                cure=correction(name, map(str, inputs), "correct the name"),
             )
         value = inputs[name]
         assert value.dtype is not None

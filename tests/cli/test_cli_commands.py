@@ -8,15 +8,22 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from conftest import Made, Run, save_onnx
 from onnx import helper
 
+from edgecomp.bundle.platform import available_platforms
 from edgecomp.cli.common import collect_garbage_rarely
 from edgecomp.cli.compress import few
+from edgecomp.compression.pruning.channels import CriterionName
 from edgecomp.device_scripts import bench
+from edgecomp.mixed_precision.islands import Island
+from edgecomp.precision import NAMES
+from edgecomp.quantization.estimators import EstimatorChoice
+from edgecomp.recovery.effort import Effort
 
 ESCAPE = "\x1b"
 
@@ -265,3 +272,31 @@ def test_garbage_is_collected_rarely_and_collected() -> None:
         assert 1_000 < number < 190_000
     finally:
         gc.set_threshold(*usual)
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "choices"),
+    [
+        ("compress", "--estimator", get_args(EstimatorChoice)),
+        ("compress", "--effort", get_args(Effort)),
+        ("compress", "--precision", NAMES),
+        ("compress", "--island", get_args(Island)),
+        ("sensitivity", "--criterion", get_args(CriterionName)),
+        ("bundle", "--platform", available_platforms()),
+    ],
+)
+def test_help_lists_every_choice(edgecomp: Run, command: str, option: str, choices: tuple[str, ...]) -> None:
+    words = " ".join(edgecomp(command, "--help").stdout.split()).replace("- ", "-")
+    listed = words.partition(f"{option} ")[2].partition(" --")[0]
+    assert [choice for choice in choices if not re.search(rf"\b{choice}\b", listed)] == []
+
+
+def test_the_legend_explains_the_columns_that_are_there(edgecomp: Run, onnx_file: Path, tmp_path: Path) -> None:
+    in_float = edgecomp("convert", onnx_file, "--to", "onnxruntime", "-o", tmp_path / "float").stdout
+    in_integers = edgecomp(
+        "convert", onnx_file, "--to", "onnxruntime", "--precision", "weight-int8", "-o", tmp_path / "integers"
+    ).stdout
+    for words in ("same answer: share", "SQNR: signal"):
+        assert words in in_float
+        assert words in in_integers
+    assert "off by" not in in_float

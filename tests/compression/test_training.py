@@ -393,7 +393,7 @@ def test_a_recipe_that_trains_is_on_record_and_leaves_no_checkpoints(tmp_path: P
 
     rows = list(agreement_table(result).columns[0].cells)
     assert rows == ["original", "compressed", "model.onnx"]
-    assert "the compressed's argmax" in legend(result.manifest)
+    assert "the compressed model's argmax" in legend(result)
 
 
 def test_compress_goes_on_after_an_interruption(tmp_path: Path) -> None:
