@@ -123,8 +123,22 @@ def decibels(signal: float, noise: float) -> float:
     return max(-EQUAL, min(10 * math.log10(signal / noise), EQUAL))
 
 
-def wilson_upper(share: float, samples: int, z: float = 1.96) -> float:
-    """Upper end of the 95 % confidence interval of a share (Wilson, 1927)."""
-    center = share + z * z / (2 * samples)
-    spread = z * math.sqrt(share * (1 - share) / samples + z * z / (4 * samples * samples))
-    return (center + spread) / (1 + z * z / samples)
+def binomial_tail(right: int, answers: int, share: float) -> float:
+    """The chance of at most `right` right answers out of `answers`, where each is right with probability `share`.
+
+    The tail is added up from its largest term on, each from the one before, so that a million answers cost no more
+    than a few hundred (Clopper and Pearson, 1934, take their exact interval from the same sum).
+    """
+    if right >= answers * share:
+        return 1.0  # No less than is to be expected.
+    if share == 1.0:
+        return 0.0
+    log_choices = math.lgamma(answers + 1) - math.lgamma(right + 1) - math.lgamma(answers - right + 1)
+    term = math.exp(log_choices + right * math.log(share) + (answers - right) * math.log1p(-share))
+    tail = 0.0
+    for count in range(right, -1, -1):
+        tail += term
+        if term <= tail * 1e-12:
+            break
+        term *= count / (answers - count + 1) * (1 - share) / share
+    return tail

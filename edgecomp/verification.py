@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.comparison import EQUAL, Comparison, compare, wilson_upper
+from edgecomp.comparison import EQUAL, Comparison, binomial_tail, compare
 from edgecomp.converter import Array
 from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
@@ -24,6 +24,9 @@ Metric = Callable[[Sequence[Array], Array], float]
 #: What a wrong operator leaves at most, in dB.
 WRONG = 10.0
 
+#: Chance below which too few equal answers are no accident: one side of a 95 % confidence interval.
+UNLIKELY = 0.025
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -34,8 +37,8 @@ class Tolerance:
             and there leave more than 30 dB; a wrong operator leaves less than `WRONG`. A network that magnifies
             rounding does the same to the last step in which runtimes differ: there, an artifact has to be as near
             to the simulation as the simulation is to the original.
-        agreement: Least share of answers with the original's argmax. It counts as missed when the 95 % confidence
-            interval of the measured share lies below it.
+        agreement: Least share of answers with the original's argmax. It counts as missed when a model that keeps to it
+            would give as few only by a chance below `UNLIKELY`: one answer of one proves nothing, two of two do.
         original_sqnr: Least SQNR in dB between an artifact and the original, for outputs without an argmax.
         float_sqnr: Least SQNR in dB between a float artifact and the original.
     """
@@ -272,12 +275,16 @@ def _misses(entry: Comparison, reference: str, sqnr: float, tolerance: Tolerance
     if entry.sqnr is not None and not (by_argmax and entry.agreement is not None):
         if entry.sqnr < sqnr:
             yield f"{output} is {entry.sqnr:.1f} dB from {reference}, at least {sqnr:g} dB expected"
-    elif (
-        entry.agreement is not None
-        and wilson_upper(entry.agreement, entry.answers or entry.samples) < tolerance.agreement
+    elif entry.agreement is not None and _is_too_few(
+        entry.agreement, entry.answers or entry.samples, tolerance.agreement
     ):
         counted = f"{entry.answers} answers" if entry.answers > entry.samples else f"{entry.samples} samples"
         yield (
             f"{output} agrees with {reference} on {entry.agreement:.1%} of {counted}, "
             f"at least {tolerance.agreement:.1%} expected"
         )
+
+
+def _is_too_few(agreement: float, answers: int, share: float) -> bool:
+    """Whether so few equal answers are no accident, where `share` of all answers ought to be equal."""
+    return binomial_tail(round(agreement * answers), answers, share) < UNLIKELY

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from edgecomp.comparison import EQUAL, compare, wilson_upper
+from edgecomp.comparison import EQUAL, binomial_tail, compare
+from edgecomp.verification import UNLIKELY
 
 
 def test_differences_are_counted_in_steps() -> None:
@@ -93,14 +94,24 @@ def test_numbers_that_are_not_finite_are_counted_and_spoil_nothing_else() -> Non
     assert found.sqnr == pytest.approx(20 * math.log10(4))
 
 
-def test_wilson_is_the_upper_root_of_its_equation() -> None:
-    # The bound p solves |share - p| = z sqrt(p (1 - p) / n).
-    for share, samples in ((0.9, 50), (0.0, 3), (0.5, 1), (0.99, 10_000)):
-        bound = wilson_upper(share, samples)
-        assert share <= bound <= 1
-        assert bound - share == pytest.approx(1.96 * math.sqrt(bound * (1 - bound) / samples))
+def test_the_tail_is_the_sum_of_its_terms() -> None:
+    for right, answers, share in ((40, 50, 0.9), (0, 3, 0.95), (0, 1, 0.5), (180, 200, 0.95)):
+        terms = [math.comb(answers, n) * share**n * (1 - share) ** (answers - n) for n in range(right + 1)]
+        assert binomial_tail(right, answers, share) == pytest.approx(math.fsum(terms))
 
 
-def test_a_perfect_share_is_bounded_by_one_and_few_samples_prove_little() -> None:
-    assert wilson_upper(1.0, 10) == pytest.approx(1.0)
-    assert wilson_upper(0.9, 20) > 0.95 > wilson_upper(0.9, 2000)
+def test_the_tail_of_a_million_answers() -> None:
+    # Two standard deviations below the mean; the normal distribution is close there.
+    answers, share = 1_000_000, 0.95
+    right = round(answers * share - 2 * math.sqrt(answers * share * (1 - share)))
+    assert binomial_tail(right, answers, share) == pytest.approx(0.0228, rel=0.01)
+
+
+def test_what_a_share_promises_is_no_accident_and_one_of_all_allows_none() -> None:
+    assert binomial_tail(19, 20, 0.95) == 1.0
+    assert (binomial_tail(9, 10, 1.0), binomial_tail(10, 10, 1.0), binomial_tail(0, 10, 0.0)) == (0.0, 1.0, 1.0)
+
+
+def test_few_answers_prove_little() -> None:
+    assert binomial_tail(0, 1, 0.95) > UNLIKELY > binomial_tail(0, 2, 0.95)
+    assert binomial_tail(18, 20, 0.95) > UNLIKELY > binomial_tail(1800, 2000, 0.95)

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnx.inliner
-import onnx.version_converter
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from google.protobuf.message import DecodeError  # protobuf ships no stubs
@@ -31,7 +30,7 @@ from edgecomp.frontends.constants import Constants, fix_inputs
 from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
 from edgecomp.frontends.naming import carry_modules, mark_modules
-from edgecomp.frontends.opsets import lower_opset
+from edgecomp.frontends.opsets import lower_opset, raise_opset
 from edgecomp.frontends.own_tensors import own_tensors
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
@@ -391,7 +390,7 @@ def _raise_opset(
     if opset == 0 or opset >= OPSET:
         return model, []
     try:
-        raised = without_weights(model, _raised)
+        raised = without_weights(model, lambda proto: raise_opset(proto, opset, OPSET))
         actual = runtime.open_session(raised, lasting=False).run(examples)
         for left, right in zip(expected, actual, strict=True):
             difference = runtime.difference(left, right)
@@ -408,12 +407,6 @@ def _raise_opset(
             ) from error
         return model, [f"The graph stays at opset {opset}: {_one_line(error)}."]
     return raised, [f"The graph was raised from opset {opset} to {OPSET}."]
-
-
-def _raised(proto: onnx.ModelProto) -> onnx.ModelProto:
-    raised = onnx.version_converter.convert_version(proto, OPSET)
-    onnx.checker.check_model(raised)
-    return raised
 
 
 def _damaged(path: Path, actual: str) -> SourceError:

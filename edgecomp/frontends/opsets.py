@@ -1,4 +1,4 @@
-"""Declares an older opset where that changes nothing, so that runtimes which are older than a model can take it."""
+"""Opsets raised to one that has a single form of each operator, or declared older where that changes nothing."""
 
 from __future__ import annotations
 
@@ -6,12 +6,42 @@ import functools
 from collections.abc import Hashable
 
 import onnx
+import onnx.version_converter
 
 from edgecomp.frontends.external_data import all_nodes
 
 _STANDARD = ("", "ai.onnx")
 #: The version of the file format that came with opset 23; later ones added nothing that edgecomp reads.
 _NEWEST_FORMAT = 11
+#: The version of the file format from which on an initializer need not be an input as well.
+_FORMAT_OF_INITIALIZERS = 4
+
+#: What Upsample, and Resize before opset 11, computed: they had no attributes to say so.
+_OLDEST_RESIZE = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+_RESIZE_WITH_ATTRIBUTES = 11
+
+
+def raise_opset(proto: onnx.ModelProto, declared: int, wanted: int) -> onnx.ModelProto:
+    """Rewrites every operator into the form that it has in a newer opset.
+
+    Args:
+        proto: Its initializers need not be inputs, whatever its format demands.
+        declared: The opset that it declares.
+        wanted: The newer one.
+
+    Raises:
+        RuntimeError: onnx knows no way for an operator.
+        onnx.checker.ValidationError: What came out is no valid model.
+    """
+    proto.ir_version = max(proto.ir_version, _FORMAT_OF_INITIALIZERS)
+    raised = onnx.version_converter.convert_version(proto, wanted)
+    if declared < _RESIZE_WITH_ATTRIBUTES:
+        # onnx leaves these to the defaults, which are others.
+        for node in all_nodes(raised):
+            if node.op_type == "Resize" and node.domain in _STANDARD:
+                node.attribute.extend(onnx.helper.make_attribute(*each) for each in _OLDEST_RESIZE.items())
+    onnx.checker.check_model(raised)
+    return raised
 
 
 def lower_opset(proto: onnx.ModelProto, declared: int, oldest: int) -> None:

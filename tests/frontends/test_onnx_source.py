@@ -138,6 +138,28 @@ def test_old_opsets_are_raised(path):
     np.testing.assert_allclose(source.reference(source.inputs)[0], source.inputs[0].mean(1, keepdims=True), rtol=1e-6)
 
 
+def test_the_oldest_files_with_weights_among_their_inputs(path):
+    model = onnx.load(save(path, inputs=[floats("x", 2, 3), floats("w", 3, 4)], opset=8))
+    model.ir_version = 3
+    onnx.save(model, path)
+    source = load_source(path)
+    assert "The graph was raised from opset 8 to 20." in source.notes
+    np.testing.assert_allclose(source.reference(source.inputs)[0], source.inputs[0] @ WEIGHT, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+@pytest.mark.parametrize(("operator", "opset"), [("Upsample", 9), ("Resize", 10)])
+def test_sizes_changed_before_there_were_coordinates_to_choose(path, operator, opset, mode):
+    node = helper.make_node(operator, ["x", "scales"], ["y"], mode=mode)
+    scales = np.array([1, 1, 1.5, 3], np.float32)
+    source = load_source(
+        save(path, nodes=[node], inputs=[floats("x", 1, 2, 4, 4)], weights={"scales": scales}, opset=opset)
+    )
+    (resize,) = (node for node in source.graph.graph if node.op_type == "Resize")
+    assert resize.attributes.get_string("coordinate_transformation_mode") == "asymmetric"
+    assert f"The graph was raised from opset {opset} to 20." in source.notes
+
+
 def test_a_raised_graph_that_differs_is_not_taken(path, monkeypatch):
     save(path, opset=13)
     monkeypatch.setattr(onnx_file.runtime, "difference", lambda left, right: 0.5)
