@@ -30,6 +30,7 @@ from edgecomp.frontends.constants import Constants, fix_inputs
 from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
 from edgecomp.frontends.naming import carry_modules, mark_modules
+from edgecomp.frontends.onnxruntime_operators import adopted_set_aside, refuse_blocked, spell_own_operators
 from edgecomp.frontends.opsets import lower_opset, raise_opset
 from edgecomp.frontends.own_tensors import own_tensors
 from edgecomp.frontends.source import Array, Arrays, Source
@@ -117,7 +118,7 @@ def load_onnx(
         write_shapes(model, resolved, output_shapes)
         raised, note = _raise_opset(model, opset, examples, expected, subject)
         carry_modules(model.graph, raised.graph)
-        model = raised
+        model = spell_own_operators(raised, examples, expected, subject)
         notes.extend(note)
     return Source(
         name=path.stem,
@@ -155,10 +156,11 @@ def _parse(path: Path) -> tuple[ir.Model, int, str]:
     subject, weights = str(path), StoredWeights()
     proto, digest = _read(path, weights)
     _import_for_functions(proto)
+    refuse_blocked(proto, subject)
     opset = _check_opset(proto, subject)
     lower_opset(proto, opset, OPSET)
     _check_weights(proto, weights, subject)
-    with weights.checkable(all_tensors(proto)):
+    with weights.checkable(all_tensors(proto)), adopted_set_aside(proto):
         _check_model(proto, subject)
     return own_tensors(_to_graph(proto, subject), weights), opset, digest
 

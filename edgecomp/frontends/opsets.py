@@ -9,6 +9,7 @@ import onnx
 import onnx.version_converter
 
 from edgecomp.frontends.external_data import all_nodes
+from edgecomp.frontends.onnxruntime_operators import adopted_set_aside, brought_back
 
 _STANDARD = ("", "ai.onnx")
 #: The version of the file format that came with opset 23; later ones added nothing that edgecomp reads.
@@ -34,14 +35,15 @@ def raise_opset(proto: onnx.ModelProto, declared: int, wanted: int) -> onnx.Mode
         onnx.checker.ValidationError: What came out is no valid model.
     """
     proto.ir_version = max(proto.ir_version, _FORMAT_OF_INITIALIZERS)
-    raised = onnx.version_converter.convert_version(proto, wanted)
+    with adopted_set_aside(proto):
+        raised = onnx.version_converter.convert_version(proto, wanted)
     if declared < _RESIZE_WITH_ATTRIBUTES:
         # onnx leaves these to the defaults, which are others.
         for node in all_nodes(raised):
             if node.op_type == "Resize" and node.domain in _STANDARD:
                 node.attribute.extend(onnx.helper.make_attribute(*each) for each in _OLDEST_RESIZE.items())
     onnx.checker.check_model(raised)
-    return raised
+    return brought_back(raised)
 
 
 def lower_opset(proto: onnx.ModelProto, declared: int, oldest: int) -> None:

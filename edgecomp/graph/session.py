@@ -34,6 +34,7 @@ class Session:
     Attributes:
         inputs: Names, in the graph's order.
         outputs: Names, in the graph's order.
+        shapes: Of the outputs, as far as they follow from the graph: a size, or what is not a number.
 
     Raises:
         Exception: ONNX Runtime cannot load the model; its exceptions have no base of their own.
@@ -66,6 +67,7 @@ class Session:
         )
         self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
+        self.shapes: tuple[list[Any], ...] = tuple(value.shape for value in self._session.get_outputs())
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """All outputs, for inputs in the graph's order."""

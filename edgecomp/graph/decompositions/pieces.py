@@ -77,6 +77,12 @@ class Pieces:
         except ValueError as error:
             raise Undecomposable(str(error)) from None
 
+    def rank(self, value: ir.Value) -> int:
+        """How many dimensions a value has."""
+        if value.shape is None:
+            raise Undecomposable(f"the number of dimensions of {value.name} is not known")
+        return len(value.shape)
+
     def is_used(self, index: int) -> bool:
         """Whether somebody wants an output of the node."""
         outputs = self.node.outputs
@@ -100,12 +106,15 @@ class Pieces:
         """A node with one output."""
         return self.many(op_type, *inputs, outputs=1, **attributes)[0]
 
-    def many(self, op_type: str, *inputs: Given, outputs: int, **attributes: Any) -> tuple[ir.Value, ...]:
-        """A node with several outputs."""
+    def many(
+        self, op_type: str, *inputs: Given, outputs: int, domain: str = "", **attributes: Any
+    ) -> tuple[ir.Value, ...]:
+        """A node with several outputs; of ONNX's own domain when no other is given."""
         node = ir.node(
             op_type,
             [self.value(given) for given in inputs],
             attributes,
+            domain=domain,
             num_outputs=outputs,
             name=f"{self._name}/{op_type.lower()}_{len(self.nodes)}",
         )
