@@ -64,8 +64,8 @@ class Facts:
     @cached_property
     def answers(self) -> Array | None:
         """The classes that the float model gives the calibration samples; None without an output of classes."""
-        model = Simulation(CompressedModel(self.unrounded.graph, dynamic=self.unrounded.dynamic), threads=1)
-        first = [model.run(batch)[0] for batch in self.calibration_batches]
+        model = Simulation(CompressedModel(self.unrounded.graph, dynamic=self.unrounded.dynamic), streaming=True)
+        first = [outputs[0] for outputs in model.run_all(self.calibration_batches)]
         if not first or first[0].ndim != 2 or first[0].shape[1] < 3 or first[0].dtype.kind != "f":
             return None
         return np.concatenate([scores.argmax(axis=1) for scores in first])

@@ -21,11 +21,16 @@ TOLERANCE = 1e-4
 
 
 def open_session(model: ir.Model, *, lasting: bool = True) -> Session:
-    """A session that computes exactly what the graph says; `lasting` when it will run many times."""
+    """A session that computes exactly what the graph says.
+
+    Args:
+        model: See `Session`.
+        lasting: Whether it will run many times. For one run, it takes longer to make a graph faster than to run it.
+    """
     from edgecomp.graph.session import Session
 
     # Without VNNI, x86 kernels of a QDQ model add pairs of products in saturating 16-bit: no reference for anything.
-    return Session(model, config={"session.x64quantprecision": "1"}, lasting=lasting)
+    return Session(model, config={"session.x64quantprecision": "1"}, lasting=lasting, optimize=lasting)
 
 
 def tolerance(dtype: np.dtype[Any]) -> float:

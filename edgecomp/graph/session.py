@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,13 +22,18 @@ Array = npt.NDArray[Any]
 #: How ONNX Runtime tells that an operator stopped at the numbers that reached it.
 _STOPPED = re.compile(r"while running (\S+) node\. Name:'(.*?)' Status Message: (.*)", re.DOTALL)
 
+#: Batches that are under way at a time, at most: each needs memory for its activations.
+_MOST_AT_ONCE = 4
+
 
 class Session:
     """A graph that can be run.
 
     Args:
         model: Must not be changed in place as long as the session lives: they share the weights' memory.
-        threads: ONNX Runtime's intra-op threads; 0 for one a core.
+        threads: How many threads compute; 0 for one a core.
+        streaming: Whether there will be batch after batch for `run_all`. Threads then compute batches of their own,
+            where they would wait for each other after every operator.
         config: ONNX Runtime's session options by key.
         without: Names of ONNX Runtime's graph optimizations that are left out.
         lasting: Whether it will run many times, and is worth a copy of the weights as the kernels like them best.
@@ -45,6 +53,7 @@ class Session:
         model: ir.Model,
         *,
         threads: int = 0,
+        streaming: bool = False,
         config: Mapping[str, str] | None = None,
         without: Sequence[str] = (),
         lasting: bool = True,
@@ -52,7 +61,9 @@ class Session:
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = threads
+        threads = threads or (_cores() if streaming else 0)
+        self._at_once = min(threads, _MOST_AT_ONCE) if streaming else 1
+        options.intra_op_num_threads = threads // self._at_once
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         for key, text in (config or {}).items():
@@ -93,3 +104,19 @@ class Session:
                 actual=" ".join(reason.split()),
                 cure="check the data against what the model was trained on: the range of indices, lengths and masks",
             ) from error
+
+    def run_all(self, batches: Iterable[Sequence[Array]]) -> Iterator[list[Array]]:
+        """`run_data` of every batch, in order; later ones are under way before the first is asked for."""
+        with ThreadPoolExecutor(self._at_once) as pool:
+            running: deque[Future[list[Array]]] = deque()
+            for batch in batches:
+                running.append(pool.submit(self.run_data, batch))
+                if len(running) > self._at_once:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

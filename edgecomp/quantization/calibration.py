@@ -159,7 +159,7 @@ def collect(
         batches: Input arrays in the graph's order.
         samples: Elements of each tensor that go into its histogram, per batch, at most.
         channel_means: Names of values of rank 2 or more whose channels' means are wanted.
-        threads: ONNX Runtime's intra-op threads; 0 for one a core.
+        threads: How many threads compute; 0 for one a core.
 
     Raises:
         DataError: There is no batch, or a tensor is not finite on one.
@@ -169,10 +169,9 @@ def collect(
     collector = Collector(tensors, sizes)
     # Without spinning: another process may need the core.
     quiet = {"session.intra_op.allow_spinning": "0"}
-    session = Session(instrumented, threads=threads, config=quiet, optimize=len(model.graph) < _MANY)
+    session = Session(instrumented, threads=threads, streaming=True, config=quiet, optimize=len(model.graph) < _MANY)
     sums = np.zeros(sum(channels))
-    for batch in batches:
-        minima, maxima, values, *means = session.run_data(batch)
+    for minima, maxima, values, *means in session.run_all(batches):
         collector.add(minima.astype(np.float64), maxima.astype(np.float64), values)
         sums += means[0] if means else 0.0
     if collector.batches == 0:

@@ -30,7 +30,7 @@ def closest(
         original: The float model.
         candidates: Quantized versions of it.
         batches: What to run them on.
-        threads: ONNX Runtime threads; 0 for one a core.
+        threads: How many threads compute; 0 for one a core.
 
     Returns:
         The index of the best, and the SQNR of each in dB: median over the batches, mean over the outputs in float.
@@ -41,8 +41,7 @@ def closest(
 
 
 def _outputs(model: CompressedModel, batches: Sequence[Arrays], threads: int) -> list[Arrays]:
-    simulation = Simulation(model, threads=threads)
-    return [simulation.run(batch) for batch in batches]
+    return list(Simulation(model, threads=threads, streaming=True).run_all(batches))
 
 
 def _mean_sqnr(reference: Sequence[Arrays], found: Sequence[Arrays]) -> float:

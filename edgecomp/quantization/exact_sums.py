@@ -47,6 +47,8 @@ def _rewrite(graph: ir.Graph, node: ir.Node) -> None:
         value.name, value.shape, value.type = f"{node.name}/integers_{index}", real.shape, real.type
         graph.insert_before(node, unscaled)
         node.replace_input_with(index, value)
+        if not giver.outputs[0].uses():  # ONNX Runtime would compute it all the same
+            graph.remove(giver, safe=True)
     step = required_constant(rounding.inputs[1])
     scaled = ir.node("Mul", [node.outputs[0], _constant(graph, factor / step)])
     scaled.outputs[0].name, scaled.outputs[0].type = f"{node.name}/in_steps", node.outputs[0].type

@@ -6,7 +6,7 @@ agrees with it up to that rounding (see `precision.PrecisionFacts`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy.typing as npt
@@ -36,28 +36,39 @@ class Simulation:
 
     Args:
         model: Quantized or float; a float model simulates itself.
-        threads: ONNX Runtime's intra-op threads; 0 for one a core.
+        threads: How many threads compute; 0 for one a core.
+        streaming: Whether batches will come one after another, for `run_all` (see `graph.session.Session`).
         readers: Names of nodes whose first input `run` gives too, behind the outputs: as they get it, rounded.
         lasting: Whether it will run many times (see `graph.session.Session`).
     """
 
     def __init__(
-        self, model: CompressedModel, *, threads: int = 0, readers: Sequence[str] = (), lasting: bool = True
+        self,
+        model: CompressedModel,
+        *,
+        threads: int = 0,
+        streaming: bool = False,
+        readers: Sequence[str] = (),
+        lasting: bool = True,
     ) -> None:
         graph = with_stored_weights(model) if model.weights_only else to_qdq(model)
         _give_inputs(graph.graph, readers)
         add_up_integers(graph.graph)
         _dequantize_constants(graph.graph)
-        self._session = open_session(graph, threads, lasting=lasting)
+        self._session = open_session(graph, threads, streaming=streaming, lasting=lasting)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs on arrays as the source model takes them; gives one array per output."""
         return self._session.run_data(inputs)
 
+    def run_all(self, batches: Iterable[Sequence[Array]]) -> Iterator[list[Array]]:
+        """`run` of every batch, in order."""
+        return self._session.run_all(batches)
 
-def open_session(graph: ir.Model, threads: int, *, lasting: bool = True) -> Session:
+
+def open_session(graph: ir.Model, threads: int, *, streaming: bool = False, lasting: bool = True) -> Session:
     """A session that computes what a graph says: QuantizeLinear and DequantizeLinear stay as they are."""
-    return Session(graph, threads=threads, config=_AS_IT_SAYS, without=UNDOING, lasting=lasting)
+    return Session(graph, threads=threads, streaming=streaming, config=_AS_IT_SAYS, without=UNDOING, lasting=lasting)
 
 
 def _give_inputs(graph: ir.Graph, readers: Sequence[str]) -> None:

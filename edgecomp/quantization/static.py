@@ -96,7 +96,7 @@ def quantize_static(
         batches: Calibration inputs in the graph's order and shapes; read once. None is kept, but for the first
             `CHOSEN_ON` when estimators are measured.
         settings: See `StaticQuantization`.
-        threads: ONNX Runtime threads; 0 for one a core.
+        threads: How many threads compute; 0 for one a core.
 
     Returns:
         The model with a quantization table. Its graph may have an Identity where parameters change (see `plan`) and

@@ -58,12 +58,13 @@ def measure_channels(
         return {}
     instrumented = model.clone()
     counts = [_instrument(instrumented.graph, name, axis) for name, axis in _values(instrumented.graph, axes)]
-    session = Session(instrumented, config={"session.intra_op.allow_spinning": "0"})  # others may need the core
+    quiet = {"session.intra_op.allow_spinning": "0"}  # others may need the core
+    session = Session(instrumented, streaming=True, config=quiet)
     seen: list[FloatArray] = []
     total = 0
-    for batch in batches:
+    for arrays in session.run_all(batches):
         total += 1
-        found = [np.asarray(array, np.float64) for array in session.run(batch)]
+        found = [np.asarray(array, np.float64) for array in arrays]
         seen = [_merged(index, *pair) for index, pair in enumerate(zip(seen, found, strict=True))] if seen else found
     assert seen, "a workbench without calibration data says so itself"
     result = {}

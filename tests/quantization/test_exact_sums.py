@@ -8,7 +8,9 @@ from graphs import batches, model_of, node, weights
 from onnx.reference import ReferenceEvaluator
 
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.exact_sums import add_up_integers
 from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
 
@@ -82,3 +84,11 @@ def test_readers_get_real_numbers() -> None:
     _, read = Simulation(model, threads=1, readers=["Conv_y"]).run([image])
     parameters = model.quantization["x"]
     np.testing.assert_array_equal(read, parameters.dequantize(parameters.quantize(image)))
+
+
+def test_nothing_is_computed_that_nobody_reads() -> None:
+    nodes, constants = CASES["clipped"]
+    graph = to_qdq(quantize_static(model_of(*nodes, shape=SHAPE, **constants), batches(2, SHAPE)))
+    add_up_integers(graph.graph)
+    unread = [node.name for node in graph.graph if not any(o.uses() or o.is_graph_output() for o in node.outputs)]
+    assert not unread
