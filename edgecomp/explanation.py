@@ -233,13 +233,14 @@ def uneven_channels(case: Case) -> Iterator[Finding]:
         sizes = case.channels(node)
         if sizes is None or sizes[0] == 1 or sizes[1] % step == 0:
             continue
-        waste = 1 - sizes[1] / (-(-sizes[1] // step) * step)
+        whole = sizes[1] // step * step
+        waste = 1 - sizes[1] / (whole + step)
         gain = waste * case.share(entry)
         if gain >= _WORTH_SAYING:
             yield Finding(
                 _name(node),
                 f"{sizes[1]} output channels are no multiple of {step}: {waste:.0%} of the last tiles are empty",
-                f"{sizes[1] // step * step or step} or {(sizes[1] // step + 1) * step} channels cost the same or less",
+                f"{f'{whole} channels cost less, ' if whole else ''}{whole + step} channels cost no more",
                 gain,
             )
 

@@ -142,6 +142,24 @@ def artifact_path(folder: Path, entry: Mapping[str, Any]) -> Path:
     )
 
 
+def verified_path(folder: Path, entry: Mapping[str, Any]) -> Path:
+    """Where an artifact of a manifest lies, byte for byte the one that was verified.
+
+    Raises:
+        SourceError: It is not there, or another.
+    """
+    path = artifact_path(folder, entry)
+    digest = sha256(path)
+    if digest == entry["sha256"]:
+        return path
+    raise SourceError(
+        str(path),
+        expected=f"the artifact that was verified, SHA-256 {entry['sha256'][:12]}...",
+        actual=f"SHA-256 {digest[:12]}...",
+        cure="copy the whole folder again, or run compress again",
+    )
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:

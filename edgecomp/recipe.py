@@ -24,7 +24,7 @@ source and data gives the same bytes.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
@@ -37,7 +37,7 @@ from edgecomp.errors import SettingError, SourceError, correction
 from edgecomp.model import Step as ProvenanceStep
 from edgecomp.precision import Precision
 from edgecomp.recovery.effort import DEFAULT, INT8_STEPS, Effort
-from edgecomp.step import STAGES, GraphStep, ModuleStep
+from edgecomp.step import STAGES, GraphStep, ModuleStep, Natural
 from edgecomp.steps import PRECISION_STEPS, STEPS
 from edgecomp.target import TargetProfile
 
@@ -91,7 +91,7 @@ class Recipe:
     target: str
     precision: Precision = "int8"
     formats: tuple[str, ...] = ("tflite", "onnxruntime", "mnn")
-    seed: int = 0
+    seed: Natural = 0
     export: Export = field(default_factory=Export)
     data: DataLimits = field(default_factory=DataLimits)
     steps: tuple[ModuleStep | GraphStep, ...] = ()
@@ -249,7 +249,8 @@ def _step(step: dict[str, Any], prefix: str) -> ModuleStep | GraphStep:
 
 def _table(kind: Any, table: Mapping[str, Any], prefix: str) -> Any:
     """A frozen dataclass from a table, checked against its type hints."""
-    hints = {name: hint for name, hint in get_type_hints(kind).items() if get_origin(hint) is not ClassVar}
+    every = get_type_hints(kind, include_extras=True)
+    hints = {name: hint for name, hint in every.items() if get_origin(hint) is not ClassVar}
     for key in table:
         if key not in hints:
             known = [prefix + name for name in hints]
@@ -278,15 +279,17 @@ def _value(hint: Any, value: Any, key: str) -> Any:
         return _table(hint, value, f"{key}.")
     if hint is float and type(value) is int:
         return float(value)
-    # Every whole number counts something but the seed.
-    if type(value) is not hint or (hint is int and value < (key != "seed")):
-        raise _MismatchError(f"{key}: {_NAMES[hint]}", repr(value))
+    words, holds = _LEAVES[hint]
+    if not holds(value):
+        raise _MismatchError(f"{key}: {words}", repr(value))
     return value
 
 
-_NAMES = {
-    int: "a whole number above 0 (the seed: 0 or more)",
-    float: "a number",
-    str: "a string",
-    bool: "true or false",
+#: Type of a key -> what its values are, in words and to be checked; true is no number.
+_LEAVES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
+    int: ("a whole number above 0", lambda value: type(value) is int and value > 0),
+    Natural: ("a whole number, 0 or more", lambda value: type(value) is int and value >= 0),
+    float: ("a number", lambda value: type(value) is float),
+    str: ("a string", lambda value: type(value) is str),
+    bool: ("true or false", lambda value: type(value) is bool),
 }

@@ -9,7 +9,8 @@ stages, and a recipe has them in this order:
 4. `refinement`: improves weights and table after that: rounding learned layer by layer, quantization-aware training.
 
 A step that inherits from `edgecomp.compression.training.settings.Training` trains, and needs the task's train_data().
-Settings that cannot be are refused in `__post_init__`, with `check_setting`.
+Whole numbers among the settings are above 0, and those that may be 0 are of the type `Natural`; a recipe is read by
+that. Other settings that cannot be are refused in `__post_init__`, with `check_setting`.
 
 `edgecomp.steps` names them all, and imports no torch: a step imports what it computes with when it is applied.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, get_args
 
 from edgecomp.errors import SettingError
 
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
 
 Stage = Literal["module", "graph", "precision", "refinement"]
+
+#: A whole number that may be 0.
+Natural = Annotated[int, "0 or more"]
 
 #: In the order of a recipe.
 STAGES: tuple[Stage, ...] = get_args(Stage)

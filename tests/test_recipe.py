@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edgecomp.compression.low_rank.settings import LowRank
 from edgecomp.errors import SourceError
 from edgecomp.quantization.static import StaticQuantization, StaticQuantization16
 from edgecomp.recipe import DataLimits, Export, Recipe, default_recipe, load_recipe
@@ -116,3 +117,29 @@ def test_bytes_that_are_no_text_are_no_recipe(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceError, match="TOML"):
         load_recipe(path)
+
+
+def test_a_number_that_may_be_zero_is_read_as_it_was_written(tmp_path: Path) -> None:
+    recipe = Recipe("pixel-8", seed=0, steps=(LowRank(samples=0), StaticQuantization()))
+    assert load_recipe(save(tmp_path, recipe.to_toml())) == recipe
+    with pytest.raises(SourceError, match=r"steps\[0\].samples: a whole number, 0 or more"):
+        load_recipe(save(tmp_path, recipe.to_toml().replace("samples = 0", "samples = -1")))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        ("equalize", {"least_gain": -1.0}),
+        ("absorb-biases", {"least_gain": -1.0}),
+        ("absorb-biases", {"margin": -0.1}),
+        ("smooth", {"float_gain": -1.0}),
+        ("gptq", {"damping": 0.0}),
+        ("adaround", {"learning_rate": 0.0}),
+        ("adaround", {"warmup": 1.0}),
+        ("adaround-blocks", {"penalty": -1.0}),
+    ],
+)
+def test_a_setting_that_cannot_be_is_named_with_its_step(kind: str, settings: dict[str, float]) -> None:
+    content = {"schema": 1, "target": "x", "steps": [{"kind": kind, **settings}]}
+    with pytest.raises(SourceError, match=rf"steps\[0\].{next(iter(settings))}: "):
+        Recipe.from_dict(content, subject="recipe.toml")

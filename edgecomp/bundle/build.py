@@ -77,7 +77,8 @@ def make_bundle(
     if kind.archive is not None:
         check_free(output.with_name(f"{output.name}{kind.archive[0]}"))
     content = manifest.read(folder)
-    check_artifacts(folder, content)
+    for entry in content["artifacts"]:
+        manifest.verified_path(folder, entry)
     if release < 1:
         raise _bad_release(release)
     key = trust or sign
@@ -103,24 +104,6 @@ def make_bundle(
         progress("bundle", len(stages), len(stages))
     _write_archive(output)
     return _summary(output, contents, sign is not None)
-
-
-def check_artifacts(folder: Path, content: dict[str, Any]) -> None:
-    """Makes sure that the artifacts are those that were verified.
-
-    Raises:
-        SourceError: One is missing or another.
-    """
-    for entry in content["artifacts"]:
-        path = folder / entry["file"]
-        found = manifest.sha256(path) if path.is_file() else "no such file"
-        if found != entry["sha256"]:
-            raise SourceError(
-                str(path),
-                expected=f"the artifact that was verified, SHA-256 {entry['sha256'][:12]}...",
-                actual=found if not path.is_file() else f"SHA-256 {found[:12]}...",
-                cure="run compress again",
-            )
 
 
 def sign_bundle(folder: Path, key: Path) -> None:

@@ -49,8 +49,8 @@ def run(
             instructions, time = entry.instructions, entry.milliseconds
             made.add_row(
                 name,
-                f"{entry.macs / 1e6:.1f} M",
-                f"{instructions.low / 1e6:.1f} - {instructions.high / 1e6:.1f} M",
+                f"{entry.macs / 1e6:.3g} M",
+                f"{instructions.low / 1e6:.3g} - {instructions.high / 1e6:.3g} M",
                 ("not known" if time is None else f"{time.low:.3g} - {time.high:.3g} ms")
                 + "*" * (entry.measurements > 0),
                 kilobytes(entry.arena),

@@ -59,5 +59,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             for index, entry in enumerate(value):
                 yield from _flat(entry, f"{prefix}{key}[{index}].")
+        elif key == "notes":
+            yield from ((prefix + key, note) for note in value)
         else:
             yield prefix + key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -74,7 +74,7 @@ def _verify_bundle(folder: Path, key: Path | None) -> Answer:
     def show(console: Console) -> None:
         lines = [f"{folder}: {result.name}, release {result.release}; signature: {result.signature}"]
         for name, away in result.differences.items():
-            lines.append(f"{name}: {away:.3f} of what is tolerated away from what was recorded")
+            lines.append(f"{name}: differs from what was recorded by {away:.1%} of what is tolerated")
         lines += [f"broken: {problem}" for problem in result.violations]
         if not result.violations:
             lines.append("every file is the one that the bundle was made with, and computes what was recorded")

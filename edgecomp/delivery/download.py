@@ -71,6 +71,9 @@ class Site:
             content = kept.read_bytes()
             kept.unlink()
             return content
+        if isinstance(problem, urllib.error.URLError):  # nobody answered, in the last try at least
+            cure = "check the address, and that the site is served there; then run the same again"
+            raise self._failed(place, f"no answer: {problem.reason}", cure)
         raise self._failed(place, f"the connection was lost: {problem}")
 
     def _receive(self, place: str, kept: Path, limit: int) -> None:
@@ -101,10 +104,7 @@ class Site:
         if response.length:
             raise http.client.IncompleteRead(b"", response.length)
 
-    def _failed(self, place: str, actual: str) -> UpdateError:
-        return UpdateError(
-            self._url + place,
-            expected="a file of a published site",
-            actual=actual,
-            cure="run the same again: what arrived is kept; nothing was changed",
-        )
+    def _failed(
+        self, place: str, actual: str, cure: str = "run the same again: what arrived is kept; nothing was changed"
+    ) -> UpdateError:
+        return UpdateError(self._url + place, expected="a file of a published site", actual=actual, cure=cure)

@@ -26,7 +26,7 @@ from edgecomp.devices.native import NativeBench
 from edgecomp.devices.results import ArtifactResult, DeviceResult
 from edgecomp.devices.session import Ended, Payload, Session
 from edgecomp.devices.shell import Shell, ShellSession
-from edgecomp.errors import DeviceError, EdgecompError, InputError, LinkError, NoPythonError, SourceError
+from edgecomp.errors import DeviceError, EdgecompError, InputError, LinkError, NoPythonError
 from edgecomp.golden import FILE as GOLDEN
 from edgecomp.target import TargetProfile, load_target
 
@@ -136,28 +136,12 @@ def plan(source: Path, formats: Sequence[str] | None = None) -> Job:
 
 
 def _verified(folder: Path, entry: dict[str, Any]) -> Artifact:
-    path = folder / entry["file"]
-    try:
-        payload = Payload.of(path)
-    except OSError as error:
-        raise _unusable(path, error.strerror or str(error)) from None
-    if payload.sha256 != entry["sha256"]:
-        raise _unusable(path, "another file than the one that was verified")
-    return Artifact(payload, entry["format"], entry.get("precision"))
+    return Artifact(Payload.of(manifest.verified_path(folder, entry)), entry["format"], entry.get("precision"))
 
 
 def _single(path: Path) -> Artifact:
     converter = find_converter(path)
     return Artifact(Payload.of(path), converter.name)
-
-
-def _unusable(path: Path, actual: str) -> SourceError:
-    return SourceError(
-        str(path),
-        expected="a folder that `edgecomp compress` or `convert` wrote, or one artifact",
-        actual=actual,
-        cure="give such a folder, or write it again",
-    )
 
 
 @dataclass

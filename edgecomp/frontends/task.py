@@ -9,13 +9,14 @@ Functions: `model()` and `example_inputs()`, and optionally `calibration_data()`
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,13 @@ from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.frontends.source import Source
 from edgecomp.model import Step
 from edgecomp.shapes import Shapes
+
+#: What a task has at least; `module:function` has a function of its own in the place of the first.
+_REQUIRED = ("model", "example_inputs")
+_OPTIONAL = (
+    *("calibration_data", "train_data", "evaluation_data", "loss", "student", "teachers", "train", "on_epoch"),
+    *("metric", "labels", "preprocessing", "dynamic_shapes"),
+)
 
 
 def load_task(source: str, *, shapes: Shapes | None = None) -> Source:
@@ -69,7 +77,17 @@ def load_task(source: str, *, shapes: Shapes | None = None) -> Source:
         metric=None if metric is None else adapt_metric(metric, loaded, source),
         labels=_labels(module, source),
         preprocessing=_preprocessing(module, source),
+        notes=(*loaded.notes, *_misspelt(module, source)),
     )
+
+
+def _misspelt(module: ModuleType, subject: str) -> Iterator[str]:
+    """Functions that are never called, and nearly have the name of one that would be."""
+    missing = [name for name in _OPTIONAL if not hasattr(module, name)]
+    for name, value in vars(module).items():
+        near = difflib.get_close_matches(name, missing, n=1, cutoff=0.85)
+        if near and callable(value) and getattr(value, "__module__", "") == module.__name__:
+            yield f"{subject} has a function {name}(), which nothing calls; what edgecomp looks for is {near[0]}()."
 
 
 def import_task(place: str, subject: str) -> ModuleType:
@@ -117,7 +135,8 @@ def call(module: ModuleType, name: str, subject: str) -> Any:
             subject,
             expected=f"a function {name}()",
             actual=f"only {there}" if there else "no functions",
-            cure=f"add {name}(); a task needs at least model() and example_inputs()",
+            cure=f"add {name}()"
+            + ("; a task needs at least model() and example_inputs()" if name in _REQUIRED else ", or name another"),
         )
     try:
         return function()

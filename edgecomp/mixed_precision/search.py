@@ -64,7 +64,8 @@ class Point:
         cost = "" if self.cost is None else f"; {self.cost}"
         kept = "float" if self.island == "float32" else self.island
         share = f"{self.float_macs:.1%} of the multiplications"
-        return f"{len(self.layers)} layers in {kept} ({share}): {self.quality}{cost}"
+        layers = "1 layer" if len(self.layers) == 1 else f"{len(self.layers)} layers"
+        return f"{layers} in {kept} ({share}): {self.quality}{cost}"
 
 
 @dataclass

@@ -22,7 +22,7 @@ from edgecomp.graph.weights import scale_outputs, shift_inputs, takes_offset
 from edgecomp.model import CompressedModel, Step
 from edgecomp.recovery.channels import ChannelStatistics, FloatArray, measure_channels
 from edgecomp.recovery.equalization import Link, links
-from edgecomp.step import Stage
+from edgecomp.step import Stage, check_setting
 
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
@@ -41,6 +41,10 @@ class BiasAbsorption:
     stage: ClassVar[Stage] = "graph"
     margin: float = 0.1
     least_gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_setting(self.margin >= 0, self, "margin", "a share, 0 or more")
+        check_setting(self.least_gain >= 0, self, "least_gain", "decibels, 0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Absorbs by what the calibration data show."""

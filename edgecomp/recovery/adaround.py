@@ -16,7 +16,7 @@ import numpy as np
 from edgecomp.model import CompressedModel, Step
 from edgecomp.recovery.guard import closer
 from edgecomp.recovery.layers import Integers, Layer, round_layers
-from edgecomp.step import Stage
+from edgecomp.step import Stage, check_setting
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,11 @@ class AdaRound:
     learning_rate: float = 0.05
     warmup: float = 0.2
     penalty: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_setting(self.learning_rate > 0, self, "learning_rate", "a number above 0")
+        check_setting(0 <= self.warmup < 1, self, "warmup", "a share in [0, 1)")
+        check_setting(self.penalty >= 0, self, "penalty", "0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Rounds the weights of a model in static int8 or int16x8 anew."""

@@ -51,7 +51,9 @@ class BlockRounding:
     def __post_init__(self) -> None:
         for name in ("batches", "layers", "iterations", "minibatch"):
             check_setting(getattr(self, name) > 0, self, name, "a number above 0")
-        check_setting(0 <= self.warmup < 1, self, "warmup", "a share from 0 to below 1")
+        check_setting(self.learning_rate > 0, self, "learning_rate", "a number above 0")
+        check_setting(0 <= self.warmup < 1, self, "warmup", "a share in [0, 1)")
+        check_setting(self.penalty >= 0, self, "penalty", "0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Rounds the weights of a model in static int8 or int16x8 anew."""

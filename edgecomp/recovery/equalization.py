@@ -27,7 +27,7 @@ from edgecomp.graph.weights import channel_axes, has_weight, output_channels, sc
 from edgecomp.model import CompressedModel, Step
 from edgecomp.recovery.balance import balance
 from edgecomp.recovery.channels import measure_channels
-from edgecomp.step import Stage
+from edgecomp.step import Stage, check_setting
 
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
@@ -49,6 +49,9 @@ class Equalization:
     stage: ClassVar[Stage] = "graph"
     least_gain: float = 1.0
     batches: int = 64
+
+    def __post_init__(self) -> None:
+        check_setting(self.least_gain >= 0, self, "least_gain", "decibels, 0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Equalizes by what the calibration data show."""

@@ -17,7 +17,7 @@ import numpy as np
 from edgecomp.model import CompressedModel, Step
 from edgecomp.recovery.guard import closer
 from edgecomp.recovery.layers import Integers, Layer, round_layers
-from edgecomp.step import Stage
+from edgecomp.step import Stage, check_setting
 
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
@@ -36,6 +36,9 @@ class Gptq:
     stage: ClassVar[Stage] = "refinement"
     batches: int = 64
     damping: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_setting(self.damping > 0, self, "damping", "a number above 0")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Rounds the weights of a model in static int8 or int16x8 anew."""

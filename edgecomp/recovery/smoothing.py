@@ -1,8 +1,8 @@
 """Smoothing: a few channels that are far larger than all others no longer set the step of the whole tensor.
 
 In Transformers some channels of what a normalization gives, and of what a layer adds to the residual stream, are tens
-or hundreds of times as large as the rest, and per-tensor activations have one step for all. Two places are mended, both
-of them at the border of what stays in float anyway, so that the network computes the same:
+or hundreds of times as large as the rest, and per-tensor activations have one step for all. It is mended at the border
+of what stays in float anyway, so that the network computes the same:
 
 1. In front of linear layers that read a normalization: channel c of the input is divided by s_c, row c of the weights
    multiplied by it (Xiao et al., 2023, SmoothQuant). The division goes into the normalization's own scale when nothing
@@ -32,7 +32,7 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.attention import NORMALIZATIONS, keep_attention_in_float
 from edgecomp.recovery.balance import balance, channel_widths, evening_gain
 from edgecomp.recovery.channels import ChannelStatistics, FloatArray, measure_channels
-from edgecomp.step import Stage
+from edgecomp.step import Stage, check_setting
 
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
@@ -51,6 +51,10 @@ class Smoothing:
     stage: ClassVar[Stage] = "graph"
     least_gain: float = 1.0
     float_gain: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("least_gain", "float_gain"):
+            check_setting(getattr(self, name) >= 0, self, name, "decibels, 0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Smooths by what the calibration data show."""

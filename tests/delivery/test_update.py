@@ -251,8 +251,9 @@ def test_an_index_that_is_none_is_refused(
 
 
 def test_a_server_that_is_not_there(public: Path, tmp_path: Path) -> None:
-    with pytest.raises(UpdateError, match="the connection was lost"):
+    with pytest.raises(UpdateError, match=r"no answer: .*refused") as caught:
         update("http://127.0.0.1:9", tmp_path / "device", public)
+    assert caught.value.cure.startswith("check the address, and that the site is served there")
     with pytest.raises(InputError, match="http or https"):
         update("ftp://127.0.0.1/site", tmp_path / "device", public)
 

@@ -227,6 +227,13 @@ def test_metric_that_raises(write):
     assert caught.value.actual.startswith(f"ZeroDivisionError: division by zero ({path}:")
 
 
+def test_a_function_whose_name_is_nearly_right_is_named(write):
+    misspelt = TASK + "\ndef metrics(outputs, labels):\n    return 1.0\n\ndef helper(x):\n    return x\n"
+    (note,) = load_source(write(misspelt)).notes
+    assert note.endswith("task.py has a function metrics(), which nothing calls; what edgecomp looks for is metric().")
+    assert load_source(write(misspelt + "\ndef metric(outputs, labels):\n    return 1.0\n")).notes == ()
+
+
 def test_data_function_that_raises(write):
     source = load_source(write(TASK + "\ndef calibration_data():\n    yield 1\n    raise OSError('disk')"))
     with pytest.raises(DataError) as caught:

@@ -133,7 +133,7 @@ def test_a_promise_that_cannot_be_kept_names_the_best(task: Path, tmp_path: Path
     with pytest.raises(BudgetError) as raised:
         edgecomp.compress(task, TARGET, tmp_path / "out", recipe=asking(min_sqnr=90.0, max_float=0.6))
     assert "90 dB of signal to noise, with at most 60% of the multiplications in float" in raised.value.expected
-    assert "the best is 1 layers in float (50.0% of the multiplications)" in raised.value.actual
+    assert "the best is 1 layer in float (50.0% of the multiplications)" in raised.value.actual
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from edgecomp.step import Changed, Stage, check_setting
+from edgecomp.step import Changed, Natural, Stage, check_setting
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +42,7 @@ class LowRank:
     matrices: bool = True
     kernels: KernelScheme = "auto"
     data_aware: bool = True
-    samples: int = 16
+    samples: Natural = 16
     multiple: Literal["target", 1, 2, 4, 8, 16, 32] = "target"
     protected: tuple[str, ...] = ()
 
