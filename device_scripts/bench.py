@@ -678,6 +678,30 @@ def fingerprint(path: str) -> Json:
     return {"file": os.path.basename(path), "size": os.path.getsize(path), "sha256": digest.hexdigest()}
 
 
+def load_model(load: Callable[..., Runtime], path: str, threads: int, shapes: Shapes) -> tuple[Runtime, float]:
+    """The runtime with the model, ready to run, and the milliseconds that it took (rule 2 of the module)."""
+    report("load")
+    start = time.perf_counter_ns()
+    try:
+        runtime = load(path, threads, shapes)
+    except Exception as error:  # each runtime raises its own kinds
+        raise BenchError("bad-model", f"{path} cannot be loaded: {error}") from error
+    return runtime, (time.perf_counter_ns() - start) / 1e6
+
+
+def first_run(runtime: Runtime, arrays: Sequence[Array], path: str, cure: str) -> float:
+    """Milliseconds of the first inference, which shows whether the model runs at all."""
+    try:
+        report("first run")
+        if MARKS:
+            for _ in range(3):  # what the marks themselves cost
+                marked(lambda: None)()
+        (first,) = timed_runs(runtime, arrays, 1)
+    except Exception as error:
+        raise BenchError("bad-model", f"{path} cannot be run: {error}{cure}") from error
+    return first
+
+
 def measure(options: argparse.Namespace) -> Json:
     """Does the whole work; the result is the JSON document."""
     model = fingerprint(options.model)
@@ -686,37 +710,23 @@ def measure(options: argparse.Namespace) -> Json:
     before, unloaded = conditions(), memory()
 
     shapes = None if golden is None else [array.shape for array in golden["inputs"]]
-    report("load")
-    start = time.perf_counter_ns()
-    try:
-        runtime: Runtime = load(options.model, options.threads, shapes)
-    except Exception as error:  # each runtime raises its own kinds
-        raise BenchError("bad-model", f"{options.model} cannot be loaded: {error}") from error
-    load_ms = (time.perf_counter_ns() - start) / 1e6
+    runtime, load_ms = load_model(load, options.model, options.threads, shapes)
     loaded = memory()
-
     if golden is None:
-        arrays = random_inputs(runtime.inputs)
+        arrays, cure = random_inputs(runtime.inputs), "; give inputs that it can work with by --golden"
     else:
-        arrays = golden["inputs"] = [np.asarray(array, order="C") for array in golden["inputs"]]
+        arrays, cure = [np.asarray(array, order="C") for array in golden["inputs"]], ""
+        golden["inputs"] = arrays
         check_inputs(arrays, runtime.inputs)
+
     gc.disable()
-    try:
-        report("first run")
-        if MARKS:
-            for _ in range(3):  # what the marks themselves cost
-                marked(lambda: None)()
-        (first,) = timed_runs(runtime, arrays, 1)
-    except Exception as error:
-        cure = "; give inputs that it can work with by --golden" if golden is None else ""
-        raise BenchError("bad-model", f"{options.model} cannot be run: {error}{cure}") from error
+    first = first_run(runtime, arrays, options.model, cure)
     warmup = timed_runs(runtime, arrays, options.warmup, "warm-up")
     samples = timed_runs(runtime, arrays, (options.runs + 1) // 2, "first half")
     during = conditions(quick=True)
     samples += timed_runs(runtime, arrays, options.runs // 2, "second half")
     gc.enable()
-    steady = memory()
-    after = conditions()
+    steady, after = memory(), conditions()
 
     for part, tensors in (("inputs", runtime.inputs), ("outputs", runtime.outputs)):
         model[part] = [tensor._asdict() for tensor in tensors]

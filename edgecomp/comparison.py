@@ -59,47 +59,99 @@ def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | Non
         pairs: (reference, candidate) arrays of equal shape, batch in front.
         step: The quantization step to count differences in.
     """
-    samples = elements = broken = decided = matches = 0
-    integers, embeds = False, True
-    largest = total = products = reference_power = candidate_power = noise = 0.0
+    tally = _Tally()
     for reference, candidate in pairs:
-        integers = reference.dtype.kind != "f"
-        x, y = reference.astype(np.float64), candidate.astype(np.float64)
-        same = (x == y) | (np.isnan(x) & np.isnan(y))
-        finite = np.isfinite(x) & np.isfinite(y)
-        samples += len(x) if x.ndim else 1
-        elements += int(finite.sum())
-        broken += int((~same & ~finite).sum())
-        if integers:
-            decided += x.size
-            matches += int(same.sum())
-        elif x.ndim >= 2 and x.shape[-1] > 1 and (x.ndim == 2 or _are_probabilities(x)):
-            embeds = embeds and x.ndim == 2 and _are_unit_vectors(x)
-            same_answer = x.argmax(axis=-1) == y.argmax(axis=-1)
-            decided += same_answer.size
-            matches += int(same_answer.sum())
-        x, y = np.where(finite, x, 0.0), np.where(finite, y, 0.0)
-        difference = np.abs(x - y)
-        largest = max(largest, float(difference.max(initial=0.0)))
-        total += float(difference.sum())
-        noise += float((difference**2).sum())
-        products += float((x * y).sum())
-        reference_power += float((x**2).sum())
-        candidate_power += float((y**2).sum())
-    norm = math.sqrt(reference_power) * math.sqrt(candidate_power)
+        tally.add(reference, candidate)
     unit = step or 1.0
     return Comparison(
         output,
-        samples,
-        largest / unit,
-        total / max(elements, 1) / unit,
-        step,
-        cosine=products / norm if norm else float(reference_power == candidate_power),
-        sqnr=None if integers else decibels(reference_power, noise),
-        agreement=matches / decided if decided and (integers or not embeds) else None,
-        broken=broken,
-        answers=0 if integers else decided,
+        tally.samples,
+        max_difference=tally.largest / unit,
+        mean_difference=tally.total / max(tally.elements, 1) / unit,
+        step=step,
+        cosine=tally.cosine,
+        sqnr=None if tally.integers else decibels(tally.reference_power, tally.noise),
+        agreement=tally.agreement,
+        broken=tally.broken,
+        answers=0 if tally.integers else tally.decided,
     )
+
+
+@dataclass
+class _Tally:
+    """Counts and sums over the batches so far; of differences and powers, only finite numbers count.
+
+    Attributes:
+        samples: Rows of the batches.
+        elements: Finite numbers.
+        broken: See `Comparison`.
+        integers: Whether the output is one of integers.
+        decided: Answers that were compared: argmaxes, or integers.
+        matches: How many of them are the same.
+        embeds: Whether all rows so far are unit vectors.
+        largest: The largest absolute difference.
+        total: The sum of absolute differences.
+        noise: The sum of their squares.
+        product: The sum of the products of both.
+        reference_power: The sum of the reference's squares.
+        candidate_power: The sum of the candidate's squares.
+    """
+
+    samples: int = 0
+    elements: int = 0
+    broken: int = 0
+    integers: bool = False
+    decided: int = 0
+    matches: int = 0
+    embeds: bool = True
+    largest: float = 0.0
+    total: float = 0.0
+    noise: float = 0.0
+    product: float = 0.0
+    reference_power: float = 0.0
+    candidate_power: float = 0.0
+
+    def add(self, reference: Array, candidate: Array) -> None:
+        """Takes in a batch: two arrays of one shape."""
+        self.integers = reference.dtype.kind != "f"
+        x, y = reference.astype(np.float64), candidate.astype(np.float64)
+        same = (x == y) | (np.isnan(x) & np.isnan(y))
+        finite = np.isfinite(x) & np.isfinite(y)
+        self.samples += len(x) if x.ndim else 1
+        self.elements += int(finite.sum())
+        self.broken += int((~same & ~finite).sum())
+        if self.integers:
+            self._decide(same)
+        elif x.ndim >= 2 and x.shape[-1] > 1 and (x.ndim == 2 or _are_probabilities(x)):
+            self.embeds = self.embeds and x.ndim == 2 and _are_unit_vectors(x)
+            self._decide(x.argmax(axis=-1) == y.argmax(axis=-1))
+        self._measure(np.where(finite, x, 0.0), np.where(finite, y, 0.0))
+
+    def _decide(self, same: npt.NDArray[np.bool_]) -> None:
+        self.decided += same.size
+        self.matches += int(same.sum())
+
+    def _measure(self, x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> None:
+        difference = np.abs(x - y)
+        self.largest = max(self.largest, float(difference.max(initial=0.0)))
+        self.total += float(difference.sum())
+        self.noise += float((difference**2).sum())
+        self.product += float((x * y).sum())
+        self.reference_power += float((x**2).sum())
+        self.candidate_power += float((y**2).sum())
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of answers that are the same; None where there are none, or where they mean nothing."""
+        if not self.decided or (self.embeds and not self.integers):
+            return None
+        return self.matches / self.decided
+
+    @property
+    def cosine(self) -> float:
+        """Cosine similarity; of two that are all zeros, 1."""
+        norm = math.sqrt(self.reference_power) * math.sqrt(self.candidate_power)
+        return self.product / norm if norm else float(self.reference_power == self.candidate_power)
 
 
 def _are_probabilities(rows: npt.NDArray[np.float64]) -> bool:

@@ -83,7 +83,9 @@ def atomic_folder(target: Path) -> Iterator[Staging]:
                 parent.rmdir()
         if isinstance(error, OSError) and error.errno in _CURES:
             # A full folder for temporary files is another place, and has another cure.
-            place = Path(error.filename) if error.filename else target
+            # Of a copy that fails, the second name is where it was to go.
+            named = error.filename2 or error.filename
+            place = Path(named) if named else target
             ours = staging is None or staging.path in (place, *place.parents)
             raise _unwritable(target if ours else place, error) from error
         raise

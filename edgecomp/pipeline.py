@@ -321,14 +321,14 @@ class _Job:
         samples = evaluation or Unlabelled(batches)
         processing = describe_processing(self._source, float_model.graph)
         return Quantized(
-            self._source.name,
-            model,
-            self._unrounded or float_model,
-            batches,
-            self._source.metric,
-            samples,
-            tuple(self._notes),
-            replace(conversion_options(self._recipe, self._target), processing=processing),
+            source=self._source.name,
+            model=model,
+            unrounded=self._unrounded or float_model,
+            batches=batches,
+            metric=self._source.metric,
+            samples=samples,
+            notes=tuple(self._notes),
+            options=replace(conversion_options(self._recipe, self._target), processing=processing),
         )
 
     def _compress_module(self, bench: Workbench) -> None:
@@ -341,19 +341,19 @@ class _Job:
     def _bench(
         self, calibration: CalibrationData | list[Arrays] | None, evaluation: EvaluationData | None = None
     ) -> Workbench:
-        trains = bool(self._recipe.training_steps)
+        keeps = self._recipe.training_steps and self._output.name
         return Workbench(
             self._brought,
             self._target,
-            self._recipe.seed,
-            calibration,
-            self._progress,
-            evaluation,
-            self._recipe.data.training_samples,
-            self._output.with_name(self._output.name + ".training") if trains and self._output.name else None,
-            tuple(step for step in self._recipe.graph_steps if step.stage in {"precision", "refinement"}),
-            tuple(self._recipe.formats),
-            conversion_options(self._recipe, self._target),
+            seed=self._recipe.seed,
+            calibration=calibration,
+            progress=self._progress,
+            evaluation=evaluation,
+            training_samples=self._recipe.data.training_samples,
+            checkpoints=self._output.with_name(f"{self._output.name}.training") if keeps else None,
+            following=tuple(step for step in self._recipe.graph_steps if step.stage in {"precision", "refinement"}),
+            formats=tuple(self._recipe.formats),
+            options=conversion_options(self._recipe, self._target),
         )
 
     def _simplified(self) -> CompressedModel:

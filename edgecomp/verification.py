@@ -217,13 +217,13 @@ class _Matrix:
             own = Verdict("simulation", self._compare("original", "simulation"), metric=self._metric_of("simulation"))
             verdicts.insert(0, own)
         return Verification(
-            self.recorder.samples,
-            self._metric_of("original"),
-            tuple(verdicts),
-            {pair: self._compare(*pair) for pair in combinations(names, 2)},
-            self.tolerance,
-            interfaces,
-            {name: self.recorder.first(name) for name in ("inputs", "original", *names)},
+            samples=self.recorder.samples,
+            metric=self._metric_of("original"),
+            verdicts=tuple(verdicts),
+            between={pair: self._compare(*pair) for pair in combinations(names, 2)},
+            tolerance=self.tolerance,
+            interfaces=interfaces,
+            example={name: self.recorder.first(name) for name in ("inputs", "original", *names)},
         )
 
     def _judge(self, name: str, *, quantized: bool) -> Verdict:

@@ -2,16 +2,19 @@
 
 import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 from edgecomp.cli import app
 from edgecomp.target import list_targets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def generator() -> Any:
@@ -54,6 +57,42 @@ def test_every_folder_of_the_map_exists() -> None:
     folders = re.findall(r"`([\w/]+/)`", README.partition("## What is where")[2])
     assert len(folders) > 8
     assert all((ROOT / folder).is_dir() for folder in folders)
+
+
+def test_every_package_is_on_the_map() -> None:
+    listed = README.partition("## What is where")[2]
+    packages = {path.parent.name for path in (ROOT / "edgecomp").glob("*/__init__.py")}
+    assert {name for name in packages if f"`edgecomp/{name}/`" not in listed} == set()
+
+
+def shell_lines(path: Path) -> Iterator[str]:
+    """The commands that a page shows, each on one line and without its comment."""
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(r"^ {4,}(?:[A-Z_]+=\S+ +)?(edgecomp .+)$", text, re.MULTILINE):
+        yield line.partition("  #")[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_have_the_options_that_pages_show(page: Path) -> None:
+    commands = typer.main.get_command(app).commands
+    for line in shell_lines(page):
+        command, *words = line.split()[1:]
+        known = {option for parameter in commands[command].params for option in parameter.opts}
+        assert {word for word in words if word.startswith("-")} <= known, line
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_make_has_the_targets_that_are_named() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in (*PAGES, ROOT / "CONTRIBUTING.md", *ROOT.glob("*/README.md")):
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", text, re.MULTILINE))
+        assert named <= targets, page
 
 
 def test_the_features_name_tests_that_exist() -> None:

@@ -84,6 +84,14 @@ def test_a_full_disk_elsewhere_is_named(tmp_path: Path) -> None:
     assert "TMPDIR" in caught.value.cure
 
 
+def test_a_copy_that_fails_is_about_where_it_went(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No space") as caught, atomic_folder(tmp_path / "result") as staging:
+        raise OSError(
+            errno.ENOSPC, "No space left on device", "/here/model.onnx", None, str(staging.path / "model.onnx")
+        )
+    assert caught.value.subject == str(tmp_path / "result")
+
+
 def test_an_error_that_is_no_matter_of_the_disk_stays_itself(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "result") as staging:
         (staging.path / "nothing").read_text()

@@ -8,6 +8,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 from edgecomp import errors
 from edgecomp.isolation import run_isolated
@@ -32,14 +33,6 @@ def length(text): return len(text)
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "isolation_helper.py").write_text(HELPER)
     monkeypatch.syspath_prepend(tmp_path)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_the_result_arrives_and_what_the_function_prints_does_not(capfd: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,7 @@ def write_keys(path: Path) -> Path:
             str(file),
             expected="a file that does not exist yet, in a folder that can be written to",
             actual=error.strerror or str(error),
-            cure="choose another name; a key is never overwritten",
+            cure="choose another name, a key is never overwritten; or a place with room that can be written to",
         ) from None
     return public
 

@@ -92,7 +92,7 @@ def _measure(
 
     def show(console: Console) -> None:
         for result in found:
-            _show(console, result)
+            _show(console, result, profiled=settings["profile"])
         say(console, *(f"kept in {file}" for file in files))
 
     document = {"devices": [result.as_dict() for result in found], "files": [str(file) for file in files]}
@@ -132,7 +132,7 @@ def _exit_code(result: DeviceResult) -> int:
     return int(broken)
 
 
-def _show(console: Console, result: DeviceResult) -> None:
+def _show(console: Console, result: DeviceResult, *, profiled: bool) -> None:
     """A device's table, and what has to be said about it."""
     say(console, *_heading(result))
     emulated = result.device.scheme == "emulated"
@@ -144,7 +144,8 @@ def _show(console: Console, result: DeviceResult) -> None:
     if made.row_count:
         console.print(made)
     for entry in result.artifacts:
-        say(console, *(f"{entry.file}: {remark}" for remark in _remarks(entry)))
+        remarks = [*_remarks(entry), *(_operators(entry) if profiled else ())]
+        say(console, *(f"{entry.file}: {remark}" for remark in remarks))
     if result.error is not None:
         say(console, f"error: {result.error}")
 
@@ -193,6 +194,19 @@ def _remarks(entry: ArtifactResult) -> Iterator[str]:
         yield steady["verdict"]
     if throttling is not None and throttling["now"]:
         yield f"the board says: {', '.join(throttling['now'])}"
+
+
+def _operators(entry: ArtifactResult, limit: int = 3) -> Iterator[str]:
+    """Where the time goes, as far as the runtime tells."""
+    if entry.result is None or "emulated_instructions" in entry.result:
+        return
+    times = entry.result["profile"]
+    if times is None:
+        yield "its runtime does not tell how long an operator takes"
+        return
+    slowest = sorted(times, key=lambda operator: -operator["mean_ms"])[:limit]
+    listed = ", ".join(f"{operator['op']} {operator['name']} {operator['mean_ms']:.3g} ms" for operator in slowest)
+    yield f"slowest of {len(times)} operators: {listed}; `edgecomp explain --results` says more"
 
 
 @contextlib.contextmanager

@@ -76,6 +76,5 @@ def _of_activations(graph: ir.Graph, model: CompressedModel) -> Iterator[Layer]:
 
 
 def _layer(node: ir.Node, value: ir.Value, nodes: tuple[ir.Node, ...]) -> Layer:
-    name, op_type = origin(node)
-    del name  # of several pieces of one node each has a name of its own
+    _, op_type = origin(node)  # its name is not taken: of several pieces of one node each has one of its own
     return Layer(node.name or "", op_type, module_of(node), value.name or "", tuple(each.name or "" for each in nodes))

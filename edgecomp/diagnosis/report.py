@@ -150,22 +150,22 @@ def _layers(measurement: Measurement, model: CompressedModel, prepared: Compress
         evidence = Evidence(each, model, node, values[layer.tensor])
         parameters = evidence.parameters
         yield LayerDiagnosis(
-            layer.name,
-            layer.op_type,
-            layer.module,
-            layer.tensor,
-            position,
-            each.all.sqnr,
-            each.all.cosine,
-            each.own.sqnr,
-            each.own.cosine,
-            each.alone.sqnr,
-            each.share,
-            None if parameters is None else parameters.range,
-            evidence.used,
-            each.clipped,
-            evidence.channel_spread,
-            explain(evidence) if _hurts(evidence, measurement) else (),
+            name=layer.name,
+            op_type=layer.op_type,
+            module=layer.module,
+            tensor=layer.tensor,
+            position=position,
+            sqnr=each.all.sqnr,
+            cosine=each.all.cosine,
+            own_sqnr=each.own.sqnr,
+            own_cosine=each.own.cosine,
+            output_sqnr=each.alone.sqnr,
+            share=each.share,
+            range=None if parameters is None else parameters.range,
+            used=evidence.used,
+            clipped=each.clipped,
+            channel_spread=evidence.channel_spread,
+            findings=explain(evidence) if _hurts(evidence, measurement) else (),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -112,23 +112,16 @@ def quantize_static(
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
     seen = Collected({}, {})
-    kept_batches: list[tuple[npt.NDArray[Any], ...]] = []
+    first: list[tuple[npt.NDArray[Any], ...]] = []
     if settings.estimator == "measured":
-        batches = _keeping(batches, kept_batches)
+        batches = _keeping(batches, first)
     # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
     if measured:
         seen = collect(graph, measured, batches, samples=settings.samples, channel_means=correctable, threads=threads)
-    measuring = settings.estimator == "measured" and bool(kept_batches)
-    tried = TRIED if measuring else ("mse" if settings.estimator == "measured" else settings.estimator,)
-    candidates = [_with_ranges(model, graph, groups, seen, name, settings) for name in tried]
-    facts: dict[str, Any] = {"kept_in_float": kept}
-    best = 0
-    if measuring:
-        best, sqnr = closest(model, candidates, kept_batches, threads=threads)
-        best = best if sqnr[best] >= sqnr[0] + CLEAR_GAIN else 0
-        facts |= {"estimator": tried[best], "sqnr": dict(zip(tried, sqnr, strict=True))}
-    chosen = candidates[best]
-    facts = {"tensors": len(chosen.quantization), **chosen.provenance[-1].facts, **facts}
+    tried = _tried(settings.estimator, first)
+    candidates = {name: _with_ranges(model, graph, groups, seen, name, settings) for name in tried}
+    chosen, judged = _clearly_closest(model, candidates, first, threads)
+    facts = {"tensors": len(chosen.quantization), **chosen.provenance[-1].facts, "kept_in_float": kept, **judged}
     step = Step("quantize", {"method": f"static-{settings.precision}", **asdict(settings)}, facts)
     return model.after(step, graph=chosen.graph, quantization=chosen.quantization, precision=settings.precision)
 
@@ -141,6 +134,28 @@ def _keeping(
         if len(kept) < CHOSEN_ON:
             kept.append(batch)
         yield batch
+
+
+def _tried(estimator: EstimatorChoice, batches: Sequence[object]) -> Sequence[EstimatorName]:
+    """The estimators to choose from; without batches to measure them on, there is no choice."""
+    if estimator != "measured":
+        return (estimator,)
+    return TRIED if batches else TRIED[:1]
+
+
+def _clearly_closest(
+    model: CompressedModel,
+    candidates: Mapping[EstimatorName, CompressedModel],
+    batches: Sequence[tuple[npt.NDArray[Any], ...]],
+    threads: int,
+) -> tuple[CompressedModel, dict[str, Any]]:
+    """The first candidate, unless another one is clearly closer to the float model; and what was measured."""
+    names = list(candidates)
+    if len(names) == 1:
+        return candidates[names[0]], {}
+    best, sqnr = closest(model, list(candidates.values()), batches, threads=threads)
+    chosen = names[best if sqnr[best] >= sqnr[0] + CLEAR_GAIN else 0]
+    return candidates[chosen], {"estimator": chosen, "sqnr": dict(zip(names, sqnr, strict=True))}
 
 
 def _with_ranges(

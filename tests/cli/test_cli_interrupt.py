@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import is_alive
 
 #: Imported by the calibration function of each test, in the process of the command line.
 HELPER = """
@@ -48,14 +49,6 @@ def samples():
             wait(pid)
         yield np.random.default_rng(index).random((1, 2, 5, 5), np.float32)
 """
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def start(point: str, action: str, folder: Path, onnx_file: Path) -> subprocess.Popen[str]:

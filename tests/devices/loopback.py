@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import Result
+
+Run = Callable[..., Result]
 
 SSH = """#!/bin/sh
 # The stand-in for ssh: the last argument is the command, as sshd gives it to the login shell.
@@ -51,3 +57,10 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LoopbackBoard:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     return found
+
+
+def bench_document(edgecomp: Run, folder: Path, *options: object, code: int = 0) -> Any:
+    """What `edgecomp bench --json` prints; the exit code has to be `code`."""
+    result = edgecomp("bench", folder, "--json", *options)
+    assert result.exit_code == code, result.output
+    return json.loads(result.stdout)

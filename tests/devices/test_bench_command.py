@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,15 +16,13 @@ from typing import Any
 
 import pytest
 from conftest import Made
-from loopback import LoopbackBoard, start
-from typer.testing import Result
+from loopback import LoopbackBoard, Run, bench_document, start
 
 from edgecomp.devices import ssh
 from edgecomp.devices.device import Device
 from edgecomp.errors import NoPythonError
 
-Run = Callable[..., Result]
-QUICK = ("--runs", "3", "--warmup", "0", "--json")
+QUICK = ("--runs", "3", "--warmup", "0")
 
 
 @pytest.fixture
@@ -37,9 +36,7 @@ def folder(made: Made, tmp_path: Path) -> Path:
 
 
 def bench(edgecomp: Run, folder: Path, *options: object, code: int = 0) -> Any:
-    result = edgecomp("bench", folder, *QUICK, *options)
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
+    return bench_document(edgecomp, folder, *QUICK, *options, code=code)
 
 
 def test_this_machine_and_a_board_give_the_same_kind_of_result(
@@ -57,6 +54,13 @@ def test_this_machine_and_a_board_give_the_same_kind_of_result(
         assert json.loads(Path(file).read_text()) in document["devices"]
     assert len(document["files"]) == 2
     assert not board.jobs
+
+
+def test_profile_tells_where_the_time_goes(edgecomp: Run, folder: Path) -> None:
+    shown = edgecomp("bench", folder, *QUICK, "--profile", "--formats", "tflite,onnxruntime")
+    assert shown.exit_code == 0, shown.output
+    assert "model.tflite: its runtime does not tell how long an operator takes" in shown.stdout
+    assert re.search(r"model\.onnx: slowest of \d+ operators: \w+ \S+ [\d.e-]+ ms, ", shown.stdout)
 
 
 def test_what_is_there_is_not_sent_again_and_the_rest_of_a_part_is(
@@ -257,9 +261,10 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def test_an_artifact_that_was_changed_is_refused(edgecomp: Run, folder: Path) -> None:
     (folder / "model.tflite").write_bytes(b"x")
-    assert "another file" in bench(edgecomp, folder, code=2)["actual"]
+    error = bench(edgecomp, folder, code=2)
+    assert (error["subject"], error["actual"][:8]) == (str(folder / "model.tflite"), "SHA-256 ")
     (folder / "model.tflite").unlink()
-    assert "No such file" in bench(edgecomp, folder, code=2)["actual"]
+    assert bench(edgecomp, folder, code=2)["actual"] == "no such file"
 
 
 def test_a_format_that_is_not_there_is_an_input_error(edgecomp: Run, folder: Path) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from conftest import Made
-from loopback import SSH
-from typer.testing import Result
+from loopback import SSH, Run
 
-Run = Callable[..., Result]
 BOARDS = 8
 
 #: A runtime that goes on when all boards have come this far.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -15,14 +14,12 @@ from typing import Any
 
 import pytest
 from conftest import Made
-from loopback import LoopbackBoard, start
-from typer.testing import Result
+from loopback import LoopbackBoard, Run, bench_document, start
 
 from edgecomp.devices import native
 
 pytestmark = pytest.mark.skipif(shutil.which("x86_64-linux-gnu-gcc") is None, reason="there is no C compiler")
-Run = Callable[..., Result]
-QUICK = ("--runs", "3", "--warmup", "1", "--json", "--device", "ssh://board")
+QUICK = ("--runs", "3", "--warmup", "1", "--device", "ssh://board")
 
 
 @pytest.fixture
@@ -38,9 +35,7 @@ def folder(made: Made, tmp_path: Path) -> Path:
 
 
 def bench(edgecomp: Run, folder: Path, *options: object, code: int = 0) -> Any:
-    result = edgecomp("bench", folder, *QUICK, *options)
-    assert result.exit_code == code, result.output
-    return json.loads(result.stdout)
+    return bench_document(edgecomp, folder, *QUICK, *options, code=code)
 
 
 def members(value: Any) -> Any:
