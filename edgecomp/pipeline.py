@@ -27,6 +27,7 @@ from edgecomp.frontends import Source
 from edgecomp.frontends.constants import Constants
 from edgecomp.graph.shares import share_outputs
 from edgecomp.loading import Brought, Data, load
+from edgecomp.memory import give_back
 from edgecomp.model import CompressedModel
 from edgecomp.options import Options, plan, tolerance_of
 from edgecomp.original import Original
@@ -457,6 +458,7 @@ class _Job:
                 progress=lambda done, total: self._progress("verify", done, total),
             )
 
+        give_back()
         with one_torch_thread():
             found = run(artifacts, samples, self._source.metric)
             if model.dynamic is None:

@@ -1,18 +1,23 @@
 """`edgecomp.load(path).predict(x)` takes and gives what the original does, whatever the file stores."""
 
 import shutil
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from conftest import Made
 
 import edgecomp
 from edgecomp.artifact import Artifact, from_stored, predict_samples, to_stored
+from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import DataError, SourceError
+from edgecomp.graph.simplify import simplify
 from edgecomp.interface import Interface, TensorInterface
+from edgecomp.model import CompressedModel
 
 IMAGE = TensorInterface("image", "int8", (1, 4, 5, 3), (0, 2, 3, 1), scale=0.5, zero_point=-10)
 SCALE = TensorInterface("scale", "float32", (1,))
@@ -136,3 +141,22 @@ def test_stored_samples_are_run_by_name(onnx_file: Path, tmp_path: Path) -> None
     expected = [artifact.predict(sample)["scores"] for sample in samples]
     np.testing.assert_array_equal(np.load(target), expected)
     assert Interface.from_json(described, subject="x") == Interface(artifact.inputs, artifact.outputs)
+
+
+def test_a_file_is_not_read_into_memory_to_look_at_its_metadata(tmp_path: Path) -> None:
+    x = ir.Value(name="x", shape=ir.Shape([1, 2048]), type=ir.TensorType(ir.DataType.FLOAT))
+    weight = ir.tensor(numbers(2048, 2048), name="w")
+    w = ir.Value(name="w", shape=weight.shape, type=x.type, const_value=weight)
+    product = ir.node("MatMul", [x, w])
+    (y,) = product.outputs
+    y.name, y.shape, y.type = "y", x.shape, x.type
+    graph = ir.Graph([x], [y], nodes=[product], initializers=[w], opset_imports={"": 20}, name="product")
+    path = tmp_path / "model.tflite"
+    load_converter("tflite").convert(
+        simplify(CompressedModel(ir.Model(graph, ir_version=10))), path, ConversionOptions()
+    )
+    tracemalloc.start()
+    edgecomp.load(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.2 * path.stat().st_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,23 @@ def read(path: Path) -> Any:
         SourceError: It is not a complete TFLite flatbuffer.
     """
     try:
-        content = path.read_bytes()
-        if content[4:8] != b"TFL3":
+        content = mapped(path)
+        if bytes(content[4:8]) != b"TFL3":
             raise ValueError("the identifier TFL3 is missing")
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     except Exception as error:
         # flatbuffers' reader raises struct.error, IndexError, TypeError and more, as the damage happens to be.
         raise unreadable(path, error) from None
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """A file's bytes, which stay in the file until they are looked at.
+
+    Raises:
+        ValueError: It is empty.
+    """
+    with path.open("rb") as stream:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def unreadable(path: Path, error: Exception) -> SourceError:
@@ -53,7 +64,7 @@ def unreadable(path: Path, error: Exception) -> SourceError:
 def is_sealed(model: Any, path: Path) -> bool:
     """Whether the file is one of ours, unchanged since it was written (see `seal`)."""
     checksum = _metadata(model).get(SEAL_KEY, b"")
-    return is_intact(path.read_bytes(), checksum)
+    return is_intact(mapped(path), checksum)
 
 
 def interface_of(model: Any, path: Path) -> Interface:

@@ -13,10 +13,17 @@ from ai_edge_litert.interpreter import Interpreter
 from edgecomp.converter import Array
 from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
 from edgecomp.errors import ConversionError, DataError
+from edgecomp.interface import Interface
 from edgecomp.isolation import run_isolated
 
 #: Seconds that the trial run of a file that is not our own may take.
 _PATIENCE = 120.0
+
+
+def _read_about(path: Path) -> tuple[Interface, bool, int]:
+    """A file's interface, whether it is one of ours, and how many signatures it has; the weights do not stay behind."""
+    model = read(path)
+    return interface_of(model, path), is_sealed(model, path), len(model.signatureDefs or ())
 
 
 def _refused(path: Path, error: Exception) -> ConversionError:
@@ -34,20 +41,19 @@ class LiteRtPredictor:
     """An interpreter with XNNPACK, LiteRT's default."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        model = read(path)
-        found = interface_of(model, path)
+        found, ours, signatures = _read_about(path)
         self.inputs, self.outputs = found.inputs, found.outputs
-        if not is_sealed(model, path):
+        if not ours:
             _try_elsewhere(path)
         try:
             self._interpreter = Interpreter(model_path=str(path), num_threads=threads)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise (_refused(path, error) if is_sealed(model, path) else unreadable(path, error)) from None
+            raise (_refused(path, error) if ours else unreadable(path, error)) from None
         self._shapes: list[tuple[int, ...]] = []
         self._look()
         # A runner keeps the interpreter from being used by itself.
-        keys = self._interpreter.get_signature_list() if len(model.signatureDefs or ()) > 1 else ()
+        keys = self._interpreter.get_signature_list() if signatures > 1 else ()
         self._signatures = [self._interpreter.get_signature_runner(key) for key in keys]
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:

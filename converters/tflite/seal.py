@@ -7,6 +7,7 @@ loaded at once; any other is tried in a process of its own first.
 from __future__ import annotations
 
 import hashlib
+from mmap import mmap
 
 #: The metadata entry that holds the checksum.
 SEAL_KEY = "edgecomp.sha256"
@@ -26,7 +27,7 @@ def seal(content: bytearray) -> None:
     content[start : start + len(_BLANK)] = hashlib.sha256(content).digest()
 
 
-def is_intact(content: bytes, checksum: bytes) -> bool:
+def is_intact(content: bytes | mmap, checksum: bytes) -> bool:
     """Whether a sealed file is as it was written.
 
     Args:
@@ -36,7 +37,7 @@ def is_intact(content: bytes, checksum: bytes) -> bool:
     return len(checksum) == len(_BLANK) and seal_of(content, checksum) == checksum
 
 
-def seal_of(content: bytes, checksum: bytes) -> bytes:
+def seal_of(content: bytes | mmap, checksum: bytes) -> bytes:
     """The checksum that a file with `checksum` in its entry ought to have."""
     start, view = content.find(checksum), memoryview(content)  # a file may be large: no copy of it
     digest = hashlib.sha256(view[:start])

@@ -64,6 +64,7 @@ class Session:
         threads = threads or (_cores() if streaming else 0)
         self._at_once = min(threads, _MOST_AT_ONCE) if streaming else 1
         options.intra_op_num_threads = threads // self._at_once
+        options.enable_cpu_mem_arena = lasting  # what one run needs is not kept for the next
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         for key, text in (config or {}).items():
@@ -73,6 +74,9 @@ class Session:
         #: The session refers to their memory.
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
         options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        if not optimize:  # an optimizer may transpose a weight and leave it its name
+            for name, weight in self._weights.items():
+                options.add_initializer(name, weight)  # as it lies there; else ONNX Runtime keeps a copy
         self._session = onnxruntime.InferenceSession(
             content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
         )

@@ -68,7 +68,15 @@ class Simulation:
 
 def open_session(graph: ir.Model, threads: int, *, streaming: bool = False, lasting: bool = True) -> Session:
     """A session that computes what a graph says: QuantizeLinear and DequantizeLinear stay as they are."""
-    return Session(graph, threads=threads, streaming=streaming, config=_AS_IT_SAYS, without=UNDOING, lasting=lasting)
+    return Session(
+        graph,
+        threads=threads,
+        streaming=streaming,
+        config=_AS_IT_SAYS,
+        without=UNDOING,
+        lasting=lasting,
+        optimize=lasting,
+    )
 
 
 def _give_inputs(graph: ir.Graph, readers: Sequence[str]) -> None:

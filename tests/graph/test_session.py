@@ -1,5 +1,7 @@
 """Running a graph on data that a user brought."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -7,6 +9,7 @@ import pytest
 
 from edgecomp.errors import DataError
 from edgecomp.graph.session import Session
+from edgecomp.memory import give_back
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
 
@@ -51,3 +54,33 @@ def test_an_error_in_one_of_many_batches_arrives_behind_those_before_it():
     np.testing.assert_array_equal([next(found)[0], next(found)[0]], [[[0, 1]], [[2, 3]]])
     with pytest.raises(DataError, match="idx=9 must be within"):
         next(found)
+
+
+def product(weight):
+    size, kind = ir.Shape([1, len(weight)]), ir.TensorType(ir.DataType.FLOAT)
+    x, w = ir.Value(name="x", shape=size, type=kind), ir.Value(name="w", const_value=ir.tensor(weight, name="w"))
+    node = ir.node("MatMul", [x, w])
+    (y,) = node.outputs
+    y.name, y.shape, y.type = "y", size, kind
+    return ir.Model(ir.Graph([x], [y], nodes=[node], initializers=[w], opset_imports={"": 20}), ir_version=10)
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_session_has_no_weights_of_its_own(optimize):
+    """The second one shows that this can fail: what an optimizer may have changed is a copy."""
+    weight = np.random.default_rng(0).standard_normal((4096, 4096), np.float32)
+    model = product(weight)
+    give_back()
+    before = resident()
+    session = Session(model, threads=1, lasting=False, optimize=optimize)
+    give_back()
+    grown = resident() - before
+    assert (grown > 0.9 * weight.nbytes) if optimize else (grown < 0.3 * weight.nbytes)
+    x = np.ones((1, 4096), np.float32)
+    np.testing.assert_allclose(session.run([x])[0], x @ weight, atol=1e-3)
+
+
+def resident():
+    """Bytes of memory that this process has of its own."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.partition("RssAnon:")[2].split()[0])
