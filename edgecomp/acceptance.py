@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgecomp.converter import ConversionOptions, Unsupported, available_formats, load_converter
-from edgecomp.errors import InputError, UnsupportedOperatorError
+from edgecomp.data import CalibrationData, EvaluationData
+from edgecomp.errors import DataError, InputError, UnsupportedOperatorError
 from edgecomp.graph.absorb import RUN_TIME_RANGES
 from edgecomp.graph.query import describe
 from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
+from edgecomp.shapes import InputShapes
 
 
 def check_own_integers(source: str, precision: Precision) -> None:
@@ -41,6 +43,39 @@ def check_float(source: str, precision: Precision, model: CompressedModel) -> No
             actual=f"a model that quantizes itself at run time: {describe(node)}",
             cure="give the float model that it was made from, or leave out --precision",
         )
+
+
+def check_sizes(
+    source: str, data: CalibrationData | EvaluationData, shapes: InputShapes | None, example: Mapping[str, int]
+) -> None:
+    """The graph takes data of all their sizes.
+
+    Args:
+        source: The source's name.
+        data: Of any sizes that the source takes.
+        shapes: Which dimensions are dynamic in the graph.
+        example: The example sizes of all that are in the source.
+
+    Raises:
+        DataError: A dimension had to be fixed, or only some sizes were asked for, and an item has another.
+    """
+    free = {} if shapes is None else shapes.example
+    allowed = () if shapes is None else shapes.signatures
+    for sizes in data.sizes:
+        fixed = {name: size for name, size in sizes.items() if name not in free and size != example[name]}
+        if fixed or (allowed and sizes not in allowed):
+            wanted = allowed or ({name: example[name] for name in fixed},)
+            raise DataError(
+                f"{source}: the sizes of the calibration and evaluation data",
+                expected=" or ".join(_in_words(each) for each in wanted),
+                actual=_in_words(sizes if allowed else fixed),
+                cure="cut or pad the items, or leave out those of other sizes"
+                + (", or ask for their size with one more --shape" if allowed else "; a note says why it is fixed"),
+            )
+
+
+def _in_words(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}={size}" for name, size in sizes.items())
 
 
 def check_operators(source: str, model: CompressedModel, formats: Sequence[str], options: ConversionOptions) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgecomp.columns import read_column, write_columns
 from edgecomp.converter import Array, Converter, Predictor, converter_for
 from edgecomp.errors import DataError, SourceError
-from edgecomp.interface import Interface, TensorInterface
-from edgecomp.recording import open_column
+from edgecomp.interface import Interface, TensorInterface, format_shape
 
 Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 
@@ -63,12 +62,10 @@ class Artifact:
         return [self._checked(np.asarray(array), spec) for array, spec in zip(given, self.inputs, strict=True)]
 
     def _checked(self, array: Array, spec: TensorInterface) -> Array:
-        wanted = spec.source_shape
-        fits = array.ndim == len(wanted) and all(
-            size is None or size == given for size, given in zip(wanted, array.shape, strict=True)
-        )
-        if not fits:
-            raise self._error(f"{spec.name} of shape {_format(wanted)}", f"shape {_format(array.shape)}")
+        if not spec.takes(array.shape):
+            raise self._error(
+                f"{spec.name} of shape {format_shape(spec.source_shape)}", f"shape {format_shape(array.shape)}"
+            )
         if not np.can_cast(array.dtype, spec.source_dtype, "same_kind"):
             raise self._error(f"{spec.name} of type {spec.source_dtype}", f"type {array.dtype}")
         return array.astype(spec.source_dtype, copy=False)
@@ -80,10 +77,6 @@ class Artifact:
             actual=actual,
             cure="give what the original model takes: its dtypes, and its layout (NCHW for a torch model)",
         )
-
-
-def _format(shape: Sequence[int | None]) -> str:
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 def to_stored(array: Array, spec: TensorInterface) -> Array:
@@ -142,23 +135,25 @@ def predict_samples(path: str, inputs: dict[str, str], outputs: dict[str, str], 
 
     Args:
         path: The artifact.
-        inputs: Input name -> its `.npy` file, samples along a new axis in front.
-        outputs: Output name -> the `.npy` file to write, in the same form.
+        inputs: Input name -> its file, as `columns` writes it.
+        outputs: Output name -> the file to write, in the same form.
         threads: Threads that the runtime may use.
 
     Returns:
-        How the artifact stores its inputs and outputs, as `Interface.to_json` writes it.
+        How the artifact stores its inputs and outputs, as `Interface.to_json` writes it, and as "skipped" the numbers
+        of the samples that were left out, since a dimension that has another size there is fixed in the artifact.
     """
     artifact = load(path, threads=threads)
-    columns = {name: np.load(file, mmap_mode="r", allow_pickle=False) for name, file in inputs.items()}
-    length = len(next(iter(columns.values())))
-    written: dict[str, Any] = {}
-    for index in range(length):
-        results = artifact.predict({name: column[index] for name, column in columns.items()})
-        for name, file in outputs.items():
-            if name not in written:
-                written[name] = open_column(file, length, results[name])
-            written[name][index] = results[name]
-    for column in written.values():
-        column.flush()
-    return Interface(artifact.inputs, artifact.outputs).to_json()
+    skipped: list[int] = []
+
+    def results() -> Iterator[list[Array]]:
+        for index, arrays in enumerate(zip(*map(read_column, inputs.values()), strict=True)):
+            sample = dict(zip(inputs, arrays, strict=True))
+            if all(spec.takes(sample[spec.name].shape) for spec in artifact.inputs):
+                found = artifact.predict(sample)
+                yield [found[name] for name in outputs]
+            else:
+                skipped.append(index)
+
+    write_columns(list(outputs.values()), results())
+    return Interface(artifact.inputs, artifact.outputs).to_json(skipped=skipped)

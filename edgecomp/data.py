@@ -3,33 +3,39 @@
 Data comes from generators that can be read only once, from loaders that shuffle, and from decoders that are slow. So
 it is drawn exactly once, item by item, into a file without a name in the temporary folder (`TMPDIR` chooses it), and
 every pass reads that file: memory does not grow with the data, every pass sees the same, and the hash in the
-provenance is the hash of what was used. The file disappears with the object, also when the program is killed.
+provenance is the hash of what was used.
+
+Where a model has dynamic dimensions, every item may have sizes of its own there; dimensions of one name have one size
+in all inputs of an item. Samples of one size are batched with each other (see `spool` for the order).
 
 Items may have any batch size. Axis 0 counts samples when all of the model's inputs have the same size there, and then
 samples are regrouped into batches of exactly the model's size:
 
 1. In calibration every sample counts once. Samples left at the end that do not fill a batch are dropped, because
-   repeating some would give them more weight in every histogram; only when there is not even one full batch are the
-   samples repeated in turn.
-2. In evaluation every sample is used: the last batch is filled up with copies of its last sample, and its labels, which
-   are fewer, say how many outputs count.
+   repeating some would give them more weight in every histogram; only when there is not even one full batch of a size
+   are the samples of that size repeated in turn.
+2. In evaluation every sample is used: the last batch of each size is filled up with copies of its last sample, and its
+   labels, which are fewer, say how many outputs count.
 
-When the inputs disagree on axis 0 it cannot count samples: then each item must have exactly the model's shapes.
+When the inputs disagree on axis 0, or it is a length like those of other axes, it cannot count samples: then each item
+is one sample, and has exactly the model's shapes but for dynamic dimensions.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tempfile
-import weakref
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from functools import cached_property
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.errors import DataError, OutputError
+from edgecomp.errors import DataError
+from edgecomp.spool import Records, Spool
 
 __all__ = [
     "CalibrationData",
@@ -50,47 +56,74 @@ class InputSpec:
     Attributes:
         name: The input's name.
         dtype: numpy dtype name.
-        shape: Static, batch included.
+        shape: Batch included, dynamic dimensions at their example sizes.
+        dynamic: The name of each dimension that is dynamic, None for those that are fixed; empty when all are.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
+    dynamic: tuple[str | None, ...] = ()
+
+    @property
+    def names(self) -> tuple[str | None, ...]:
+        """The name of each dimension, None for those that are fixed."""
+        return self.dynamic or (None,) * len(self.shape)
+
+    @property
+    def dimensions(self) -> tuple[int | str, ...]:
+        """The size or the name of each dimension."""
+        return tuple(size if name is None else name for size, name in zip(self.shape, self.names, strict=True))
 
 
-class _Spool:
-    """A file without a name that is closed, and so removed, with the last object that refers to it."""
-
-    def __init__(self) -> None:
-        file = tempfile.TemporaryFile(prefix="edgecomp-")  # noqa: SIM115, the finalizer closes it
-        self.file: IO[bytes] = file
-        weakref.finalize(self, file.close)
+def batch_size(inputs: Sequence[InputSpec]) -> int | None:
+    """How many samples the model takes at once; None when axis 0 counts none."""
+    # A scalar input has no axis 0, and then no axis counts samples.
+    leading = {spec.dimensions[0] if spec.shape else None for spec in inputs}
+    if len(leading) != 1 or None in leading or leading & {size for spec in inputs for size in spec.dynamic[1:]}:
+        return None
+    return inputs[0].shape[0]
 
 
 class _Samples:
     """Samples in a file, each a record of one array per input and, in evaluation, one of labels."""
 
-    def __init__(self, spool: _Spool, record: np.dtype[Any], count: int, digest: str, batch: int | None) -> None:
-        self._spool, self._record, self._batch = spool, record, batch
+    def __init__(self, spool: Spool, inputs: Sequence[InputSpec], digest: str, batch: int | None) -> None:
+        self._spool, self._inputs, self._batch = spool, inputs, batch
+        self._pass = spool.batches([self._batches_of(len(group)) for group in spool.groups])
         #: The number of samples (of whole items when axis 0 does not count samples).
-        self.samples = count
+        self.samples = spool.samples
         #: SHA-256 over names, dtypes, shapes and values of all samples in order, however they were batched.
         self.digest = digest
+
+    def __len__(self) -> int:
+        """The number of batches."""
+        return len(self._pass)
 
     @property
     def batched(self) -> bool:
         """Whether axis 0 counts samples, so that batches may have any size."""
         return self._batch is not None
 
-    def _read(self, start: int, count: int) -> npt.NDArray[Any]:
-        """`count` records from `start` on, as a structured array."""
-        size = self._record.itemsize
-        self._spool.file.seek(start * size)
-        return np.frombuffer(self._spool.file.read(count * size), self._record)
+    @property
+    def sizes(self) -> list[dict[str, int]]:
+        """The sizes of the dynamic dimensions that occur, each together with the others that it occurs with."""
+        # A record has one sample, without the batch in front; an item that is one sample is there as it is.
+        names = [spec.names[1:] if self.batched else spec.names for spec in self._inputs]
+        front = [(name, self._batch or 1) for spec in self._inputs for name in spec.names[:1] if self.batched]
+        found = []
+        for group in self._spool.groups:
+            pairs = zip(chain(*names), chain(*group.sizes[: len(names)]), strict=False)
+            found.append({name: size for name, size in (*front, *pairs) if name is not None})
+        return found
 
-    def _columns(self, records: npt.NDArray[Any]) -> Arrays:
+    def _batches_of(self, samples: int) -> int:
+        """How many batches samples of one size make."""
+        raise NotImplementedError
+
+    def _columns(self, records: Records) -> Arrays:
         """The model's inputs, in order, writable and contiguous."""
-        names = [name for name in self._record.names or () if name.startswith("input")]
+        names = [name for name in records.dtype.names or () if name != "labels"]
         columns = (records[name] for name in names)
         return tuple(np.array(column if self._batch else column[0]) for column in columns)
 
@@ -103,57 +136,77 @@ class CalibrationData(_Samples):
         digest: SHA-256 of the samples.
     """
 
-    def __len__(self) -> int:
-        """The number of batches."""
-        return max(1, self.samples // (self._batch or 1))
-
     def __iter__(self) -> Iterator[Arrays]:
         size = self._batch or 1
-        for index in range(len(self)):
-            records = self._read(index * size, min(size, self.samples))
+        for index, number in self._pass:
+            records = self._spool.read(self._spool.groups[index], slice(number * size, (number + 1) * size))
             if len(records) < size:
                 records = np.resize(records, size)
             yield self._columns(records)
+
+    def _batches_of(self, samples: int) -> int:
+        return max(1, samples // (self._batch or 1))
 
 
 class EvaluationData(_Samples):
     """Samples with labels, in batches that fit the graph; iterate over it as often as you like.
 
-    An item is `(inputs, labels)`. The last batch of inputs may be filled up with copies: only the first
-    `len(labels)` outputs count.
+    An item is `(inputs, labels)`. The last batch of a size may be filled up with copies: only the first `len(labels)`
+    outputs count.
 
     Attributes:
         samples: How many samples there are.
         digest: SHA-256 of the samples and labels.
     """
 
-    def __len__(self) -> int:
-        """The number of batches."""
-        return -(-self.samples // (self._batch or 1))
-
     def __iter__(self) -> Iterator[tuple[Arrays, Array]]:
         size = self._batch or 1
-        for start in range(0, self.samples, size):
-            records = self._read(start, min(size, self.samples - start))
+        for index, number in self._pass:
+            records = self._spool.read(self._spool.groups[index], slice(number * size, (number + 1) * size))
             labels = np.array(records["labels"] if self._batch else records["labels"][0])
             missing = size - len(records)
             if missing:
                 records = np.concatenate([records, np.repeat(records[-1:], missing)])
             yield self._columns(records), labels
 
+    @property
+    def places(self) -> list[Sequence[int]]:
+        """For each batch the numbers of its samples, counted as they were given."""
+        size = self._batch or 1
+        groups = self._spool.groups
+        return [groups[index].places[number * size : (number + 1) * size] for index, number in self._pass]
+
+    @cached_property
+    def groups(self) -> npt.NDArray[np.int64]:
+        """For each sample, counted as they were given, the number of those that it can share a batch with."""
+        found = np.zeros(self.samples, np.int64)
+        for number, group in enumerate(self._spool.groups):
+            found[np.asarray(group.places)] = number
+        return found
+
     def take(self, places: npt.NDArray[np.int64]) -> tuple[Arrays, Array]:
         """Chosen samples in one batch, or one chosen item when axis 0 does not count samples.
 
         Args:
-            places: Which samples, counted from 0.
+            places: Which samples, counted from 0 as they were given; all of one of `groups`.
 
         Returns:
             The inputs, and as many labels.
         """
-        self._spool.file.flush()
-        stored = np.memmap(self._spool.file, self._record, "r", shape=(self.samples,))
-        records = np.asarray(stored[places])
+        group = next(group for group in self._spool.groups if _position(group.places, int(places[0])) is not None)
+        chosen = [_position(group.places, int(place)) for place in places]
+        assert None not in chosen, "samples of several sizes are no batch"
+        records = self._spool.read(group, [index for index in chosen if index is not None])
         return self._columns(records), np.array(records["labels"] if self._batch else records["labels"][0])
+
+    def _batches_of(self, samples: int) -> int:
+        return -(-samples // (self._batch or 1))
+
+
+def _position(places: Sequence[int], place: int) -> int | None:
+    """Where a number lies in an ascending list."""
+    index = bisect_left(places, place)
+    return index if index < len(places) and places[index] == place else None
 
 
 def collect_calibration(
@@ -214,19 +267,18 @@ class _Collector:
 
     def __init__(self, inputs: Sequence[InputSpec], subject: str, limit: int | None) -> None:
         self._inputs, self._subject, self._limit = inputs, subject, limit
-        leading = {spec.shape[0] if spec.shape else None for spec in inputs}
-        # None among the sizes is a scalar input: then axis 0 counts nothing.
-        self._batch = leading.pop() if len(leading) == 1 else None
-        self._count = 0
+        self._batch = batch_size(inputs)
         self._nonzero = False
         self._record: np.dtype[Any] | None = None
+        self._labels: tuple[np.dtype[Any], int] | None = None
         self._digest = hashlib.sha256()
-        self._spool = _Spool()
+        self._spool = Spool()
 
     def add(self, arrays: Arrays, labels: Array | None, where: str) -> bool:
         """Stores one item; False when there is enough."""
         for spec, array in zip(self._inputs, arrays, strict=True):
             self._check(spec, array, where)
+        self._check_sizes(arrays, where)
         sizes = {len(array) for array in arrays} if self._batch is not None else {1}
         if len(sizes) != 1:
             raise DataError(
@@ -237,25 +289,16 @@ class _Collector:
             )
         size = sizes.pop()
         if self._limit is not None:
-            size = min(size, self._limit - self._count)
+            size = min(size, self._limit - self._spool.samples)
         records = self._pack(arrays, labels, size, where)
         self._nonzero = self._nonzero or any(array.dtype.kind != "f" or array.any() for array in arrays)
         self._digest.update(records.tobytes())
-        try:
-            self._spool.file.write(records.tobytes())
-        except OSError as error:
-            raise OutputError(
-                f"the temporary folder {tempfile.gettempdir()}",
-                expected="room for the calibration or evaluation data",
-                actual=str(error.strerror),
-                cure="set TMPDIR to a folder on a larger disk, or give fewer samples",
-            ) from error
-        self._count += size
-        return self._limit is None or self._count < self._limit
+        self._spool.append(records)
+        return self._limit is None or self._spool.samples < self._limit
 
-    def finish(self) -> tuple[_Spool, np.dtype[Any], int, str, int | None]:
+    def finish(self) -> tuple[Spool, Sequence[InputSpec], str, int | None]:
         """The arguments of `_Samples`."""
-        if self._record is None or self._count == 0:
+        if self._spool.samples == 0:
             raise DataError(
                 self._subject,
                 expected="at least one item",
@@ -266,51 +309,78 @@ class _Collector:
             raise DataError(
                 self._subject,
                 expected="data like what the model will see",
-                actual=f"nothing but zeros in all {self._count} samples",
+                actual=f"nothing but zeros in all {self._spool.samples} samples",
                 cure="check how the data is loaded and scaled",
             )
-        return self._spool, self._record, self._count, self._digest.hexdigest(), self._batch
+        self._spool.sort()
+        return self._spool, self._inputs, self._digest.hexdigest(), self._batch
 
-    def _pack(self, arrays: Arrays, labels: Array | None, size: int, where: str) -> npt.NDArray[Any]:
+    def _pack(self, arrays: Arrays, labels: Array | None, size: int, where: str) -> Records:
         """The item as records."""
         columns = {f"input{i}": array if self._batch is not None else array[None] for i, array in enumerate(arrays)}
         if labels is not None:
             columns["labels"] = labels if self._batch is not None else labels[None]
-            if columns["labels"].ndim == 0 or len(columns["labels"]) < size:
-                found = "a single number" if labels.ndim == 0 else f"{len(labels)} labels"
-                raise DataError(
-                    f"{where}: labels",
-                    expected=f"one per sample, {size} in this item",
-                    actual=found,
-                    cure="yield labels with the samples along axis 0",
-                )
+            self._check_labels(columns["labels"], labels, size, where)
         record = np.dtype([(name, column.dtype, column.shape[1:]) for name, column in columns.items()])
-        if self._record is None:
-            self._record = record
-            self._digest.update(repr([(s.name, s.dtype, s.shape[1:]) for s in self._inputs]).encode())
         if record != self._record:
-            raise DataError(
-                f"{where}: labels",
-                expected=f"{self._record['labels']}, as in the items before",
-                actual=str(record["labels"]),
-                cure="give all labels one dtype and shape",
-            )
+            rows = zip(self._inputs, arrays, strict=True)
+            self._digest.update(repr([(spec.name, spec.dtype, array.shape[1:]) for spec, array in rows]).encode())
+            self._record = record
         records = np.empty(size, record)
         for name, column in columns.items():
             records[name] = column[:size]
         return records
 
+    def _check_labels(self, column: Array, labels: Array, size: int, where: str) -> None:
+        """Labels go with samples, and are all of one kind; a text's may be more than another's."""
+        if column.ndim == 0 or len(column) < size:
+            found = "a single number" if labels.ndim == 0 else f"{len(labels)} labels"
+            raise DataError(
+                f"{where}: labels",
+                expected=f"one per sample, {size} in this item",
+                actual=found,
+                cure="yield labels with the samples along axis 0",
+            )
+        self._labels = self._labels or (column.dtype, column.ndim)
+        if (column.dtype, column.ndim) != self._labels:
+            dtype, rank = self._labels
+            raise DataError(
+                f"{where}: labels",
+                expected=f"{dtype} of {rank} dimensions, as in the items before",
+                actual=f"{column.dtype} of {column.ndim} dimensions",
+                cure="give all labels one dtype and number of dimensions",
+            )
+
+    def _check_sizes(self, arrays: Arrays, where: str) -> None:
+        """Dimensions of one name have one size."""
+        found: dict[str, tuple[str, int]] = {}
+        for spec, array in zip(self._inputs, arrays, strict=True):
+            first = 1 if self._batch is not None else 0
+            for name, size in tuple(zip(spec.dynamic, array.shape, strict=False))[first:]:
+                other, known = found.setdefault(name or "", (spec.name, size))
+                if name is not None and size != known:
+                    raise DataError(
+                        where,
+                        expected=f"one size of the dimension {name!r} in all inputs",
+                        actual=f"{known} in {other}, {size} in {spec.name}",
+                        cure="give the inputs of an item together, cut or padded to one size",
+                    )
+
     def _check(self, spec: InputSpec, array: Array, where: str) -> None:
         batched = self._batch is not None
-        fits = array.ndim == len(spec.shape) and array.shape[batched:] == spec.shape[batched:]
+        wanted = (("N", *spec.dimensions[1:]) if batched else spec.dimensions) if spec.shape else ()
+        fits = array.ndim == len(wanted) and all(
+            size == given or (isinstance(size, str) and (given > 0 or size == "N"))
+            for size, given in zip(wanted, array.shape, strict=True)
+        )
         if not fits:
             raise DataError(
                 f"{where}: input {spec.name!r}",
-                expected=f"shape {_shape(('N', *spec.shape[1:]) if batched else spec.shape)}",
+                expected=f"shape {_shape(wanted)}",
                 actual=f"shape {_shape(array.shape)}",
                 cure="give the data the shape that the example inputs have"
                 + (", with any number of samples N" if batched else "")
-                + "; where a dimension is dynamic, cut or pad the data, or choose another example size with --shape",
+                + "; dynamic dimensions, which have names here, may have any size, others become dynamic with --shape",
             )
         if array.dtype.name != spec.dtype:
             raise DataError(

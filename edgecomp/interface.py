@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,6 +26,11 @@ def module_in_name(name: str) -> str:
             path.append(scope)
         return ".".join(path)
     return name.partition("/")[0] if "/" in name else ""
+
+
+def format_shape(shape: Sequence[int | None]) -> str:
+    """A shape in words, "any" for dynamic dimensions."""
+    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,13 @@ class TensorInterface:
         if self.permutation is None:
             return self.shape
         return tuple(size for _, size in sorted(zip(self.permutation, self.shape, strict=True)))
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether an array of a shape, in the source's layout, fits."""
+        wanted = self.source_shape
+        return len(shape) == len(wanted) and all(
+            size is None or size == given for size, given in zip(wanted, shape, strict=True)
+        )
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> TensorInterface:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from edgecomp import golden, manifest
-from edgecomp.acceptance import check_float, check_operators, check_own_integers
+from edgecomp.acceptance import check_float, check_operators, check_own_integers, check_sizes
 from edgecomp.converter import (
     Conversion,
     ConversionOptions,
@@ -38,13 +38,13 @@ from edgecomp.progress import Progress, silent
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.synthetic import synthetic_inputs
 from edgecomp.recipe import Recipe
-from edgecomp.recording import Arrays, Batches, Samples, Unlabelled
+from edgecomp.recording import Arrays, Batches, Metric, Samples, Unlabelled
 from edgecomp.shapes import Shapes
-from edgecomp.size_verification import verify_sizes
+from edgecomp.size_verification import verify_sizes, verify_unfit
 from edgecomp.stand_ins import stand_ins
 from edgecomp.target import TargetProfile
 from edgecomp.threads import one_torch_thread
-from edgecomp.verification import Metric, Tolerance, Verification, verify
+from edgecomp.verification import Tolerance, Verification, verify
 from edgecomp.workbench import Workbench, no_training_data
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ class _Job:
         calibration, evaluation = self._calibration(), self._evaluation()
         bench = self._bench(calibration, evaluation)
         self._compress_module(bench)
-        float_model = self._simplified()
+        float_model = self._simplified(calibration, evaluation)
         options = conversion_options(self._recipe, self._target)
         if self._recipe.graph_steps:  # long work; without it, converters will say the same at once
             check_operators(self._source.name, float_model, self._recipe.formats, options)
@@ -299,7 +299,7 @@ class _Job:
         """What would become of every node, up to the quantization and no further."""
         calibration = self._calibration()
         self._compress_module(self._bench(calibration))
-        float_model = self._simplified()
+        float_model = self._simplified(calibration)
         if calibration is None and self._recipe.graph_steps and not float_model.quantization:
             self._notes.append("There are no calibration data: the example inputs stand in for them.")
         model = self._quantized(float_model, self._bench(calibration if calibration is not None else self._stand_ins()))
@@ -316,7 +316,7 @@ class _Job:
         calibration, evaluation = self._calibration(), self._evaluation()
         bench = self._bench(calibration, evaluation)
         self._compress_module(bench)
-        float_model = self._simplified()
+        float_model = self._simplified(calibration, evaluation)
         model = self._quantized(float_model, bench)
         batches = calibration if calibration is not None else self._stand_ins()
         samples = evaluation or Unlabelled(batches)
@@ -357,10 +357,13 @@ class _Job:
             options=conversion_options(self._recipe, self._target),
         )
 
-    def _simplified(self) -> CompressedModel:
+    def _simplified(self, *data: CalibrationData | EvaluationData | None) -> CompressedModel:
         self._progress("simplify", 0, 1)
         model = prepare(self._source)
         self._notes.extend(model.provenance[-1].facts.get("notes", ()))
+        if self._source.dynamic is not None:
+            for each in (each for each in data if each is not None):
+                check_sizes(self._source.name, each, model.dynamic, self._source.dynamic.example)
         self._progress("simplify", 1, 1)
         return model
 
@@ -371,7 +374,7 @@ class _Job:
         items = synthetic_inputs(self._source, self._recipe.seed) if made_up or opener is None else opener()
         limit = self._recipe.data.calibration_samples
         data = collect_calibration(items, self._source.input_specs, subject="the calibration data", limit=limit)
-        self._data["calibration"] = {"samples": data.samples, "sha256": data.digest, "synthetic": made_up}
+        self._data["calibration"] = {**_facts(data), "synthetic": made_up}
         if made_up:
             self._notes.append(
                 f"Ranges rest on {data.samples} made-up inputs, noise of mean 0 and variance 1, and on no real data: "
@@ -386,7 +389,7 @@ class _Job:
         limit = self._recipe.data.evaluation_samples
         items = self._source.evaluation_data()
         data = collect_evaluation(items, self._source.input_specs, subject="the evaluation data", limit=limit)
-        self._data["evaluation"] = {"samples": data.samples, "sha256": data.digest}
+        self._data["evaluation"] = _facts(data)
         return data
 
     def _stand_ins(self) -> list[Arrays]:
@@ -463,8 +466,19 @@ class _Job:
             found = run(artifacts, samples, self._source.metric)
             if model.dynamic is None:
                 return found
+            found = verify_unfit(run, artifacts, found, model.dynamic, samples)
+            if found.unfit:
+                sizes = ", ".join(f"{name}={size}" for name, size in model.dynamic.example.items())
+                self._notes.append(f"The data were cut or repeated to {sizes} for {', '.join(found.unfit)}.")
             example = found.example["inputs"]
             return replace(found, sizes=verify_sizes(run, artifacts, found.interfaces, model.dynamic, example))
+
+
+def _facts(data: CalibrationData | EvaluationData) -> dict[str, Any]:
+    """What a manifest says of data."""
+    names = dict.fromkeys(name for sizes in data.sizes for name in sizes)
+    ranges = {name: [function(sizes[name] for sizes in data.sizes) for function in (min, max)] for name in names}
+    return {"samples": data.samples, "sha256": data.digest, **({"sizes": ranges} if ranges else {})}
 
 
 def precision_tables() -> dict[str, Mapping[Precision, Support]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from edgecomp.columns import read_column, write_columns
 from edgecomp.converter import Array
 from edgecomp.errors import VerificationError
 from edgecomp.interface import Interface
@@ -17,6 +20,9 @@ from edgecomp.isolation import run_isolated
 
 Arrays = tuple[Array, ...]
 Run = Callable[[Arrays], Sequence[Array]]
+#: One array over all samples, or one for each where they are of several sizes.
+Whole = Array | list[Array]
+Metric = Callable[[Sequence[Whole], Whole], float]
 
 
 class Batches(Protocol):
@@ -42,6 +48,11 @@ class Samples(Protocol):
         """The batches in order."""
         ...
 
+    @property
+    def places(self) -> Sequence[Sequence[int]] | None:
+        """For each batch the numbers of its samples, counted as they were given; None for the order they come in."""
+        ...
+
 
 class Unlabelled:
     """Batches of inputs as samples, without labels.
@@ -59,6 +70,32 @@ class Unlabelled:
     def __iter__(self) -> Iterator[tuple[Arrays, None]]:
         return ((batch, None) for group in self._groups for batch in group)
 
+    @property
+    def places(self) -> None:
+        """They come in the order in which they are."""
+        return None
+
+
+def as_given(parts: Sequence[Array], places: Sequence[Sequence[int]] | None) -> Whole:
+    """What a model gave for all samples, or their labels, in the order in which the data have them.
+
+    Args:
+        parts: Batch by batch, without what batches were filled up with.
+        places: For each batch the numbers of its samples; None for the order that they are in.
+
+    Returns:
+        One array, (samples, ...); where samples are of several sizes, a list of one array for each, without the batch.
+    """
+    if places is None:
+        return np.concatenate(parts)
+    by_sample = all(part.ndim and len(part) == len(each) for part, each in zip(parts, places, strict=True))
+    numbers = [number for each in places for number in (each if by_sample else each[:1])]
+    order = np.argsort(numbers, kind="stable")
+    if len({part.shape[1:] if by_sample else part.shape for part in parts}) == 1:
+        return np.concatenate(parts)[order] if by_sample else np.concatenate([parts[index] for index in order])
+    units = [row for part in parts for row in part] if by_sample else list(parts)
+    return [units[index] for index in order]
+
 
 class Recorder:
     """The outputs of several models on the same samples; a context manager, which removes its files at the end.
@@ -72,10 +109,10 @@ class Recorder:
     def __init__(self, samples: Samples, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         self._samples = samples
         self._input_names, self._output_names = tuple(inputs), tuple(outputs)
-        self._columns: dict[str, list[Array]] = {}
+        self._skipped: dict[str, frozenset[int]] = {}
+        self._rows: list[int] = []
         self._counts: list[int] = []
         self._labels: list[Array] = []
-        self._rows = 1
         self._cancel = threading.Event()
 
     def __enter__(self) -> Recorder:
@@ -88,7 +125,7 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._columns.clear()
+        self._skipped.clear()
         self._folder.cleanup()
 
     @property
@@ -96,19 +133,21 @@ class Recorder:
         """How many samples count."""
         return sum(self._counts)
 
-    @property
-    def labels(self) -> Array | None:
-        """The labels of all samples, or None when there are none."""
-        return np.concatenate(self._labels) if self._labels else None
+    def metric_of(self, name: str, metric: Metric | None) -> float | None:
+        """The task's metric of what `name` gave; None without labels, or when it could not run on all samples."""
+        if metric is None or not self._labels or self._skipped[name]:
+            return None
+        places = self._samples.places
+        columns = [as_given(list(self.column(name, output)), places) for output in self._output_names]
+        return float(metric(columns, as_given(self._labels, places)))
 
     def run(self, name: str, function: Run) -> None:
         """Runs a function on every batch and records what it gives."""
-        batches = zip(*self._columns["inputs"], strict=True)
-        results = (function(tuple(np.array(array) for array in batch)) for batch in batches)
-        self._record(name, self._output_names, results)
+        batches = zip(*map(read_column, self._files("inputs", self._input_names)), strict=True)
+        self._record(name, self._output_names, map(function, batches))
 
     def run_artifact(self, path: Path) -> Interface:
-        """Runs an artifact on every batch in a process of its own.
+        """Runs an artifact in a process of its own, on every batch of a size that it takes.
 
         Returns:
             How the artifact stores its inputs and outputs.
@@ -127,12 +166,17 @@ class Recorder:
             outputs=dict(zip(self._output_names, outputs, strict=True)),
             threads=1,
         )
-        self._load(path.name, outputs)
-        return Interface.from_json(description, subject=path.name)
+        interface = Interface.from_json(description, subject=path.name)
+        self._skipped[path.name] = frozenset(json.loads(description).get("skipped", ()))
+        return interface
 
     def has(self, name: str) -> bool:
         """Whether `name` ran."""
-        return name in self._columns
+        return name in self._skipped
+
+    def samples_of(self, name: str) -> int:
+        """How many of the samples `name` ran on."""
+        return sum(count for position, count in enumerate(self._counts) if position not in self._skipped[name])
 
     def cancel(self) -> None:
         """Ends every `run_artifact` that is going on in another thread."""
@@ -140,10 +184,7 @@ class Recorder:
 
     def column(self, name: str, output: str) -> Iterator[Array]:
         """One output, batch by batch, without what batches were filled up with."""
-        column = self._columns[name][self._output_names.index(output)]
-        for count, batch in zip(self._counts, column, strict=True):
-            # An output without the batch in front ((4, H, W), say) has nothing to cut off.
-            yield batch[:count] if batch.ndim and len(batch) == self._rows else batch
+        return (batch for batch in self._batches(name, output) if batch is not None)
 
     def pairs(self, reference: str, candidate: str, output: str) -> Iterator[tuple[Array, Array]]:
         """One output of two models side by side.
@@ -151,7 +192,9 @@ class Recorder:
         Raises:
             VerificationError: They are not of the same shape.
         """
-        for first, second in zip(self.column(reference, output), self.column(candidate, output), strict=True):
+        for first, second in zip(self._batches(reference, output), self._batches(candidate, output), strict=True):
+            if first is None or second is None:
+                continue
             if first.shape != second.shape:
                 raise VerificationError(
                     f"{candidate}: output {output!r}",
@@ -162,38 +205,38 @@ class Recorder:
             yield first, second
 
     def first(self, name: str) -> Mapping[str, Array]:
-        """What a model gave for the first batch, or that batch itself for "inputs", by name."""
+        """What a model gave for the first batch that all ran on, or that batch itself for "inputs", by name."""
+        skipped = frozenset().union(*(self._skipped[each] for each in self._skipped if self.samples_of(each)))
+        position = min(set(range(len(self._counts))) - skipped)
         names = self._input_names if name == "inputs" else self._output_names
-        return {key: np.array(column[0]) for key, column in zip(names, self._columns[name], strict=True)}
+        columns = (self._all(name, file) for file in self._files(name, names))
+        found = (next(islice(column, position, None)) for column in columns)
+        return {key: array for key, array in zip(names, found, strict=True) if array is not None}
+
+    def _batches(self, name: str, output: str) -> Iterator[Array | None]:
+        """One output for every batch, None for those that were left out."""
+        file = self._files(name, self._output_names)[self._output_names.index(output)]
+        for rows, count, batch in zip(self._rows, self._counts, self._all(name, file), strict=True):
+            # An output without the batch in front ((4, H, W), say) has nothing to cut off.
+            filled = batch is not None and batch.ndim and len(batch) == rows
+            yield batch[:count] if filled else batch  # type: ignore[index]
+
+    def _all(self, name: str, file: str) -> Iterator[Array | None]:
+        """What a file holds, None for the batches that were left out."""
+        arrays = read_column(file)
+        return (None if position in self._skipped[name] else next(arrays) for position in range(len(self._counts)))
 
     def _take(self, inputs: Arrays, labels: Array | None) -> Arrays:
-        self._rows = len(inputs[0]) if inputs[0].ndim else 1
+        rows = len(inputs[0]) if inputs[0].ndim else 1
         if labels is not None:
             self._labels.append(np.atleast_1d(labels))
-        self._counts.append(self._rows if labels is None else min(self._rows, len(self._labels[-1])))
+        self._rows.append(rows)
+        self._counts.append(rows if labels is None else min(rows, len(self._labels[-1])))
         return inputs
 
     def _record(self, name: str, parts: Sequence[str], batches: Iterable[Sequence[Array]]) -> None:
-        files = self._files(name, parts)
-        columns: list[Any] = []
-        for position, batch in enumerate(batches):
-            if not columns:
-                columns = [
-                    open_column(file, len(self._samples), array) for file, array in zip(files, batch, strict=True)
-                ]
-            for column, array in zip(columns, batch, strict=True):
-                column[position] = array
-        for column in columns:
-            column.flush()
-        self._load(name, files)
+        write_columns(self._files(name, parts), batches)
+        self._skipped[name] = frozenset()
 
     def _files(self, name: str, parts: Sequence[str]) -> list[str]:
         return [str(Path(self._folder.name, f"{name}.{index}.npy")) for index in range(len(parts))]
-
-    def _load(self, name: str, files: Sequence[str]) -> None:
-        self._columns[name] = [np.load(file, mmap_mode="r", allow_pickle=False) for file in files]
-
-
-def open_column(file: str, length: int, like: Array) -> Any:
-    """A new `.npy` file in memory, for `length` arrays of the shape and dtype of one."""
-    return np.lib.format.open_memmap(file, mode="w+", dtype=like.dtype, shape=(length, *like.shape))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from edgecomp.artifact import from_stored
 from edgecomp.comparison import Comparison, compare
 from edgecomp.data import InputSpec, collect_calibration
 from edgecomp.golden import Golden
-from edgecomp.interface import Interface
+from edgecomp.interface import Interface, TensorInterface
 from edgecomp.recording import Batches, Recorder, Unlabelled
 
 #: Beyond so many steps from the outputs that were recorded, another machine does not compute the same.
@@ -59,7 +60,8 @@ def verify_folder(folder: Path, *, data: str | None = None, preprocess: str | No
     """
     violations: list[str] = []
     paths = []
-    for entry in manifest.read(folder)["artifacts"]:
+    entries = manifest.read(folder)["artifacts"]
+    for entry in entries:
         path = manifest.artifact_path(folder, entry)
         # A file that is not the one that was verified is not run either: there is no telling what it is.
         if manifest.sha256(path) == entry["sha256"]:
@@ -69,7 +71,7 @@ def verify_folder(folder: Path, *, data: str | None = None, preprocess: str | No
     golden = Golden(folder)
     batches: list[Batches] = [[tuple(golden.inputs.values())]]
     if data is not None:
-        batches.append(_open(data, preprocess, golden))
+        batches.append(_open(data, preprocess, _specs(golden, entries)))
     with Recorder(Unlabelled(*batches), tuple(golden.inputs), tuple(golden.outputs)) as recorder:
         pairs = []
         for path in paths:
@@ -80,13 +82,24 @@ def verify_folder(folder: Path, *, data: str | None = None, preprocess: str | No
         return Reverification(recorder.samples, tuple(pairs), tuple(violations))
 
 
-def _open(data: str, preprocess: str | None, golden: Golden) -> Batches:
+def _open(data: str, preprocess: str | None, specs: Sequence[InputSpec]) -> Batches:
     from edgecomp.frontends.data_files import open_data
     from edgecomp.frontends.pictures import Preprocessing
 
-    specs = tuple(InputSpec(name, array.dtype.name, array.shape) for name, array in golden.inputs.items())
     items = open_data(data, specs, preprocessing=None if preprocess is None else Preprocessing.parse(preprocess))
     return collect_calibration(items, specs, subject=data)
+
+
+def _specs(golden: Golden, entries: Sequence[Mapping[str, Any]]) -> tuple[InputSpec, ...]:
+    """What the artifacts take; a dimension may have any size when it is dynamic in one of them."""
+    interfaces = [TensorInterface.from_json(spec) for entry in entries for spec in entry["inputs"]]
+    specs = []
+    for name, array in golden.inputs.items():
+        shapes = [spec.source_shape for spec in interfaces if spec.name == name]
+        free = [any(shape[axis] is None for shape in shapes) for axis in range(array.ndim)]
+        names = tuple(("batch" if axis == 0 else f"{name}_{axis}") if each else None for axis, each in enumerate(free))
+        specs.append(InputSpec(name, array.dtype.name, array.shape, names))
+    return tuple(specs)
 
 
 def _against_original(recorder: Recorder, name: str, golden: Golden) -> Pair:

@@ -1,8 +1,12 @@
-"""Verifies artifacts with dynamic dimensions at a second size: what holds at one size only is no dynamic model."""
+"""Verifies models with dynamic dimensions: at a second size, since what holds at one size only is no dynamic model,
+and where an artifact has fixed a dimension, at that size.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,9 @@ from edgecomp.interface import Interface
 from edgecomp.recording import Samples, Unlabelled
 from edgecomp.shapes import InputShapes
 from edgecomp.verification import SizeVerdict, Verification
+
+#: Samples that are cut for artifacts that take none as they are, in batches.
+_BATCHES = 64
 
 
 def verify_sizes(
@@ -47,6 +54,42 @@ def verify_sizes(
         batch = tuple(np.resize(array, wanted[name]) for name, array in example.items())
         verdicts.append(SizeVerdict(dict(chosen), run(paths, Unlabelled([batch])).verdicts))
     return tuple(verdicts)
+
+
+def verify_unfit(
+    run: Callable[[Sequence[Path], Samples], Verification],
+    artifacts: Sequence[Path],
+    found: Verification,
+    shapes: InputShapes,
+    samples: Samples,
+) -> Verification:
+    """Verifies those artifacts at the example sizes that took none of the samples as they are.
+
+    Args:
+        run: Verifies artifacts on samples.
+        artifacts: The files of all.
+        found: What was found on the samples.
+        shapes: Of the model's inputs.
+        samples: Repeated and cut they are those of the example sizes.
+
+    Returns:
+        `found` with what is missing in it; its example is one that every artifact takes.
+    """
+    if not found.unfit:
+        return found
+    wanted = list(shapes.at().values())
+    batches = [
+        tuple(np.resize(array, size) for array, size in zip(inputs, wanted, strict=True))
+        for inputs, _ in islice(samples, _BATCHES)
+    ]
+    cut = run(artifacts, Unlabelled(batches))
+    unfit = set(found.unfit)
+    return replace(
+        found,
+        verdicts=(*found.verdicts, *(each for each in cut.verdicts if each.name in unfit)),
+        between={**{pair: each for pair, each in cut.between.items() if unfit.intersection(pair)}, **found.between},
+        example=cut.example,
+    )
 
 
 def _dynamic_in(interface: Interface, shapes: InputShapes) -> set[str]:

@@ -9,17 +9,12 @@ from functools import cached_property
 from itertools import combinations, filterfalse
 from pathlib import Path
 
-import numpy as np
-
 from edgecomp.comparison import EQUAL, Comparison, binomial_tail, compare
 from edgecomp.converter import Array
 from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
 from edgecomp.precision import PRECISIONS, Precision
-from edgecomp.recording import Recorder, Run, Samples
-
-Metric = Callable[[Sequence[Array], Array], float]
-
+from edgecomp.recording import Metric, Recorder, Run, Samples
 
 #: What a wrong operator leaves at most, in dB.
 WRONG = 10.0
@@ -113,6 +108,7 @@ class Verification:
         tolerance: What the artifacts were held to.
         interfaces: File name -> how the artifact stores its inputs and outputs.
         sizes: What was measured at other sizes; empty for a model without dynamic dimensions.
+        unfit: Files that took none of the samples, because a dimension is fixed in them: nothing was measured of them.
         example: The first batch: "inputs", "original" and each file name -> arrays by name, as the source has them.
     """
 
@@ -124,6 +120,7 @@ class Verification:
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     example: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
     sizes: tuple[SizeVerdict, ...] = ()
+    unfit: tuple[str, ...] = ()
 
     @property
     def violations(self) -> tuple[str, ...]:
@@ -210,26 +207,27 @@ class _Matrix:
 
     def verification(self, interfaces: Mapping[str, Interface]) -> Verification:
         """Compares everything that ran."""
-        names = list(interfaces)
+        names = [name for name in interfaces if self.recorder.samples_of(name)]
         quantized = self.recorder.has("simulation")
         verdicts = [self._judge(name, quantized=quantized) for name in names]
         if quantized:
-            own = Verdict("simulation", self._compare("original", "simulation"), metric=self._metric_of("simulation"))
+            own = Verdict("simulation", self._compare("original", "simulation"), metric=self._metric("simulation"))
             verdicts.insert(0, own)
         return Verification(
             samples=self.recorder.samples,
-            metric=self._metric_of("original"),
+            metric=self._metric("original"),
             verdicts=tuple(verdicts),
             between={pair: self._compare(*pair) for pair in combinations(names, 2)},
             tolerance=self.tolerance,
             interfaces=interfaces,
             example={name: self.recorder.first(name) for name in ("inputs", "original", *names)},
+            unfit=tuple(name for name in interfaces if name not in names),
         )
 
     def _judge(self, name: str, *, quantized: bool) -> Verdict:
         """An artifact's comparisons, and what of them is out of tolerance."""
         against_simulation = self._compare("simulation", name) if quantized else ()
-        verdict = Verdict(name, self._compare("original", name), against_simulation, self._metric_of(name))
+        verdict = Verdict(name, self._compare("original", name), against_simulation, self._metric(name))
         return replace(verdict, violations=tuple(self._violations(verdict, quantized=quantized)))
 
     def _violations(self, verdict: Verdict, *, quantized: bool) -> Iterator[str]:
@@ -252,20 +250,15 @@ class _Matrix:
             entry.output in self.shares and entry.max_difference * (entry.step or 1.0) <= ROUNDING and not entry.broken
         )
 
+    def _metric(self, name: str) -> float | None:
+        return self.recorder.metric_of(name, self.metric)
+
     def _compare(self, reference: str, candidate: str) -> tuple[Comparison, ...]:
         """One comparison per output."""
         return tuple(
             compare(output, self.recorder.pairs(reference, candidate, output), self.steps.get(output))
             for output in self.outputs
         )
-
-    def _metric_of(self, name: str) -> float | None:
-        """The task's metric of what `name` gave."""
-        labels = self.recorder.labels
-        if self.metric is None or labels is None:
-            return None
-        columns = [np.concatenate(list(self.recorder.column(name, output))) for output in self.outputs]
-        return float(self.metric(columns, labels))
 
 
 def _misses(entry: Comparison, reference: str, sqnr: float, tolerance: Tolerance, *, by_argmax: bool) -> Iterator[str]:

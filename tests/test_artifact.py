@@ -13,6 +13,7 @@ from conftest import Made
 
 import edgecomp
 from edgecomp.artifact import Artifact, from_stored, predict_samples, to_stored
+from edgecomp.columns import read_column, write_columns
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import DataError, SourceError
 from edgecomp.graph.simplify import simplify
@@ -135,11 +136,11 @@ def test_a_path_that_is_no_artifact_is_named(name: str, words: str, tmp_path: Pa
 def test_stored_samples_are_run_by_name(onnx_file: Path, tmp_path: Path) -> None:
     samples = np.random.default_rng(0).random((3, 1, 2, 5, 5), np.float32)
     source, target = tmp_path / "in.npy", tmp_path / "out.npy"
-    np.save(source, samples)
+    write_columns([source], ([sample] for sample in samples))
     described = predict_samples(str(onnx_file), {"image": str(source)}, {"scores": str(target)}, threads=1)
     artifact = edgecomp.load(onnx_file)
     expected = [artifact.predict(sample)["scores"] for sample in samples]
-    np.testing.assert_array_equal(np.load(target), expected)
+    np.testing.assert_array_equal(list(read_column(target)), expected)
     assert Interface.from_json(described, subject="x") == Interface(artifact.inputs, artifact.outputs)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgecomp import recording
+from edgecomp.columns import read_column, write_columns
 from edgecomp.errors import ConversionError, VerificationError
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.recording import Unlabelled
@@ -25,6 +26,8 @@ class Labelled:
 
     def __len__(self) -> int:
         return 6
+
+    places = None
 
     def __iter__(self) -> Iterator[tuple[tuple[Any, ...], Any]]:
         random = np.random.default_rng(0)
@@ -50,10 +53,8 @@ def run(
     """`verify` with a function in place of an artifact in a process of its own."""
 
     def run_isolated(function: str, *, inputs: Any, outputs: Any, **_: Any) -> str:
-        columns = [np.load(file) for file in inputs.values()]
-        results = [artifact(batch) for batch in zip(*columns, strict=True)]
-        for file, column in zip(outputs.values(), zip(*results, strict=True), strict=True):
-            np.save(file, np.stack(column))
+        batches = zip(*map(read_column, inputs.values()), strict=True)
+        write_columns(list(outputs.values()), map(artifact, batches))
         return Interface((TensorInterface("x", "float32", (2, 5)),), ()).to_json()
 
     monkeypatch.setattr(recording, "run_isolated", run_isolated)

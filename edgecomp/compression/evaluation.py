@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
-from edgecomp.compression.training.data import TrainingData
+from edgecomp.compression.training.data import Places, TrainingData
 from edgecomp.frontends import structure
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.torch_module import preserving
+from edgecomp.recording import as_given
 
 #: Samples in a batch, where the module takes any number.
 _BATCH = 64
@@ -34,21 +35,29 @@ def metric_of(module: torch.nn.Module, source: Source, data: TrainingData) -> fl
         flexible = _takes_any_batch(module, data, own)
         size, least = (_BATCH, 1) if flexible else (own, own)
         found = [_run(module, inputs, least) for inputs, _ in data.in_order(size)]
-    labels = [np.atleast_1d(labels.numpy()) for _, labels in data.in_order(_BATCH)]
-    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
-    return float(source.metric(columns, np.concatenate(labels)))
+    labels = [np.atleast_1d(labels.numpy()) for _, labels in data.in_order(size)]
+    places = [_ranks(each, data.chosen) for each in data.places(size)]
+    columns = [as_given(column, places) for column in zip(*found, strict=True)]
+    return float(source.metric(columns, as_given(labels, places)))
+
+
+def _ranks(places: Places, chosen: Places) -> list[int]:
+    """Where samples stand among those that were chosen."""
+    ranks: list[int] = np.searchsorted(chosen, places).tolist()
+    return ranks
 
 
 def joined(batches: Iterable[Arrays], size: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Batches of `size` samples from smaller ones, without a rest; for inputs that count samples along axis 0."""
-    waiting: list[Arrays] = []
+    """Batches of `size` samples of one shape, from smaller ones; for inputs that count samples along axis 0."""
+    waiting: dict[tuple[tuple[int, ...], ...], list[Arrays]] = {}
     for batch in batches:
-        waiting.append(batch)
-        if sum(len(each[0]) for each in waiting) >= size:
-            yield _concatenated(waiting)
-            waiting = []
-    if waiting:
-        yield _concatenated(waiting)
+        shapes = tuple(array.shape[1:] for array in batch)
+        alike = waiting.setdefault(shapes, [])
+        alike.append(batch)
+        if sum(len(each[0]) for each in alike) >= size:
+            yield _concatenated(waiting.pop(shapes))
+    for rest in waiting.values():
+        yield _concatenated(rest)
 
 
 def _concatenated(batches: list[Arrays]) -> tuple[torch.Tensor, ...]:
@@ -59,7 +68,7 @@ def _takes_any_batch(module: torch.nn.Module, data: TrainingData, own: int) -> b
     """Whether a module takes another number of samples than its example has, and gives as many."""
     if not data.samples.batched:
         return False
-    inputs, _ = next(iter(data.in_order(2 * own + 1)))
+    inputs, _ = data.largest(2 * own + 1)
     try:
         return all(len(output) == len(inputs[0]) for output in _run(module, inputs, 1))
     except (RuntimeError, ValueError, TypeError):  # what torch raises on shapes that do not fit

@@ -19,7 +19,7 @@ from edgecomp.diagnosis.layers import layers_of
 from edgecomp.model import CompressedModel
 from edgecomp.precision import PRECISIONS
 from edgecomp.quantization import scheme
-from edgecomp.quantization.calibration import Statistics, collect
+from edgecomp.quantization.calibration import Statistics, collect, largest_of
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.simulation import Simulation
 
@@ -115,7 +115,7 @@ def _constant_channels(facts: Facts) -> str | None:
         if not constant or len(ranges) < 2:
             continue
         later = _channel_ranges([batch[index] for batch in facts.evaluation_batches])
-        changed = [channel for channel in constant if later and later[channel] != ranges[channel]]
+        changed = [channel for channel in constant if len(later) == len(ranges) and later[channel] != ranges[channel]]
         if changed:
             return (
                 f"Channel {changed[0]} of input {name!r} is {ranges[changed[0]][0]:g} throughout the calibration data, "
@@ -129,7 +129,10 @@ def _unlike_data(facts: Facts) -> str | None:
     if not facts.evaluation_batches:
         return None
     ranges = _ranges(facts)
-    seen = collect(facts.unrounded.graph, list(ranges), facts.evaluation_batches, threads=1).statistics
+    batches, dynamic = facts.evaluation_batches, facts.unrounded.dynamic
+    seen = collect(
+        facts.unrounded.graph, list(ranges), batches, threads=1, dynamic=dynamic, largest=largest_of(batches)
+    ).statistics
     shares = {name: _share_beyond(seen[name], parameters) for name, parameters in ranges.items()}
     beyond = {name: share for name, share in shares.items() if share > _OFTEN}
     if not beyond:
@@ -168,7 +171,7 @@ def _share_beyond(seen: Statistics, parameters: QuantizationParameters) -> float
 
 def _channel_ranges(arrays: Sequence[Array]) -> list[tuple[float, float]]:
     """The smallest and largest number of each channel (dimension 1); none for what has no channels of real numbers."""
-    if not arrays or arrays[0].ndim < 3 or arrays[0].dtype.kind != "f":
+    if not arrays or arrays[0].ndim < 3 or arrays[0].dtype.kind != "f" or len({each.shape[1] for each in arrays}) > 1:
         return []
     axes = tuple(axis for axis in range(arrays[0].ndim) if axis != 1)
     lows = np.min([array.min(axis=axes) for array in arrays], axis=0)

@@ -17,7 +17,7 @@ from edgecomp.diagnosis.layers import Layer
 from edgecomp.diagnosis.probe import Arrays, Probe
 from edgecomp.model import CompressedModel
 from edgecomp.progress import Progress, silent
-from edgecomp.quantization.calibration import Statistics, collect
+from edgecomp.quantization.calibration import Statistics, collect, largest_of
 from edgecomp.quantization.parameters import QuantizationParameters
 
 FloatArray = npt.NDArray[np.float32]
@@ -42,6 +42,7 @@ class Measured:
         rounding: The share that rounding to steps of this size makes on average, one twelfth of a step's square.
         means: The mean absolute value of each channel, summed over the batches; shaped like `peaks`.
         peaks: The largest absolute value of each channel, shape (channels,); empty for a tensor without channels.
+        channels: How many there are, None when that is not known yet; 0 also where it is another number in each batch.
     """
 
     layer: Layer
@@ -54,6 +55,7 @@ class Measured:
     rounding: float = 0.0
     means: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
     peaks: FloatArray = field(default_factory=lambda: np.zeros(0, np.float32))
+    channels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,9 @@ def measure(
         each.share = each.alone.ratio / total if total else 0.0
     names = list(dict.fromkeys(each.layer.tensor for each in measured))
     if names and not model.weights_only:
-        statistics = collect(probe.float_graph, names, batches, threads=threads).statistics
+        statistics = collect(
+            probe.float_graph, names, batches, threads=threads, dynamic=model.dynamic, largest=largest_of(batches)
+        ).statistics
         for each in measured:
             each.statistics = statistics[each.layer.tensor]
     return Measurement(outputs, tuple(measured), len(batches))
@@ -161,6 +165,9 @@ def _add_channels(each: Measured, x: Array) -> None:
     others = tuple(dimension for dimension in range(x.ndim) if dimension != axis)
     size = np.abs(x)
     peaks, means = size.max(axis=others), size.mean(axis=others)
-    first = each.peaks.shape != peaks.shape
-    each.peaks = peaks if first else np.maximum(each.peaks, peaks)
-    each.means = means if first else each.means + means
+    if each.channels is None:
+        each.peaks, each.means, each.channels = peaks, means, len(peaks)
+    elif each.channels == len(peaks):
+        each.peaks, each.means = np.maximum(each.peaks, peaks), each.means + means
+    else:
+        each.peaks, each.means, each.channels = peaks[:0], means[:0], 0

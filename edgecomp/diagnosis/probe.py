@@ -10,6 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.diagnosis.layers import Layer, layers_of
+from edgecomp.graph.border import loosen
 from edgecomp.graph.query import is_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
@@ -90,6 +91,7 @@ class Probe:
                 rounder.round(layer, redirect=not beside)
         for index, layer in enumerate(watch):
             rounder.watch(layer, index)
+        loosen(graph, self._model.dynamic)
         return Experiment(graph, len(watch), self._threads)
 
 

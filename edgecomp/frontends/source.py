@@ -52,7 +52,8 @@ class Source:
         teachers: Gives modules for it to learn from.
         train: The task's own training loop, `train(module, objective, batches, settings)`, in place of edgecomp's.
         on_epoch: The task's `on_epoch(module, epoch)`, called after each epoch of edgecomp's loop; True ends it.
-        metric: The task's metric on what `reference` gives and an array of labels; larger is better.
+        metric: The task's metric on what `reference` gives and an array of labels; larger is better. What is of another
+            size for each sample comes as a list of one array for each.
         labels: Class names, by index.
         preprocessing: How a picture becomes the input, when the task says so.
     """
@@ -75,14 +76,15 @@ class Source:
     teachers: Callable[[], Any] | None = None
     train: Callable[..., Any] | None = None
     on_epoch: Callable[..., Any] | None = None
-    metric: Callable[[Sequence[Array], Array], float] | None = None
+    metric: Callable[[Sequence[Any], Any], float] | None = None
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
 
     @property
     def input_specs(self) -> tuple[InputSpec, ...]:
         """Name, dtype and shape of every input, as the data must have them."""
-        return tuple(
-            InputSpec(str(value.name), example.dtype.name, example.shape)
-            for value, example in zip(self.graph.graph.inputs, self.inputs, strict=True)
-        )
+        names = [str(value.name) for value in self.graph.graph.inputs]
+        shapes = {} if self.dynamic is None else self.dynamic.inputs
+        symbols = [tuple(None if isinstance(size, int) else size for size in shapes.get(name, ())) for name in names]
+        rows = zip(names, self.inputs, symbols, strict=True)
+        return tuple(InputSpec(name, example.dtype.name, example.shape, free) for name, example, free in rows)

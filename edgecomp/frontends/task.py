@@ -4,6 +4,9 @@ Functions: `model()` and `example_inputs()`, and optionally `calibration_data()`
 `loss(outputs, labels)`, `student()`, `teachers()`, `train(module, objective, batches, settings)`,
 `on_epoch(module, epoch)`, `metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. In the form
 `module:function`, the function takes the place of `model`, and the others are looked up in the same module.
+
+Items of data may be of any size in dynamic dimensions. `metric` gets what is of another size for each sample, outputs
+or labels, as a list of one tensor for each, without the batch.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from edgecomp.frontends.torch_dimensions import declared_dimensions
 from edgecomp.frontends.torch_export import OPSET, Export, Job, export_module
 from edgecomp.graph.sizes import bindings
 from edgecomp.model import Step
+from edgecomp.recording import Metric, Whole
 from edgecomp.shapes import InputShapes, Shapes
 
 
@@ -138,15 +139,20 @@ def _other_size(
     return None
 
 
-def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Callable[[Sequence[Array], Array], float]:
-    """The task's metric as a function of flat arrays: it sees tensors in the structure that its module returns."""
+def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Metric:
+    """The task's metric as a function of flat arrays: it sees tensors in the structure that its module returns.
+
+    Where samples are of several sizes, a list of one tensor for each stands in a tensor's place.
+    """
     assert source.module is not None, "a metric comes with a torch module"
     with preserving(source.module), torch.no_grad():
         example = source.module(*(torch.from_numpy(np.array(array)) for array in source.inputs))
 
-    def on_arrays(outputs: Sequence[Array], labels: Array) -> float:
-        leaves = iter([torch.from_numpy(np.array(output)) for output in outputs])
-        given = structure.rebuild(example, leaves, torch.is_tensor), torch.from_numpy(np.array(labels))
+    def as_tensor(whole: Whole) -> Any:
+        return [as_tensor(each) for each in whole] if isinstance(whole, list) else torch.from_numpy(np.array(whole))
+
+    def on_arrays(outputs: Sequence[Whole], labels: Whole) -> float:
+        given = structure.rebuild(example, map(as_tensor, outputs), torch.is_tensor), as_tensor(labels)
         try:
             result = metric(*given)
         except Exception as error:

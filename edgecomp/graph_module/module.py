@@ -76,18 +76,23 @@ class GraphModule(torch.nn.Module):
         values = {value.name: value for value in _values(graph.graph)}
         self._sizes = [shape_of(values[name])[0] if shape_of(values[name]) else None for name in self._inputs]
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor, times: int | None = None) -> tuple[Tensor, ...]:
         """Runs the graph.
 
         Args:
             inputs: One tensor for each input, of its shape, or with a multiple of its first dimension. Inputs that do
                 not count samples there, because the graph's inputs differ in it, have the graph's own shapes.
+                Dynamic dimensions may have any size.
+            times: Which multiple it is; by default what the graph's shapes at the example sizes say, which is wrong
+                in the middle of a graph where a dynamic dimension is part of the first.
 
         Returns:
             One tensor for each output.
         """
         constants = {name: getattr(self, key) for name, key in self._keys.items()}
         parts = [1 if size is None else len(given) // size for given, size in zip(inputs, self._sizes, strict=True)]
+        if times is not None:
+            parts = [times] * len(inputs)
         if set(parts) == {1}:
             return self._run(constants, inputs)
         split = [given.reshape(count, -1, *given.shape[1:]) for given, count in zip(inputs, parts, strict=True)]

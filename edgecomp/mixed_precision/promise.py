@@ -7,12 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from edgecomp.comparison import EQUAL, compare
 from edgecomp.errors import InputError
-from edgecomp.recording import Recorder, Run, Samples
-from edgecomp.verification import Metric
+from edgecomp.recording import Metric, Recorder, Run, Samples
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Judge:
         self._recorder.__enter__()
         try:
             self._recorder.run("original", self._original)
-            self._reference = self._metric_of("original")
+            self._reference = self._recorder.metric_of("original", self._metric)
             self._check()
         except BaseException as error:
             self._recorder.__exit__(type(error), error, None)
@@ -123,7 +120,7 @@ class Judge:
         return Quality(
             min((each.sqnr for each in found if each.sqnr is not None), default=EQUAL),
             min(agreements) if agreements else None,
-            self._metric_of(name),
+            self._recorder.metric_of(name, self._metric),
         )
 
     def holds(self, quality: Quality) -> bool:
@@ -137,13 +134,6 @@ class Judge:
         if promise.max_drop and self._reference is not None and quality.metric is not None:
             allowed = parse_drop(promise.max_drop, self._reference)
             yield not self._reference - quality.metric <= allowed + 1e-9
-
-    def _metric_of(self, name: str) -> float | None:
-        labels = self._recorder.labels
-        if self._metric is None or labels is None:
-            return None
-        columns = [np.concatenate(list(self._recorder.column(name, output))) for output in self._outputs]
-        return float(self._metric(columns, labels))
 
     def _check(self) -> None:
         """The promise can be judged."""

@@ -74,7 +74,7 @@ def without_correction(model: CompressedModel, batches: Iterable[tuple[npt.NDArr
     graph = model.graph.clone()
     if any(step.facts.get("biases_corrected") for step in model.provenance):
         inputs = correctable_inputs(graph.graph)
-        means = collect(graph, inputs, batches, channel_means=inputs).channel_means
+        means = collect(graph, inputs, batches, channel_means=inputs, dynamic=model.dynamic).channel_means
         correct_biases(graph.graph, model.quantization, {name: -mean for name, mean in means.items()})
     return replace(model, graph=graph)
 

@@ -16,7 +16,7 @@ from edgecomp.precision import Precision
 from edgecomp.quantization import scheme
 from edgecomp.quantization.attention import keep_attention_in_float
 from edgecomp.quantization.bias_correction import correct_biases, correctable_inputs
-from edgecomp.quantization.calibration import Collected, collect
+from edgecomp.quantization.calibration import Collected, collect, largest_of
 from edgecomp.quantization.choice import closest
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorChoice, EstimatorName
 from edgecomp.quantization.multipliers import raise_output_scales, raise_weight_scale
@@ -70,7 +70,8 @@ class StaticQuantization:
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Quantizes with the ranges of the calibration data."""
-        return quantize_static(model, bench.calibration_batches(), self)
+        largest = None if model.dynamic is None else largest_of(bench.calibration_data)
+        return quantize_static(model, bench.calibration_batches(), self, largest=largest)
 
 
 @dataclass(frozen=True)
@@ -88,15 +89,17 @@ def quantize_static(
     settings: StaticQuantization | None = None,
     *,
     threads: int = 0,
+    largest: tuple[npt.NDArray[Any], ...] | None = None,
 ) -> CompressedModel:
     """Quantizes a float model in the portable scheme.
 
     Args:
         model: A simplified float model.
-        batches: Calibration inputs in the graph's order and shapes; read once. None is kept, but for the first
-            `CHOSEN_ON` when estimators are measured.
+        batches: Calibration inputs in the graph's order, of any sizes that it takes; read once. None is kept, but for
+            the first `CHOSEN_ON` when estimators are measured.
         settings: See `StaticQuantization`.
         threads: How many threads compute; 0 for one a core.
+        largest: The largest of the batches, where they are of several sizes (see `calibration.collect`).
 
     Returns:
         The model with a quantization table. Its graph may have an Identity where parameters change (see `plan`) and
@@ -117,7 +120,16 @@ def quantize_static(
         batches = _keeping(batches, first)
     # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
     if measured:
-        seen = collect(graph, measured, batches, samples=settings.samples, channel_means=correctable, threads=threads)
+        seen = collect(
+            graph,
+            measured,
+            batches,
+            samples=settings.samples,
+            channel_means=correctable,
+            threads=threads,
+            dynamic=model.dynamic,
+            largest=largest,
+        )
     tried = _tried(settings.estimator, first)
     candidates = {name: _with_ranges(model, graph, groups, seen, name, settings) for name in tried}
     chosen, judged = _clearly_closest(model, candidates, first, threads)

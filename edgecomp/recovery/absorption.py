@@ -68,7 +68,7 @@ def absorb_biases(
     graph = model.graph.clone()
     found = [link for link in links(graph.graph) if _can_absorb(link)]
     axes = {link.activation.name or "": link.axis for link in found}
-    seen = measure_channels(model.graph, axes, batches)
+    seen = measure_channels(model, axes, batches)
     absorbed = 0
     for link in found:
         offset = _offset(seen[link.activation.name or ""], settings)

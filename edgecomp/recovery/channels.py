@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.graph.border import loosen
 from edgecomp.graph.query import shape_of
 from edgecomp.graph.session import Session
+from edgecomp.model import CompressedModel
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -42,12 +44,12 @@ _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSumSquare")
 
 
 def measure_channels(
-    model: ir.Model, axes: Mapping[str, int], batches: Iterable[tuple[npt.NDArray[Any], ...]]
+    model: CompressedModel, axes: Mapping[str, int], batches: Iterable[tuple[npt.NDArray[Any], ...]]
 ) -> dict[str, ChannelStatistics]:
     """Runs a float graph on every batch and gathers the statistics of channels.
 
     Args:
-        model: A float graph with static shapes; not changed.
+        model: In float; not changed.
         axes: Tensor name -> the dimension that its channels lie along.
         batches: Input arrays in the graph's order; read once, kept nowhere.
 
@@ -56,8 +58,10 @@ def measure_channels(
     """
     if not axes:
         return {}
-    instrumented = model.clone()
-    counts = [_instrument(instrumented.graph, name, axis) for name, axis in _values(instrumented.graph, axes)]
+    instrumented = model.graph.clone()
+    for value, axis in _values(instrumented.graph, axes):
+        _instrument(instrumented.graph, value, axis)
+    loosen(instrumented, model.dynamic)
     quiet = {"session.intra_op.allow_spinning": "0"}  # others may need the core
     session = Session(instrumented, streaming=True, config=quiet)
     seen: list[FloatArray] = []
@@ -68,8 +72,9 @@ def measure_channels(
         seen = [_merged(index, *pair) for index, pair in enumerate(zip(seen, found, strict=True))] if seen else found
     assert seen, "a workbench without calibration data says so itself"
     result = {}
-    for index, (name, count) in enumerate(zip(axes, counts, strict=True)):
-        low, high, mean, squares = seen[4 * index : 4 * index + 4]
+    for index, name in enumerate(axes):
+        low, high, mean, squares, size = seen[5 * index : 5 * index + 5]
+        count = size / total / len(low)  # of numbers in a channel, in a batch on average
         result[name] = ChannelStatistics(low, high, mean / total, squares / total / count)
     return result
 
@@ -81,21 +86,21 @@ def _values(graph: ir.Graph, axes: Mapping[str, int]) -> list[tuple[ir.Value, in
     return found
 
 
-def _instrument(graph: ir.Graph, value: ir.Value, axis: int) -> int:
-    """Adds the four reductions of a tensor as outputs; returns how many numbers there are in each channel."""
-    shape = shape_of(value)
-    others = [dimension for dimension in range(len(shape)) if dimension != axis % len(shape)]
+def _instrument(graph: ir.Graph, value: ir.Value, axis: int) -> None:
+    """Adds the four reductions of a tensor as outputs, and behind them the number of its elements."""
+    rank = len(shape_of(value))
+    others = [dimension for dimension in range(rank) if dimension != axis % rank]
     name = f"{value.name}/edgecomp_axes"
     axes = ir.Value(name=name, const_value=ir.tensor(np.array(others, np.int64), name=name))
     graph.register_initializer(axes)
-    for op_type in _REDUCTIONS:
-        node = ir.node(op_type, [value, axes], {"keepdims": 0})
-        node.outputs[0].name, node.outputs[0].type = f"{value.name}/{op_type}", ir.TensorType(ir.DataType.FLOAT)
+    nodes = [ir.node(op_type, [value, axes], {"keepdims": 0}) for op_type in _REDUCTIONS]
+    for node in (*nodes, ir.node("Size", [value])):
+        dtype = ir.DataType.INT64 if node.op_type == "Size" else ir.DataType.FLOAT
+        node.outputs[0].name, node.outputs[0].type = f"{value.name}/{node.op_type}", ir.TensorType(dtype)
         graph.append(node)
         graph.outputs.append(node.outputs[0])
-    return int(np.prod([shape[dimension] for dimension in others]))
 
 
 def _merged(index: int, before: FloatArray, now: FloatArray) -> FloatArray:
-    join = (np.minimum, np.maximum, np.add, np.add)[index % 4]
+    join = (np.minimum, np.maximum, np.add, np.add, np.add)[index % 5]
     return np.asarray(join(before, now), np.float64)

@@ -97,7 +97,7 @@ def equalize(
     graph = model.graph.clone()
     found = list(links(graph.graph))
     axes = {link.activation.name or "": link.axis for link in found}
-    seen = measure_channels(model.graph, axes, batches)
+    seen = measure_channels(model, axes, batches)
     changed = 0
     for link in found:
         best = balance(seen[link.activation.name or ""], link.readers)

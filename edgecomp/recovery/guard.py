@@ -36,7 +36,7 @@ def closer(
     last: list[tuple[npt.NDArray[Any], ...]] = []
     for batch in batches:
         last = [*last[1 - JUDGED_ON :], batch]
-    exact = CompressedModel(without_correction(model, last).graph)
+    exact = CompressedModel(without_correction(model, last).graph, dynamic=model.dynamic)
     other = model.after(model.provenance[-1], graph=graph)
     best, (chosen, nearest) = closest(exact, (other, model), last)  # the first of equals
     return (model.graph if best else graph), {"sqnr": {"nearest": nearest, "chosen": chosen}, "kept": not best}

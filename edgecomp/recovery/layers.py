@@ -143,7 +143,7 @@ def _taps(node: ir.Node, source: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]
     rank = len(sizes)
     strides = node.attributes.get_ints("strides", [1] * rank) or [1] * rank
     dilations = node.attributes.get_ints("dilations", [1] * rank) or [1] * rank
-    produced = shape_of(node.outputs[0])[2:]
+    produced = _produced(node, source.shape[2:])
     padded = np.pad(source, [(0, 0), (0, 0), *_pads(node, source.shape[2:], produced)])
     count = int(np.prod(produced))
     chosen = np.unravel_index(np.linspace(0, count - 1, min(count, _POSITIONS)).astype(int), produced)
@@ -151,6 +151,21 @@ def _taps(node: ir.Node, source: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]
         places = zip(chosen, strides, tap, dilations, strict=True)
         index = tuple(position * stride + offset * dilation for position, stride, offset, dilation in places)
         yield padded[(slice(None), slice(None), *index)]
+
+
+def _produced(node: ir.Node, given: tuple[int, ...]) -> tuple[int, ...]:
+    """The spatial dimensions that a convolution gives."""
+    known = node.inputs[0]
+    if known is not None and shape_of(known)[2:] == given:
+        return shape_of(node.outputs[0])[2:]
+    rank = len(given)
+    sizes = required_constant(node.inputs[1]).shape[2:]
+    strides = node.attributes.get_ints("strides", [1] * rank) or [1] * rank
+    dilations = node.attributes.get_ints("dilations", [1] * rank) or [1] * rank
+    if node.attributes.get_string("auto_pad", "NOTSET") in {"SAME_UPPER", "SAME_LOWER"}:
+        return tuple(-(-size // stride) for size, stride in zip(given, strides, strict=True))
+    rows = zip(given, _pads(node, given, ()), sizes, strides, dilations, strict=True)
+    return tuple((size + sum(pads) - (k - 1) * step - 1) // stride + 1 for size, pads, k, stride, step in rows)
 
 
 def _pads(node: ir.Node, given: tuple[int, ...], produced: tuple[int, ...]) -> list[tuple[int, int]]:

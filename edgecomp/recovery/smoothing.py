@@ -114,7 +114,7 @@ def smooth(
     graph = model.graph.clone()
     fans, branches = list(_fans(graph.graph)), list(_branches(graph.graph))
     values = dict.fromkeys([*(fan.value for fan in fans), *(branch.end for branch in branches)])
-    seen = measure_channels(model.graph, {value.name or "": -1 for value in values}, batches)
+    seen = measure_channels(model, {value.name or "": -1 for value in values}, batches)
     kept = [branch.reader for branch in branches if _is_uneven_gelu(branch, fans, seen, settings)]
     for node in kept:
         node.metadata_props[scheme.PRECISION_KEY] = "float32"  # rule 3

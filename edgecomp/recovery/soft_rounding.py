@@ -174,14 +174,14 @@ class Part:
     def run_float(self, batches: Batches) -> list[tuple[Tensor, ...]]:
         """What the block gives in float."""
         with torch.no_grad():
-            return [self.exact(*batch) for batch in batches]
+            return [self.exact(*batch, times=1) for batch in batches]
 
     def run_rounded(self, batches: Batches) -> list[tuple[Tensor, ...]]:
         """What it gives with every weight at an integer."""
         for rounding in self.roundings.values():
             rounding.hard = True
         with torch.no_grad():
-            return [self.rounded(*batch) for batch in batches]
+            return [self.rounded(*batch, times=1) for batch in batches]
 
     def begin(self, biases: Mapping[str, Tensor], *, nearest: bool) -> None:
         """Puts weights and biases where learning begins, or to what rounding to nearest has."""
@@ -249,9 +249,12 @@ def _descend(part: Part, inputs: Batches, wanted: Batches, unit: float, settings
     ]
     optimizer = torch.optim.Adam(groups, settings.learning_rate)
     together = len({tensor.shape[0] for tensor in inputs[0] if tensor.ndim}) == 1
+    shapes = [[tensor.shape for tensor in batch] for batch in inputs]
     for iteration in range(settings.iterations):
-        chosen = torch.randperm(len(inputs))[: settings.minibatch if together else 1].tolist()
-        found = part.rounded(*_joined([inputs[index] for index in chosen]))
+        order = torch.randperm(len(inputs)).tolist()
+        alike = [index for index in order if shapes[index] == shapes[order[0]]]
+        chosen = alike[: settings.minibatch if together else 1]
+        found = part.rounded(*_joined([inputs[index] for index in chosen]), times=len(chosen))
         loss = _error([found], [_joined([wanted[index] for index in chosen])]) / unit
         if (exponent := sharpness(iteration, settings.iterations, settings.warmup)) is not None:
             penalties = [rounding.undecided(exponent) for rounding in part.roundings.values()]

@@ -111,6 +111,90 @@ def test_labels_may_be_arrays():
     assert next(iter(data))[1].shape == (2, 2)
 
 
+TEXT = (InputSpec("ids", "int64", (1, 8), (None, "length")), InputSpec("mask", "int64", (1, 8), (None, "length")))
+
+
+def texts(*lengths, rows=1):
+    return [(np.full((rows, length), number), np.ones((rows, length), int)) for number, length in enumerate(lengths)]
+
+
+def test_items_of_several_sizes_come_in_batches_of_one():
+    spec = InputSpec("ids", "int64", (2, 8), (None, "length"))
+    items = [ids for ids, _ in texts(5, 3, 5, 9, 3, 5, 5, 3)]
+    data = collect(items, spec)
+    assert data.samples == 8
+    assert data.sizes == [{"length": 3}, {"length": 5}, {"length": 9}]
+    # Of three samples of length 3 one is left over; one of length 9 is repeated.
+    assert sorted(batch.tolist() for (batch,) in data) == sorted(
+        [[[1] * 3, [4] * 3], [[0] * 5, [2] * 5], [[5] * 5, [6] * 5], [[3] * 9, [3] * 9]]
+    )
+
+
+def test_the_order_of_sizes_changes_nothing_and_a_pass_is_spread_over_them():
+    lengths = [4] * 32 + [20] * 16 + list(range(40, 56))
+    shuffled = np.random.default_rng(0).permutation(lengths).tolist()
+    passes = [[batch.shape[1] for batch, _ in collect(texts(*order), *TEXT)] for order in (lengths, shuffled)]
+    assert passes[0] == passes[1]
+    first = passes[0][:16]  # a quarter of the pass
+    assert [first.count(4), first.count(20)] == [8, 4]
+    others = [length for length in first if length >= 40]
+    assert min(others) < 45
+    assert max(others) > 50
+
+
+def test_data_of_one_size_come_in_their_own_order_and_have_their_own_digest():
+    fixed = [InputSpec(spec.name, spec.dtype, spec.shape) for spec in TEXT]
+    free, same = collect(texts(8, 8, 8), *TEXT), collect(texts(8, 8, 8), *fixed)
+    assert [ids[0, 0] for ids, _ in free] == [0, 1, 2]
+    assert free.digest == same.digest
+    assert same.sizes == [{}]
+    assert (
+        collect([(np.arange(12).reshape(1, 12),) * 2], *TEXT).digest
+        != collect([(each, each) for each in np.split(np.arange(12).reshape(1, 12), 2, axis=1)], *TEXT).digest
+    )
+
+
+def test_labels_stay_with_samples_of_several_sizes():
+    items = [(item, np.full((1, number + 1), number)) for number, item in enumerate(texts(5, 3, 5, 9))]
+    data = collect_evaluation(items, TEXT, subject="evaluation_data()")
+    read = [
+        (ids[0, 0], labels.tolist(), list(each)) for ((ids, _), labels), each in zip(data, data.places, strict=True)
+    ]
+    assert sorted(read) == [(n, [[n] * (n + 1)], [n]) for n in range(4)]
+    assert len(set(data.groups.tolist())) == 4
+    (ids, _), labels = data.take(np.array([3]))
+    assert (ids.shape, labels.shape) == ((1, 9), (1, 4))
+
+
+def test_an_axis_of_samples_is_no_length():
+    """Time in front, as in (time, batch, numbers), where a mask has it too: items stay whole."""
+    specs = (
+        InputSpec("sound", "float32", (8, 1, 2), ("time", None, None)),
+        InputSpec("mask", "float32", (1, 8), (None, "time")),
+    )
+    items = [(np.ones((length, 1, 2), np.float32), np.ones((1, length), np.float32)) for length in (4, 9, 4)]
+    data = collect(items, *specs)
+    assert sorted(sound.shape for sound, _ in data) == [(4, 1, 2), (4, 1, 2), (9, 1, 2)]
+    assert not data.batched
+    assert data.sizes == [{"time": 4}, {"time": 9}]
+
+
+@pytest.mark.parametrize(
+    ("item", "expected", "actual"),
+    [
+        ((np.ones((1, 5), int), np.ones((1, 6), int)), "one size of the dimension 'length'", "5 in ids, 6 in mask"),
+        ((np.ones((1, 0), int),) * 2, "shape Nxlength", "shape 1x0"),
+        ((np.ones((1, 5, 1), int),) * 2, "shape Nxlength", "shape 1x5x1"),
+    ],
+)
+def test_sizes_that_cannot_be(item, expected, actual):
+    with pytest.raises(DataError) as caught:
+        collect([item], *TEXT)
+    assert expected in caught.value.expected
+    assert actual in caught.value.actual
+    assert caught.value.cure
+
+
 def bad(value):
     array = rows(1, 2)
     array[0, 1] = value
@@ -169,7 +253,7 @@ def test_zeros_are_fine_for_integers():
         ([rows(1)], "item 0", "a ndarray"),
         ([((rows(1, 2),), [1])], "item 0: labels", "1 labels"),
         ([((rows(1, 2),), 1)], "item 0: labels", "a single number"),
-        ([((rows(1),), [1]), ((rows(1),), [[1, 2]])], "item 1: labels", "(2,)"),
+        ([((rows(1),), [1]), ((rows(1),), [[1, 2]])], "item 1: labels", "int64 of 2 dimensions"),
         ([((rows(1),), ["cat"])], "item 0: labels", "a list"),
     ],
 )

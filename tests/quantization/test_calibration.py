@@ -6,7 +6,8 @@ import pytest
 
 from edgecomp.errors import DataError
 from edgecomp.quantization import calibration
-from edgecomp.quantization.calibration import Collector, _stride, collect
+from edgecomp.quantization.calibration import Collector, _stride, collect, largest_of
+from edgecomp.shapes import InputShapes
 
 
 def values(count, scale=1.0, seed=0):
@@ -141,3 +142,32 @@ def test_a_large_graph_gives_the_same(monkeypatch):
     for name, statistics in expected.items():
         np.testing.assert_array_equal(found[name].counts, statistics.counts)
         assert (found[name].low, found[name].high) == (statistics.low, statistics.high)
+
+
+def test_batches_of_several_sizes():
+    """The stride follows from the largest, so that a sample grows with its batch and is bounded all the same."""
+    free = InputShapes({"x": (1, 2, "h", "w")}, {"h": 8, "w": 8}, {"y": (1, 2, "h", "w")})
+    batches = [(values(2 * h * w, seed=h).reshape(1, 2, h, w),) for h, w in ((8, 8), (3, 5), (20, 10), (8, 8))]
+    assert largest_of(batches) is batches[2]
+    options = {"dynamic": free, "largest": batches[2], "channel_means": ["r"]}
+    found = collect(small_model(), ["x", "r"], batches, samples=100, **options)
+    everything = np.concatenate([batch.ravel() for (batch,) in batches])
+    assert (found.statistics["x"].low, found.statistics["x"].high) == (everything.min(), everything.max())
+    each = [collect(small_model(), ["x"], [batch], samples=100, **options) for batch in batches]
+    counts = [int(one.statistics["x"].counts.sum()) for one in each]
+    assert counts[2] <= 100
+    stride = _stride(400, 100)
+    assert counts == [-(-batch.size // stride) for (batch,) in batches]
+    assert found.statistics["x"].counts.sum() == sum(counts)
+    means = np.mean([np.maximum(batch, 0).mean(axis=(0, 2, 3)) for (batch,) in batches], axis=0)
+    np.testing.assert_allclose(found.channel_means["r"], means, rtol=1e-5)
+
+
+def test_one_size_of_a_dynamic_dimension_is_as_good_as_fixed():
+    free = InputShapes({"x": (1, 2, "h", "w")}, {"h": 8, "w": 8}, {"y": (1, 2, "h", "w")})
+    batches = [(values(128, seed=seed).reshape(1, 2, 8, 8),) for seed in range(3)]
+    fixed = collect(small_model(), ["x", "y"], batches, samples=40, channel_means=["r"])
+    found = collect(small_model(), ["x", "y"], batches, samples=40, channel_means=["r"], dynamic=free)
+    for name, statistics in fixed.statistics.items():
+        np.testing.assert_array_equal(found.statistics[name].counts, statistics.counts)
+    np.testing.assert_array_equal(found.channel_means["r"], fixed.channel_means["r"])

@@ -43,7 +43,7 @@ class Teachers:
     def learn(self, data: TrainingData, size: int, progress: Progress = silent) -> None:
         """Runs the teachers on every sample, for `__call__` to look up.
 
-        Nothing is kept where a sample's outputs are not its own, or all of them would be too large.
+        Nothing is kept where a sample's outputs are not its own or of a size of their own, or all would be too large.
 
         Args:
             data: What will be asked for.
@@ -54,12 +54,18 @@ class Teachers:
             return
         names: list[bytes] = []
         parts: list[Taught] = []
+        shapes: list[torch.Size] = []
         for inputs, _ in data.in_order(size):
             progress("teacher", len(names), len(data))
             taught = [[each.cpu() for each in outputs] for outputs in self._run(_on_gpu(inputs))]
             count, found = len(inputs[0]), [each for outputs in taught for each in outputs]
             own = all(each.ndim and len(each) == count for each in found)
-            if not own or len(data) / count * sum(each.nbytes for each in found) > MOST_BYTES:
+            shapes = shapes or [each.shape[1:] for each in found]
+            if (
+                not own
+                or shapes != [each.shape[1:] for each in found]
+                or len(data) / count * sum(each.nbytes for each in found) > MOST_BYTES
+            ):
                 return
             names += _names(inputs)
             parts.append(taught)

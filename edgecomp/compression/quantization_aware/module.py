@@ -90,7 +90,7 @@ class FloatModule(torch.nn.Module):
 
     def __init__(self, model: CompressedModel, structure: Structure) -> None:
         super().__init__()
-        self.graph = GraphModule(decomposed(CompressedModel(model.graph)).graph)
+        self.graph = GraphModule(decomposed(CompressedModel(model.graph, dynamic=model.dynamic)).graph)
         self._structure = structure
 
     def forward(self, *inputs: Tensor) -> Any:

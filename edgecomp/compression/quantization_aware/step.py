@@ -83,7 +83,7 @@ class QuantizationAwareTraining(Training):
         own = len(bench.source.inputs[0]) if bench.source.inputs[0].ndim else 1
         if not bench.training.samples.batched or not self.batch_size % own:
             return
-        inputs, _ = next(iter(bench.training.in_order(self.batch_size)))
+        inputs, _ = bench.training.largest(self.batch_size)
         try:
             with torch.no_grad():
                 module(*inputs)

@@ -186,7 +186,7 @@ class _Run:
 
     def example(self) -> Batch:
         """Two samples, on the device of the module."""
-        return self._there(*next(iter(self._samples(0)[1].in_order(2))))
+        return self._there(*self._samples(0)[1].largest(2))
 
     def train(self, tell: Callable[[int, str], None]) -> float:
         """One epoch; gives its mean loss."""

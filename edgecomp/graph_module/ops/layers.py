@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import onnx_ir as ir
 import torch
@@ -18,8 +18,12 @@ _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
 
-def window(node: ir.Node, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int], list[int]]:
-    """How a convolution or pool moves: strides, dilations, and padding at the beginning and end of each dimension.
+#: The spatial dimensions of an input -> how much is padded at the beginning and end of each.
+Padding = Callable[[Sequence[int]], tuple[list[int], list[int]]]
+
+
+def window(node: ir.Node, kernel: Sequence[int]) -> tuple[list[int], list[int], Padding]:
+    """How a convolution or pool moves: strides, dilations, and padding.
 
     Args:
         node: A node with `auto_pad`, `pads`, `strides` and `dilations`.
@@ -29,17 +33,18 @@ def window(node: ir.Node, kernel: Sequence[int]) -> tuple[list[int], list[int], 
     strides, dilations = ints(node, "strides", [1] * rank), ints(node, "dilations", [1] * rank)
     mode = node.attributes.get_string("auto_pad", "NOTSET")
     if mode in {"SAME_UPPER", "SAME_LOWER"}:
-        assert node.inputs[0] is not None
-        totals = [
-            max((math.ceil(size / stride) - 1) * stride + (width - 1) * dilation + 1 - size, 0)
-            for size, stride, width, dilation in zip(
-                shape_of(node.inputs[0])[2:], strides, kernel, dilations, strict=True
-            )
-        ]
-        smaller, larger = [total // 2 for total in totals], [total - total // 2 for total in totals]
-        return (strides, dilations, *((smaller, larger) if mode == "SAME_UPPER" else (larger, smaller)))
+
+        def same(given: Sequence[int]) -> tuple[list[int], list[int]]:
+            totals = [
+                max((math.ceil(size / stride) - 1) * stride + (width - 1) * dilation + 1 - size, 0)
+                for size, stride, width, dilation in zip(given, strides, kernel, dilations, strict=True)
+            ]
+            smaller, larger = [total // 2 for total in totals], [total - total // 2 for total in totals]
+            return (smaller, larger) if mode == "SAME_UPPER" else (larger, smaller)
+
+        return strides, dilations, same
     pads = [0] * 2 * rank if mode == "VALID" else ints(node, "pads", [0] * 2 * rank)
-    return strides, dilations, pads[:rank], pads[rank:]
+    return strides, dilations, lambda given: (pads[:rank], pads[rank:])
 
 
 def padded(inputs: Tensor, begins: Sequence[int], ends: Sequence[int], value: float = 0.0) -> Tensor:
@@ -53,11 +58,12 @@ def _conv(node: ir.Node) -> Function:
     kernel = shape_of(node.inputs[1])[2:]
     if len(kernel) not in _CONVOLUTIONS:
         raise UnsupportedError(f"it has {len(kernel)} spatial dimensions")
-    strides, dilations, begins, ends = window(node, kernel)
+    strides, dilations, padding = window(node, kernel)
     group, function = node.attributes.get_int("group", 1) or 1, _CONVOLUTIONS[len(kernel)]
-    own = begins if begins == ends else [0] * len(kernel)  # torch's own padding is even, and needs no copy
 
     def run(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        begins, ends = padding(inputs.shape[2:])
+        own = begins if begins == ends else [0] * len(kernel)  # torch's own padding is even, and needs no copy
         source = inputs if begins == ends else padded(inputs, begins, ends)
         result: Tensor = function(source, weight, bias, strides, own, dilations, group)
         return result
@@ -66,7 +72,6 @@ def _conv(node: ir.Node) -> Function:
 
 
 def _conv_transpose(node: ir.Node) -> Function:
-    assert node.inputs[0] is not None
     assert node.inputs[1] is not None
     kernel = shape_of(node.inputs[1])[2:]
     if len(kernel) not in _TRANSPOSED:
@@ -74,23 +79,25 @@ def _conv_transpose(node: ir.Node) -> Function:
     rank = len(kernel)
     strides, dilations = ints(node, "strides", [1] * rank), ints(node, "dilations", [1] * rank)
     extra, pads = ints(node, "output_padding", [0] * rank), ints(node, "pads", [0] * 2 * rank)
-    wanted = shape_of(node.outputs[0])[2:]
-    full = [
-        (size - 1) * stride + (width - 1) * dilation + 1
-        for size, stride, width, dilation in zip(shape_of(node.inputs[0])[2:], strides, kernel, dilations, strict=True)
-    ]
-    if "output_shape" in node.attributes or node.attributes.get_string("auto_pad", "NOTSET").startswith("SAME"):
-        cuts = [size - result for size, result in zip(full, wanted, strict=True)]
-        upper = node.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
-        begins = [cut // 2 if upper else cut - cut // 2 for cut in cuts]
-    else:
-        begins = pads[:rank]
+    written = ints(node, "output_shape", [])[-rank:]
+    mode = node.attributes.get_string("auto_pad", "NOTSET") or "NOTSET"
     group, function = node.attributes.get_int("group", 1) or 1, _TRANSPOSED[rank]
+
+    def kept(given: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Where the result begins in each dimension of the full one, and its size."""
+        for axis, (size, stride, width, dilation) in enumerate(zip(given, strides, kernel, dilations, strict=True)):
+            full = (size - 1) * stride + (width - 1) * dilation + 1
+            if written or mode.startswith("SAME"):
+                wanted = written[axis] if written else size * stride
+                cut = full - wanted
+                yield (cut // 2 if mode == "SAME_UPPER" else cut - cut // 2), wanted
+            else:
+                yield pads[axis], full + extra[axis] - pads[axis] - pads[axis + rank]
 
     def run(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         result: Tensor = function(inputs, weight, None, strides, 0, 0, group, dilations)
         result = padded(result, [0] * rank, extra)
-        for axis, (begin, size) in enumerate(zip(begins, wanted, strict=True), start=2):
+        for axis, (begin, size) in enumerate(kept(inputs.shape[2:]), start=2):
             result = result.narrow(axis, begin, size)
         return result if bias is None else result + bias.reshape(-1, *[1] * rank)
 

@@ -72,8 +72,13 @@ def _concat(node: ir.Node) -> Function:
 
 def _split(node: ir.Node) -> Function:
     axis = node.attributes.get_int("axis", 0) or 0
-    sizes = [shape_of(value)[axis] for value in node.outputs]
-    return lambda inputs, given=None: inputs.split(sizes, axis)
+    written, count = ints(node, "split", []), len(node.outputs)
+
+    def run(inputs: Tensor, given: Tensor | None = None) -> tuple[Tensor, ...]:
+        even = -(-inputs.shape[axis] // count)
+        return torch.split(inputs, numbers(given) if given is not None else written or even, axis)
+
+    return run
 
 
 def _slice(node: ir.Node) -> Function:

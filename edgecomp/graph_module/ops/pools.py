@@ -25,11 +25,11 @@ def _max_pool(node: ir.Node) -> Function:
     kernel = ints(node, "kernel_shape", [])
     if len(node.outputs) > 1 or len(kernel) not in _MAXIMA:
         raise UnsupportedError("it gives the places of the maxima too, or has more than 3 spatial dimensions")
-    strides, dilations, begins, ends = window(node, kernel)
+    strides, dilations, padding = window(node, kernel)
     ceiling, function = bool(node.attributes.get_int("ceil_mode", 0)), _MAXIMA[len(kernel)]
 
     def run(inputs: Tensor) -> Tensor:
-        source = padded(inputs, begins, ends, -math.inf)
+        source = padded(inputs, *padding(inputs.shape[2:]), -math.inf)
         result: Tensor = function(source, kernel, strides, 0, dilations, ceiling)
         return result
 
@@ -38,13 +38,15 @@ def _max_pool(node: ir.Node) -> Function:
 
 def _average_pool(node: ir.Node) -> Function:
     kernel = ints(node, "kernel_shape", [])
-    strides, dilations, begins, ends = window(node, kernel)
+    strides, dilations, padding = window(node, kernel)
     if len(kernel) not in _AVERAGES or any(dilation != 1 for dilation in dilations):
         raise UnsupportedError("its window has holes, or more than 3 dimensions")
     ceiling = bool(node.attributes.get_int("ceil_mode", 0))
     with_padding, function = bool(node.attributes.get_int("count_include_pad", 0)), _AVERAGES[len(kernel)]
 
     def run(inputs: Tensor) -> Tensor:
+        begins, ends = padding(inputs.shape[2:])
+
         def pooled(numbers: Tensor) -> Tensor:
             result: Tensor = function(padded(numbers, begins, ends), kernel, strides, 0, ceiling, True)
             return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
@@ -9,7 +11,7 @@ import torch
 
 from edgecomp.graph.interpolation import nearest_index, source_positions
 from edgecomp.graph.query import constant, input_of, shape_of
-from edgecomp.graph_module.ops.node import Build, Function, UnsupportedError, ints
+from edgecomp.graph_module.ops.node import Build, Function, UnsupportedError, ints, numbers
 
 Tensor = torch.Tensor
 
@@ -26,22 +28,23 @@ def _resize(node: ir.Node) -> Function:
     ):
         raise UnsupportedError(f"its mode is {mode}, {coordinates}")
     assert node.inputs[0] is not None
-    before, after = shape_of(node.inputs[0]), shape_of(node.outputs[0])
-    scales = [new / old for new, old in zip(after, before, strict=True)]
+    rank = len(shape_of(node.inputs[0]))
+    along = [axis % rank for axis in ints(node, "axes", list(range(rank)))]
     given = constant(input_of(node, 2))
-    if given is not None and given.size:
-        for axis, scale in zip(ints(node, "axes", list(range(len(before)))), given, strict=True):
-            scales[axis] = float(scale)
+    factors = {} if given is None else dict(zip(along, map(float, given), strict=False))
+    if not factors and input_of(node, 3) is None:
+        raise UnsupportedError("its scales are computed")
     rounding = attributes.get_string("nearest_mode", "round_prefer_floor") or "round_prefer_floor"
-    axes = []
-    for axis, (old, new, scale) in enumerate(zip(before, after, scales, strict=True)):
-        positions = source_positions(coordinates, old, new, scale)
-        if old == new and np.array_equal(positions, np.arange(old)):
-            continue
-        axes.append((axis, _selection(positions, old, rounding) if mode == "nearest" else _blend(positions, old)))
 
-    def run(inputs: Tensor, *_: Tensor | None) -> Tensor:
-        for axis, parts in axes:
+    def run(inputs: Tensor, *others: Tensor | None) -> Tensor:
+        sizes = {} if factors else dict(zip(along, numbers(others[2]), strict=True))  # type: ignore[arg-type]
+        for axis in along:
+            old = inputs.shape[axis]
+            new = math.floor(old * factors[axis]) if factors else sizes[axis]
+            positions = source_positions(coordinates, old, new, factors.get(axis, new / old))
+            if old == new and np.array_equal(positions, np.arange(old)):
+                continue
+            parts = _selection(positions, old, rounding) if mode == "nearest" else _blend(positions, old)
             inputs = sum((_part(inputs, axis, *part) for part in parts), torch.zeros((), device=inputs.device))
         return inputs
 
