@@ -36,6 +36,10 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("div-activations", "div-broadcast"), ("Add", "Div")),
         **dict.fromkeys(("elu", "elu-alpha"), ("Elu",)),
         **dict.fromkeys(("layernorm-last", "layernorm-image"), ("LayerNormalization",)),
+        # Their int8 kernels round once more, or otherwise.
+        "hardswish": ("HardSwish",),
+        **dict.fromkeys(("hardsigmoid", "hardsigmoid-odd"), ("HardSigmoid",)),
+        **dict.fromkeys(("leakyrelu", "leakyrelu-steep"), ("LeakyRelu",)),
         # Dividing by the number of elements that are not padding would round twice.
         **dict.fromkeys(
             (

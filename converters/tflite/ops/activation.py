@@ -8,10 +8,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, last, unary
 from edgecomp.graph.query import clip_bounds
-from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip
 
 #: Clips that are an operator of their own.
@@ -105,35 +104,16 @@ def gelu(operation: Operation) -> None:
 
 
 def hard_sigmoid(operation: Operation) -> None:
-    """max(0, min(1, alpha * x + beta)) -> MUL, ADD and a clip.
-
-    In integers the product needs no rounding: its parameters are those of x with the scale times alpha, so that the
-    integers stay the same; the sum saturates at 0 and 1.
-    """
+    """max(0, min(1, alpha * x + beta)) -> MUL, ADD with RELU, and MINIMUM: operators that XNNPACK has."""
     alpha = operation.node.attributes.get_float("alpha", 0.2) or 0.0
     beta = operation.node.attributes.get_float("beta", 0.5) or 0.0
     source, result = unary(operation)
-    factor, offset = (_scalar(operation, number) for number in (alpha, beta))
-    scaled = operation.temporary(source)
-    if source.quantization is not None:
-        parameters = QuantizationParameters(
-            source.quantization.scale * np.float32(alpha), source.quantization.zero_point
-        )
-        scaled = operation.builder.tensor(f"{operation.node.name}/scaled", source.shape, source.dtype, parameters)
-    operation.emit("MUL", [source, factor], [scaled], schema.MulOptionsT())
-    if operation.integer:
-        operation.emit("ADD", [scaled, offset], [result], schema.AddOptionsT())
-        return
-    shifted = operation.temporary(result)
-    operation.emit("ADD", [scaled, offset], [shifted], schema.AddOptionsT())
-    operation.emit("RELU_0_TO_1", [shifted], [result])
-
-
-def _scalar(operation: Operation, number: float) -> Tensor:
-    if not operation.integer:
-        return operation.real_constant(number, "constant")
-    parameters = QuantizationParameters(np.array(max(abs(number), 1e-6) / 127, np.float32), np.array(0, np.int32))
-    return operation.builder.constant("constant", parameters.quantize(np.array(number)), parameters)
+    scaled, shifted = operation.temporary(source), operation.temporary(result)
+    operation.emit("MUL", [source, operation.real_constant(alpha, "alpha")], [scaled], schema.MulOptionsT())
+    options = schema.AddOptionsT()
+    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    operation.emit("ADD", [scaled, operation.real_constant(beta, "beta")], [shifted], options)
+    operation.emit("MINIMUM", [shifted, operation.real_constant(1.0, "one")], [result], schema.MaximumMinimumOptionsT())
 
 
 def softmax(operation: Operation, name: str = "SOFTMAX") -> None:
@@ -148,6 +128,16 @@ def softmax(operation: Operation, name: str = "SOFTMAX") -> None:
         operation.emit(name, [source], [result], options)
     else:
         operation.emit(name, [source], [result], schema.LogSoftmaxOptionsT())
+
+
+def in_float(
+    operation: Operation, function: LoweringFunction, reason: str, types: tuple[str, ...] = ("int8", "int16")
+) -> None:
+    """A function of real numbers where kernels on integers of some types give others than the function, rounded."""
+    parameters = operation.parameters(operation.node.outputs[0])
+    if parameters is not None and parameters.dtype in types:
+        raise Unsuited(reason)
+    function(operation)
 
 
 def cast(operation: Operation) -> None:
@@ -176,10 +166,21 @@ LOWERINGS: dict[str, LoweringFunction] = {
     "Exp": partial(simple, name="EXP", options=schema.ExpOptionsT),
     "Floor": partial(simple, name="FLOOR"),
     "Gelu": gelu,
-    "HardSigmoid": hard_sigmoid,
-    "HardSwish": partial(simple, name="HARD_SWISH", options=schema.HardSwishOptionsT),
+    "HardSigmoid": partial(
+        in_float, function=hard_sigmoid, reason="in integers it takes two operators, each of which rounds"
+    ),
+    "HardSwish": partial(
+        in_float,
+        function=partial(simple, name="HARD_SWISH", options=schema.HardSwishOptionsT),
+        reason="TFLite's int8 HARD_SWISH rounds twice, and XNNPACK, which is much faster, has none",
+    ),
     "Identity": identity_,
-    "LeakyRelu": leaky_relu,
+    "LeakyRelu": partial(
+        in_float,
+        function=leaky_relu,
+        reason="XNNPACK's int8 LEAKY_RELU gives the step beside for every tenth number",
+        types=("int8",),
+    ),
     "Log": partial(simple, name="LOG"),
     "LogSoftmax": partial(softmax, name="LOG_SOFTMAX"),
     "Neg": partial(simple, name="NEG", options=schema.NegOptionsT),
