@@ -74,14 +74,15 @@ class SettingError(InputError):
     """A setting of a step with a value that cannot be.
 
     Args:
-        step: The step's kind.
+        subject: The step.
         setting: The setting's name.
         expected: What it should be.
         actual: What it is.
+        cure: What to do about it.
     """
 
-    def __init__(self, step: str, setting: str, *, expected: str, actual: str) -> None:
-        super().__init__(f"{step}: {setting}", expected=expected, actual=actual, cure=f"correct {setting}")
+    def __init__(self, subject: str, *, expected: str, actual: str, cure: str, setting: str = "") -> None:
+        super().__init__(subject, expected=expected, actual=actual, cure=cure)
         self.setting = setting
 
 

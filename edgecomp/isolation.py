@@ -68,14 +68,18 @@ def run_isolated(
                 process.kill()  # does nothing to a process that has ended
                 process.wait()
         answer = folder / "answer.json"
-        reply = json.loads(answer.read_text(encoding="utf-8")) if answer.exists() else None
-    if reply is None:
-        raise errors.ConversionError(
-            subject,
-            expected="native code that returns or reports an error",
-            actual=f"it ended with {_describe_exit(process.returncode)}; its last words: {_tail(output)}",
-            cure=_CURE,
-        )
+        if not answer.exists():
+            raise errors.ConversionError(
+                subject,
+                expected="native code that returns or reports an error",
+                actual=f"it ended with {_describe_exit(process.returncode)}; its last words: {_tail(output)}",
+                cure=_CURE,
+            )
+        return _result(json.loads(answer.read_text(encoding="utf-8")), subject)
+
+
+def _result(reply: dict[str, Any], subject: str) -> Any:
+    """What the child's answer holds, returned or raised."""
     if "raised" in reply:
         raise errors.ConversionError(
             subject,

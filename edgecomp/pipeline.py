@@ -181,9 +181,7 @@ def forecast(
     Raises:
         InputError: The source, the data or the target cannot be used.
     """
-    profile, recipe = _plan(target, recipe, {})
-    loaded = load(source, seed=recipe.seed, progress=progress, **brought)
-    return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).forecast()
+    return _job_without_output(source, target, recipe, progress, brought).forecast()
 
 
 def quantize(
@@ -199,9 +197,19 @@ def quantize(
     Raises:
         InputError: The source, the data or the target cannot be used.
     """
-    profile, recipe = _plan(target, recipe, {})
-    loaded = load(source, seed=recipe.seed, progress=progress, **brought)
-    return _Job(loaded, profile, recipe, Path(), Tolerance(), progress).quantized()
+    return _job_without_output(source, target, recipe, progress, brought).quantized()
+
+
+def _job_without_output(
+    source: str | Path | torch.nn.Module | Source,
+    target: str | Path | TargetProfile,
+    recipe: Recipe | None,
+    progress: Progress,
+    brought: Brought,
+) -> _Job:
+    profile, chosen = _plan(target, recipe, {})
+    loaded = load(source, seed=chosen.seed, progress=progress, **brought)
+    return _Job(loaded, profile, chosen, Path(), Tolerance(), progress)
 
 
 def _plan(
@@ -281,12 +289,12 @@ class _Job:
             if verification.violations:
                 staging.reject()
         if verification.violations:
-            batches = tuple(islice(calibration or (), 4))
+            hint = advice(model, self._unrounded or float_model, tuple(islice(calibration or (), 4)), verification)
             raise rejection(
                 f"{self._source.name} for {self._target.name}",
                 verification,
                 staging.target / manifest.FILE,
-                advice(model, self._unrounded or float_model, batches, verification),
+                hint,
                 precision=model.precision,
                 formats={conversion.path.name: name for name, conversion in conversions.items()},
             )

@@ -109,4 +109,5 @@ def check_setting(holds: bool, settings: object, name: str, expected: str) -> No
     """
     if not holds:
         step = getattr(settings, "kind", type(settings).__name__)
-        raise SettingError(step, name, expected=expected, actual=repr(getattr(settings, name)))
+        actual, cure = repr(getattr(settings, name)), f"correct {name}"
+        raise SettingError(f"{step}: {name}", expected=expected, actual=actual, cure=cure, setting=name)

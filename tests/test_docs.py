@@ -65,6 +65,13 @@ def test_every_package_is_on_the_map() -> None:
     assert {name for name in packages if f"`edgecomp/{name}/`" not in listed} == set()
 
 
+def test_the_tour_names_files_that_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`((?:edgecomp|converters|targets|device_scripts|tests)/[\w/.]*)`", text)
+    assert len(named) > 15
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
 def shell_lines(path: Path) -> Iterator[str]:
     """The commands that a page shows, each on one line and without its comment."""
     text = path.read_text(encoding="utf-8").replace("\\\n", " ")

@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import struct
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
@@ -67,29 +68,16 @@ class AdbShell:
 
     def run(self, command: str, source: Path | None, on_line: Callable[[str], None]) -> Ended:
         """See `edgecomp.devices.shell.Shell`."""
-        stdout, stderr, lines, code = bytearray(), b"", list[str](), None
         with _open(self._device, f"shell,v2,raw:{command}") as link:
             self._running.add(link)
             try:
                 if source is not None:
                     _send_file(link, source)
-                while code is None:
-                    kind, size = struct.unpack("<BI", _exactly(link, 5))
-                    data = _exactly(link, size)
-                    if kind == _STDOUT:
-                        stdout += data
-                    elif kind == _STDERR:
-                        *whole, stderr = (stderr + data).split(b"\n")
-                        lines += [line.decode("utf-8", "replace") for line in whole]
-                        for line in lines[len(lines) - len(whole) :]:
-                            on_line(line)
-                    elif kind == _EXIT:
-                        code = data[0]
+                return _ended(link, on_line)
             except (OSError, ValueError) as error:
                 raise lost(self._device, str(error)) from None
             finally:
                 self._running.discard(link)
-        return Ended(code, bytes(stdout), tuple(lines[-20:]))
 
     def close(self) -> None:
         """See `edgecomp.devices.shell.Shell`."""
@@ -129,6 +117,23 @@ class _AdbConnection:
             actual="the connection ended: there is no python3 of 3.9 or newer in its shell, or the cable was pulled",
             cure="measure there with the app of `edgecomp bundle`",
         )
+
+
+def _ended(link: socket.socket, on_line: Callable[[str], None]) -> Ended:
+    """Reads what a command prints, packet by packet (adb's shell protocol, version 2), until it ends."""
+    stdout, stderr, lines = bytearray(), b"", deque[str](maxlen=20)
+    while True:
+        kind, size = struct.unpack("<BI", _exactly(link, 5))
+        data = _exactly(link, size)
+        if kind == _EXIT:
+            return Ended(data[0], bytes(stdout), tuple(lines))
+        if kind == _STDOUT:
+            stdout += data
+        elif kind == _STDERR:
+            *whole, stderr = (stderr + data).split(b"\n")
+            for line in whole:
+                lines.append(line.decode("utf-8", "replace"))
+                on_line(lines[-1])
 
 
 def _request(link: socket.socket, words: str, device: Device) -> None:

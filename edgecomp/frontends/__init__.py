@@ -48,20 +48,9 @@ def load_source(
         return _load_object(source, shapes, example_inputs)
     text = str(source)
     suffix = Path(text).suffix.lower()
-    if example_inputs is not None and suffix != ".onnx":
-        raise SourceError(
-            text,
-            expected="example inputs only with a torch module or an .onnx file",
-            actual="example_inputs given with a file",
-            cure="leave example_inputs out: a file brings its own",
-        )
-    if constants and suffix != ".onnx":
-        raise SourceError(
-            text,
-            expected="constants only with an .onnx file",
-            actual=f"constants for {', '.join(constants)}",
-            cure="write a task.py whose model() wraps the module and gives it these arguments",
-        )
+    place, _, function = text.rpartition(":")
+    names_function = bool(place) and function.isidentifier()
+    _check_arguments(text, suffix, example_inputs, constants)
     if suffix in {".onnx", ".pt2", *_KERAS} or (suffix in _PICKLES and ":" not in text):
         _check_file(Path(text))
     if suffix == ".onnx":
@@ -76,24 +65,45 @@ def load_source(
         from edgecomp.frontends.exported_program import load_program
 
         return load_program(Path(text), shapes=shapes)
-    if suffix in _PICKLES and ":" not in text:
+    if suffix == ".py" or names_function:
+        from edgecomp.frontends.task import load_task
+
+        return load_task(text, shapes=shapes)
+    raise _no_source(text, suffix)
+
+
+def _check_arguments(text: str, suffix: str, example_inputs: Any, constants: Constants | None) -> None:
+    """Only an `.onnx` file leaves its inputs to the caller."""
+    if example_inputs is not None and suffix != ".onnx":
         raise SourceError(
+            text,
+            expected="example inputs only with a torch module or an .onnx file",
+            actual="example_inputs given with a file",
+            cure="leave example_inputs out: a file brings its own",
+        )
+    if constants and suffix != ".onnx":
+        raise SourceError(
+            text,
+            expected="constants only with an .onnx file",
+            actual=f"constants for {', '.join(constants)}",
+            cure="write a task.py whose model() wraps the module and gives it these arguments",
+        )
+
+
+def _no_source(text: str, suffix: str) -> SourceError:
+    """The error about what is no form of a model."""
+    if suffix in _PICKLES:
+        return SourceError(
             text,
             expected="a task file, module:function, .pt2 or .onnx",
             actual=f"a {suffix} file: a pickle, which runs any code in it when it is read",
             cure="write task.py with a function model() that builds the module and loads the file with "
             "torch.load(path, weights_only=True), and give task.py",
         )
-    place, colon, function = text.rpartition(":")
-    if suffix == ".py" or (colon and place and function.isidentifier()):
-        from edgecomp.frontends.task import load_task
-
-        return load_task(text, shapes=shapes)
+    actual = "no such file"
     if Path(text).exists():
         actual = "a folder" if Path(text).is_dir() else f"a file with the suffix {suffix!r}"
-    else:
-        actual = "no such file"
-    raise SourceError(
+    return SourceError(
         text,
         expected="task.py, module:function, a .pt2 exported program, an .onnx, .keras or .h5 file or a SavedModel",
         actual=actual,

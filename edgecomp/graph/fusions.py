@@ -9,6 +9,7 @@ LayerNorm and SiLU stay spelled out: TFLite has operators for their parts only.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import onnx_ir as ir
@@ -104,27 +105,31 @@ def _product(value: ir.Value) -> _Product:
     while pending:
         each = pending.pop()
         number = _scalar(each)
-        node = each.producer()
+        parts, divisor = _factors(each.producer()) if len(result.inner) < 8 else ((), 1.0)
         if number is not None:
             result.factor *= number
-            continue
-        if node is not None and node.domain == "" and len(result.inner) < 8:
-            second = _scalar(node.inputs[1]) if len(node.inputs) > 1 else None
-            parts: list[ir.Value | None] = []
-            if node.op_type == "Mul":
-                parts = list(node.inputs)
-            elif node.op_type == "Div" and second:
-                parts = [node.inputs[0]]
-                result.factor /= second
-            elif node.op_type == "Pow" and second in {2.0, 3.0}:
-                parts = [node.inputs[0]] * int(second or 0)
-            if parts:
-                result.inner.append(each)
-                pending.extend(part for part in parts if part is not None)
-                continue
-        result.values.append(each)
+        elif parts:
+            result.factor /= divisor
+            result.inner.append(each)
+            pending.extend(part for part in parts if part is not None)
+        else:
+            result.values.append(each)
     result.inner = [inner for inner in result.inner if inner is not value]
     return result
+
+
+def _factors(node: ir.Node | None) -> tuple[Sequence[ir.Value | None], float]:
+    """What a node multiplies, and the number that it divides by; nothing for another kind of node."""
+    if node is None or node.domain != "":
+        return (), 1.0
+    second = _scalar(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.op_type == "Mul":
+        return node.inputs, 1.0
+    if node.op_type == "Div" and second:
+        return node.inputs[:1], second
+    if node.op_type == "Pow" and second in {2.0, 3.0}:
+        return [node.inputs[0]] * int(second or 0), 1.0
+    return (), 1.0
 
 
 def _is_power(product: _Product, x: ir.Value, power: int, factor: float) -> bool:

@@ -7,6 +7,8 @@ drop additions of 0 and products with 1: they take 1e-10 for 0, which a logarith
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import onnx_ir as ir
 from onnxscript import optimizer
 from onnxscript.rewriter import RewriteRule
@@ -60,23 +62,30 @@ def apply_rules(model: ir.Model) -> bool:
             found = rule.try_rewrite(model, graph, node)
             if found is None:
                 continue
-            for initializer in found.new_initializers:
-                while initializer.name in graph.initializers:  # rules reuse the name of what they read
-                    initializer.name = f"{initializer.name}/folded"
-                graph.register_initializer(initializer)
+            _register(graph, found.new_initializers)
             optimizer.basic_constant_propagation(found.new_nodes)
-            for new in found.new_nodes:
-                # A fused operator carries the name of the module that its first part came from.
-                for old in reversed(found.match.nodes):
-                    for key, value in old.metadata_props.items():
-                        new.metadata_props.setdefault(key, value)
             removed = found.match.nodes if rule.remove_nodes else []
-            names = {old.op_type: old.name for old in removed}
-            for new in found.new_nodes:
-                new.name = new.name or names.pop(new.op_type, None)
+            _inherit(found.new_nodes, found.match.nodes, removed)
             ir.convenience.replace_nodes_and_values(
                 graph, node, removed, found.new_nodes, found.match.outputs, found.new_outputs
             )
             changed = True
             break
     return changed
+
+
+def _register(graph: ir.Graph, initializers: Iterable[ir.Value]) -> None:
+    for initializer in initializers:
+        while initializer.name in graph.initializers:  # rules reuse the name of what they read
+            initializer.name = f"{initializer.name}/folded"
+        graph.register_initializer(initializer)
+
+
+def _inherit(made: Sequence[ir.Node], matched: Sequence[ir.Node], removed: Sequence[ir.Node]) -> None:
+    """Gives new nodes the names of those they replace, and the module that the first part of the match came from."""
+    names = {old.op_type: old.name for old in removed}
+    for new in made:
+        for old in reversed(matched):
+            for key, value in old.metadata_props.items():
+                new.metadata_props.setdefault(key, value)
+        new.name = new.name or names.pop(new.op_type, None)
