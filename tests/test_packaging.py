@@ -32,9 +32,9 @@ def test_a_public_name_survives_the_import_of_every_module() -> None:
 
 def test_importing_edgecomp_is_lean() -> None:
     code = (
-        "import sys, time; start = time.perf_counter(); import edgecomp; seconds = time.perf_counter() - start\n"
+        "import sys, edgecomp\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'ai_edge_litert', 'MNN', 'numpy', 'rich'} & set(sys.modules)\n"
-        "assert not heavy, heavy\nassert seconds < 0.2, seconds"
+        "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

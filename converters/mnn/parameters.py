@@ -9,17 +9,9 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
+from edgecomp.converters.mnn.precision import MOVERS
 from edgecomp.graph.query import constant
 from edgecomp.quantization.parameters import QuantizationParameters
-
-#: Ops that MNN turns into copies of regions, which keep the integers as they are.
-MOVERS = frozenset(
-    {
-        "ConvertTensor", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "ExpandDims", "Permute", "Transpose", "Slice",
-        "SliceTf", "StridedSlice", "Crop", "Concat", "Pack", "Unpack", "Tile", "BroadcastTo", "DepthToSpace",
-        "SpaceToDepth", "Padding", "Gather", "GatherV2", "GatherND", "Reverse", "Identity",
-    }
-)  # fmt: skip
 
 
 def tensor_quantization(net: Net, quantization: Mapping[str, QuantizationParameters]) -> dict[int, TensorQuantization]:

@@ -7,8 +7,15 @@ int8 when all its tensors have int8 parameters and there is a kernel; else its i
 from __future__ import annotations
 
 from edgecomp.converters.mnn.net import Net, Op, convolution
-from edgecomp.converters.mnn.parameters import MOVERS
 
+#: Ops that MNN turns into copies of regions, which keep the integers as they are.
+MOVERS = frozenset(
+    {
+        "ConvertTensor", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "ExpandDims", "Permute", "Transpose", "Slice",
+        "SliceTf", "StridedSlice", "Crop", "Concat", "Pack", "Unpack", "Tile", "BroadcastTo", "DepthToSpace",
+        "SpaceToDepth", "Padding", "Gather", "GatherV2", "GatherND", "Reverse", "Identity",
+    }
+)  # fmt: skip
 _KERNELS = frozenset(
     {"BinaryOp", "Interp", "LayerNorm", "PReLU", "Pooling", "Pooling3D", "ReLU", "Scale", "Softmax", "ConvInt8"}
 )

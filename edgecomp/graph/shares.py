@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import onnx_ir as ir
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 #: What float32 kernels of the same sigmoid differ by: they approximate it to the last bits of 1, also where it is 1e-5.
 ROUNDING = 4 * float(np.finfo(np.float32).eps)
