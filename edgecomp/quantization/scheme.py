@@ -106,7 +106,7 @@ OPERATORS: dict[str, OperatorScheme] = {
 #: The operators that rule 4 speaks of whose int16 kernels have a fixed output too: numbers from -1 to 1.
 _FIXED_IN_INT16 = frozenset({"Sigmoid", "Softmax", "Tanh"})
 
-#: The output-channel dimension of the weight (input 1) of each weighted operator, and where its bias is.
+#: The operators that multiply with a weight, which is input 1; a bias is input 2.
 WEIGHTED: frozenset[str] = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
