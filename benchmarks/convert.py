@@ -136,7 +136,7 @@ class Row:
     Attributes:
         network: Its name.
         tool: Its name.
-        costs: Of every round.
+        costs: The costs of every round.
         failure: Why there are none.
     """
 

@@ -52,7 +52,7 @@ def check_sizes(
 
     Args:
         source: The source's name.
-        data: Of any sizes that the source takes.
+        data: Data of any sizes that the source takes.
         shapes: Which dimensions are dynamic in the graph.
         example: The example sizes of all that are in the source.
 

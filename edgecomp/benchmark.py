@@ -220,7 +220,7 @@ def read_answer(
         stdout: Its JSON document, if it came to that.
         stderr: What native libraries said.
         path: The artifact.
-        circumstances: Of the run; those of this machine when left out.
+        circumstances: The circumstances of the run; those of this machine when left out.
 
     Raises:
         EdgecompError: As `measure_local` says.
@@ -278,7 +278,7 @@ class Comparison:
         ratio: Median latency over the baseline's: 2.0 is twice as slow, 0.5 twice as fast.
         low: Lower end of the ratio's confidence interval.
         high: Upper end.
-        confidence: Of the interval: 0.95.
+        confidence: The confidence of the interval: 0.95.
     """
 
     ratio: float

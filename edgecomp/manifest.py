@@ -42,7 +42,7 @@ def build(
         target: Name of the target profile.
         precision: What the model was compressed to.
         conversions: Format -> what its converter wrote.
-        verification: Of these artifacts.
+        verification: The verification of these artifacts.
         provenance: Every step.
         notes: Choices that were made for the user, as whole sentences.
         data: What was drawn from calibration and evaluation data.

@@ -32,7 +32,7 @@ class Ranked:
     """One line of an answer.
 
     Attributes:
-        index: Of the class.
+        index: The index of the class.
         label: Its name, or its index in words.
         score: Its probability after softmax, else what the model gave.
     """

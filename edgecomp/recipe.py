@@ -82,7 +82,7 @@ class Recipe:
         target: Name of the target profile.
         precision: What artifacts are written in (see `edgecomp.precision`).
         formats: The converters to run.
-        seed: Of everything that is random.
+        seed: The seed of everything that is random.
         export: How artifacts look from outside.
         data: How much of the data is used.
         steps: Compression steps in order.

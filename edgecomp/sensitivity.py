@@ -30,7 +30,7 @@ class Point:
 
     Attributes:
         share: How many of the layer's channels are removed, in (0, 1).
-        quality: Of the network then.
+        quality: The quality of the network then.
         macs: Its multiplications then, as a share of all.
         parameters: Its parameters then, as a share of all.
     """
@@ -46,7 +46,7 @@ class Layer:
     """Channels that go together, and what it costs to remove some.
 
     Attributes:
-        name: Of the layer that makes them.
+        name: The name of the layer that makes them.
         channels: How many there are.
         layers: Everything that would become narrower.
         points: By share, ascending.
@@ -72,7 +72,7 @@ class Sensitivity:
         target: Name of the device.
         measure: "metric", the task's on training data, or "likeness", one minus the share of the energy of the outputs
             that is wrong, on calibration data.
-        quality: Of the whole network.
+        quality: The quality of the whole network.
         criterion: What decided which of a layer's channels go first.
         layers: The most sensitive first.
         left_alone: Layers that lose nothing -> why.

@@ -35,7 +35,7 @@ def verify_sizes(
         run: Verifies some artifacts on samples.
         artifacts: Their files.
         interfaces: File name -> how the artifact stores its inputs.
-        shapes: Of the model's inputs.
+        shapes: The shapes of the model's inputs.
         example: Inputs by name, at the example sizes; repeated and cut they are those of another size.
 
     Returns:
@@ -69,7 +69,7 @@ def verify_unfit(
         run: Verifies artifacts on samples.
         artifacts: The files of all.
         found: What was found on the samples.
-        shapes: Of the model's inputs.
+        shapes: The shapes of the model's inputs.
         samples: Repeated and cut they are those of the example sizes.
 
     Returns:

@@ -12,7 +12,7 @@ def stand_ins(source: Source, seed: int, count: int = 8) -> tuple[list[Arrays], 
 
     Args:
         source: Has the example.
-        seed: Of the random numbers.
+        seed: The seed of the random numbers.
         count: How many batches of them.
 
     Returns:

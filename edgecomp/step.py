@@ -101,7 +101,7 @@ def check_setting(holds: bool, settings: object, name: str, expected: str) -> No
     Args:
         holds: Whether it is so.
         settings: The settings; a step is called by its kind in the message.
-        name: Of the setting.
+        name: The name of the setting.
         expected: What it should be, in words.
 
     Raises:

@@ -34,7 +34,7 @@ class Workbench:
         source: The model as the user brought it, with the functions of its task. Its module is the teacher of a
             distillation: steps work on a copy.
         target: The device that the model is for.
-        seed: Of everything random.
+        seed: The seed of everything that is random.
         calibration: Batches of inputs in the graph's order and shapes, to be read as often as needed; None when the
             user gave none.
         progress: Called as the work goes on.
@@ -44,7 +44,7 @@ class Workbench:
             know what comes of their choice.
         checkpoints: A folder for what interrupted training goes on from, made when it is needed; None for nowhere.
         formats: What the model will be converted to.
-        options: And how.
+        options: How it will be converted.
     """
 
     source: Source

@@ -129,7 +129,7 @@ class Net:
         outputs: Names of the outputs.
         ops: In the order of execution.
         quantization: By tensor index; MNN runs an op in integers when its tensors are listed and it has a kernel.
-        version: Of the MNN converter that wrote the file.
+        version: The version of the MNN converter that wrote the file.
     """
 
     buffer: bytes = field(repr=False)

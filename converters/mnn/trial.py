@@ -198,7 +198,7 @@ def find_disagreement(
 
     Args:
         model: Gives out all its values.
-        trial: Of `model`.
+        trial: The trial of `model`.
         outputs: What MNN made of it.
         parts: The same nodes cut apart (`blame.cut_apart`).
     """

@@ -48,8 +48,8 @@ def half_places(node: ir.Node, opset: int) -> tuple[frozenset[int], frozenset[in
     """Which inputs and outputs of a node can be float16; None when the node has to stay in float32.
 
     Args:
-        node: Of a float32 graph.
-        opset: Of the default domain.
+        node: A node of a float32 graph.
+        opset: The opset of the default domain.
     """
     has_graph = any(attribute.type in _GRAPHS for attribute in node.attributes.values())
     # A Cast to integers may make indices, of which float16 holds those below 2048 only.
@@ -96,7 +96,7 @@ class _Caster:
         """Lets a node read float16 at the inputs in `half`, and float32 elsewhere.
 
         Args:
-            node: Of the graph.
+            node: A node of the graph.
             half: Indices of inputs.
             captured: Whether to look at what its subgraphs read from outside, too.
         """

@@ -48,7 +48,7 @@ def lower_graph(model: CompressedModel, options: ConversionOptions, parent: Buil
 
     Args:
         model: With static shapes.
-        options: Of the conversion.
+        options: The options of the conversion.
         parent: The builder of another graph of the same file.
 
     Raises:

@@ -42,7 +42,7 @@ def describe(name: str, interface: Interface, processing: Processing) -> bytes:
     """The flatbuffer for a model.
 
     Args:
-        name: Of the model.
+        name: The name of the model.
         interface: Its inputs and outputs, in the file's order.
         processing: The steps around it.
     """

@@ -25,7 +25,7 @@ def show(
     Args:
         module: Has the hooks.
         batches: What it takes, batch after batch.
-        handles: Of the hooks, which are removed in the end.
+        handles: The handles of the hooks, which are removed in the end.
     """
     try:
         with preserving(module), torch.no_grad():

@@ -26,8 +26,8 @@ class Index:
     """What a site offers; a hint, which nothing relies on.
 
     Attributes:
-        name: Of the bundle.
-        platform: Of the bundle.
+        name: The name of the bundle.
+        platform: The platform of the bundle.
         releases: Release -> file that loaders read -> SHA-256; `bundle.json` and its signature are among them.
         deltas: "OLD-NEW", two SHA-256 -> bytes of the delta.
     """

@@ -54,7 +54,7 @@ def update(url: str, folder: Path, key: Path, *, base: Path | None = None, progr
     """Gets the newest release of a site, unless it is there already.
 
     Args:
-        url: Of the site.
+        url: The address of the site.
         folder: What `update` keeps; made when it is not there.
         key: The public key that must have signed the release.
         base: A bundle that the app came with, to save downloads and to go back behind on no account.

@@ -18,7 +18,7 @@ def connect(device: Device, **variables: str) -> Connection:
 
     Args:
         device: What to call it in errors.
-        **variables: Of its environment, besides those of this process.
+        **variables: Variables of its environment, besides those of this process.
     """
 
     def explain(code: int | None, said: str) -> EdgecompError:

@@ -150,7 +150,7 @@ class Measuring:
 
     Args:
         job: What to measure.
-        settings: How.
+        settings: How to measure.
         progress: Is told how far each device is, from several threads.
     """
 
@@ -311,7 +311,7 @@ class ScriptBench:
 
     Args:
         job: What to measure.
-        settings: How.
+        settings: How to measure.
         device: The device.
     """
 

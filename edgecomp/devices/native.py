@@ -86,7 +86,7 @@ class NativeBench:
 
     Args:
         job: What to measure.
-        settings: How.
+        settings: How to measure.
         device: The device.
         session: With it.
         folder: For files on their way.

@@ -26,7 +26,7 @@ def requirements(profile: TargetProfile, formats: Sequence[str]) -> list[str]:
 
     Args:
         profile: The device's.
-        formats: Of the artifacts; those without a wheel for the device are left out.
+        formats: The formats of the artifacts; those without a wheel for the device are left out.
     """
     return [
         _requirement(profile.runtimes[name])

@@ -40,7 +40,7 @@ def rejection(
         verification: With what is out of tolerance.
         manifest: Where all of it can be read.
         advice: What to do about rounding; None when it is not to blame.
-        precision: Of the artifacts.
+        precision: The precision of the artifacts.
         formats: File name -> format.
     """
     first, *others = verification.violations

@@ -31,7 +31,7 @@ class ArtifactDiagnosis:
     Attributes:
         file: Its name.
         same: Whether it is byte for byte what was diagnosed.
-        original_sqnr: Of its worst output against the original when it was verified, in dB.
+        original_sqnr: The SQNR of its worst output against the original when it was verified, in dB.
         simulation_sqnr: Likewise against the simulation; EQUAL where it computes the same.
         runtime_share: How large the difference to the simulation is beside that to the original, as power: from 0,
             where layers alone are at fault, to 1 and more, where the runtime rounds otherwise.

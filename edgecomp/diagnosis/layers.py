@@ -19,9 +19,9 @@ class Layer:
     """One place where numbers are rounded: a node with its weight and its fused activation, or a tensor alone.
 
     Attributes:
-        name: Of the node, or of the tensor that enters the integers from outside: a graph input, what a float node
-            gives.
-        op_type: Of the node; "Input" for a graph input.
+        name: The name of the node, or of the tensor that enters the integers from outside: a graph input, what a float
+            node gives.
+        op_type: The operator of the node; "Input" for a graph input.
         module: The torch module that it came from, "" when unknown.
         tensor: The name of the value that is rounded behind it; for weights alone, the value that they make inexact.
         nodes: The names of the nodes that compute in integers: the node and the activation that belongs to it. Empty

@@ -32,12 +32,12 @@ class Measured:
     """What was measured of one layer.
 
     Attributes:
-        layer: Which.
+        layer: What was measured.
         own: The error of its tensor when it alone is rounded.
         all: The same when all layers are.
         alone: The error of the model's outputs when it alone is rounded.
         share: `alone` in relation to the sum over all layers.
-        statistics: Of its tensor in the float model; None for weights alone.
+        statistics: The statistics of its tensor in the float model; None for weights alone.
         clipped: The share of its own error that comes from values beyond the range.
         rounding: The share that rounding to steps of this size makes on average, one twelfth of a step's square.
         means: The mean absolute value of each channel, summed over the batches; shaped like `peaks`.

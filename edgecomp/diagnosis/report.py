@@ -28,17 +28,17 @@ class LayerDiagnosis:
     """What is known of one layer, and why it hurts if it does.
 
     Attributes:
-        name: Of the node, or of the tensor that enters the integers.
-        op_type: Of the node; "Input" for a graph input.
+        name: The name of the node, or of the tensor that enters the integers.
+        op_type: The operator of the node; "Input" for a graph input.
         module: The torch module that it came from, "" when unknown.
         tensor: The name of its tensor.
         position: Its place from the input to the output.
-        sqnr: Of its tensor with all layers rounded, against float, in dB.
+        sqnr: The SQNR of its tensor with all layers rounded, against float, in dB.
         cosine: Likewise.
         own_sqnr: With this layer alone rounded.
         own_cosine: Likewise.
-        output_sqnr: Of the model's outputs with this layer alone rounded.
-        share: Of the error of the model's outputs that it causes; all layers' add up to 1.
+        output_sqnr: The SQNR of the model's outputs with this layer alone rounded.
+        share: The share of the error of the model's outputs that it causes; all layers' add up to 1.
         range: What its integers can hold; None for weights alone.
         used: The share of that range that 99.9 % of its values use.
         clipped: The share of its own error that comes from values beyond the range.
@@ -73,10 +73,10 @@ class Diagnosis:
         target: The target's name.
         precision: The model's.
         batches: How many batches of samples it was measured on.
-        output_sqnr: Of the outputs with everything rounded, in dB; the mean of the noise of several.
+        output_sqnr: The SQNR of the outputs with everything rounded, in dB; the mean of the noise of several.
         layers: The worst first.
         notes: What the reader should know, as whole sentences.
-        artifacts: Of the result folder that was asked about.
+        artifacts: The artifacts of the result folder that was asked about.
     """
 
     source: str

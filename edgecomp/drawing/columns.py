@@ -26,9 +26,9 @@ class Placed:
     """A finished layout.
 
     Attributes:
-        width: Of all of it.
-        height: Of all of it.
-        centres: Of each box.
+        width: The width of all of it.
+        height: The height of all of it.
+        centres: The centre of each box.
         paths: The corners of each arrow.
     """
 
@@ -54,7 +54,7 @@ def fold(layers: Layers, edges: Sequence[Edge], *, height: float, gap: float) ->
     Args:
         layers: The order of things.
         edges: As `lay_out` took them.
-        height: Of a box.
+        height: The height of a box.
         gap: Between layers.
     """
     pitch = height + gap

@@ -31,7 +31,7 @@ class Layers:
     Attributes:
         count: How many nodes there are.
         size: The width of each node and bend.
-        layer: Of each node and bend, from the top.
+        layer: The layer of each node and bend, from the top.
         rows: The nodes and bends of each layer, from the left.
         ways: The bends that each edge goes through, downwards; in the order of the edges.
         above: What each node or bend is connected to one layer further up.
@@ -51,7 +51,7 @@ def lay_out(widths: Sequence[float], edges: Sequence[Edge]) -> Layers:
     """Puts nodes on layers and in order: rules 1 to 3.
 
     Args:
-        widths: Of each node.
+        widths: The width of each node.
         edges: From a node to one with a larger number.
     """
     count = len(widths)

@@ -50,7 +50,7 @@ class NodeEstimate:
         arithmetic: What it multiplies in: "float32", "float16" or "int8".
         macs: Multiply-accumulates.
         nbytes: Inputs, weights and outputs.
-        instructions: Of one inference.
+        instructions: The instructions of one inference.
     """
 
     position: int
@@ -102,8 +102,8 @@ def estimate(inspection: Inspection, profile: TargetProfile) -> Estimate:
     """Estimates an artifact on a target.
 
     Args:
-        inspection: Of the artifact.
-        profile: Of the target.
+        inspection: The inspection of the artifact.
+        profile: The profile of the target.
     """
     nodes = tuple(
         _node(inspection, position, macs, profile) for position, macs in sorted(inspection.macs.by_node.items())

@@ -38,7 +38,7 @@ def load_source(
         shapes: Input name -> shape. Fixes the dynamic inputs of a model file.
         example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward. For an `.onnx`
             file, where they may be left out: a tuple of arrays, one for each input.
-        constants: Of an `.onnx` file: inputs that are to be constants, with their numbers.
+        constants: Inputs of an `.onnx` file that are to be constants, with their numbers.
 
     Raises:
         SourceError: It cannot be used; nothing is ever unpickled to find out.

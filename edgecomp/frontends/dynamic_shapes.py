@@ -193,7 +193,7 @@ def write_shapes(model: ir.Model, shapes: InputShapes, outputs: Mapping[str, tup
 
     Args:
         model: Changed in place.
-        shapes: Of the inputs.
+        shapes: The shapes of the inputs.
         outputs: The shapes of the outputs at the example sizes; only their rank is kept where something is dynamic.
     """
     graph = model.graph

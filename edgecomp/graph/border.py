@@ -40,7 +40,7 @@ def loosen(model: ir.Model, shapes: InputShapes | None) -> None:
 
     Args:
         model: Its values have the shapes that belong to the example sizes.
-        shapes: Of its inputs and outputs; with None everything stays as it is.
+        shapes: The shapes of its inputs and outputs; with None everything stays as it is.
     """
     if shapes is None:
         return

@@ -84,11 +84,11 @@ class _Site:
         """A new node's output, with the type of the original one's.
 
         Args:
-            op_type: Of the node.
-            inputs: Of the node.
-            shape: Of the output.
+            op_type: The operator of the node.
+            inputs: The inputs of the node.
+            shape: The shape of the output.
             like: The node whose name and metadata it takes; by default a name of its own and the original's metadata.
-            attributes: Of the node.
+            attributes: The attributes of the node.
         """
         node = ir.node(op_type, list(inputs), attributes, name=like.name if like else self._name(op_type.lower()))
         node.metadata_props.update((like or self.node).metadata_props)

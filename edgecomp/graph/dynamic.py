@@ -157,7 +157,7 @@ def bind(model: CompressedModel, sizes: Mapping[str, int] | None = None, *, gene
 
     Args:
         model: Any; a static one is given back.
-        sizes: Of the dynamic dimensions.
+        sizes: The sizes of the dynamic dimensions.
         general: Whether what rule 1 leaves computed stays computed, so that the models for several sizes are alike.
     """
     shapes = model.dynamic

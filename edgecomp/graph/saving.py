@@ -23,7 +23,7 @@ def save_graph(model: ir.Model, path: Path, adjust: Callable[[onnx.ModelProto], 
 
     Args:
         model: Comes back as it was.
-        path: Of the file.
+        path: The path of the file.
         adjust: Changes the message, in which large weights are not, before it is written.
     """
     weights = StoredWeights()

@@ -42,7 +42,7 @@ class Session:
     Attributes:
         inputs: Names, in the graph's order.
         outputs: Names, in the graph's order.
-        shapes: Of the outputs, as far as they follow from the graph: a size, or what is not a number.
+        shapes: The shapes of the outputs, as far as they follow from the graph: a size, or what is not a number.
 
     Raises:
         Exception: ONNX Runtime cannot load the model; its exceptions have no base of their own.

@@ -35,7 +35,7 @@ class Quantization:
     """What integers stand for: real = scale * (integer - zero_point).
 
     Attributes:
-        scale: Of the whole tensor, or the first of its channels.
+        scale: The scale of the whole tensor, or the first of its channels.
         zero_point: Likewise.
         channels: How many scales there are.
     """

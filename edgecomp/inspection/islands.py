@@ -17,8 +17,8 @@ class Island:
 
     Attributes:
         nodes: Names, in the order of execution.
-        op_types: Of the nodes.
-        positions: Of the nodes in `Contents.nodes`.
+        op_types: The operators of the nodes.
+        positions: The positions of the nodes in `Contents.nodes`.
     """
 
     nodes: tuple[str, ...]

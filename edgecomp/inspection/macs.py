@@ -21,7 +21,7 @@ class Multiplications:
     """How many there are.
 
     Attributes:
-        total: Of one run, dynamic dimensions taken as 1.
+        total: All of one run, dynamic dimensions taken as 1.
         by_node: The same for each node that has any, by its place in `Contents.nodes`.
         unknown: How many nodes that multiply have shapes that the artifact does not tell.
     """

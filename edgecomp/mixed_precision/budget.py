@@ -55,7 +55,7 @@ class Budget:
 
     Attributes:
         size: Bytes.
-        milliseconds: Of one inference.
+        milliseconds: The milliseconds of one inference.
     """
 
     size: float = math.inf

@@ -49,7 +49,7 @@ class Point:
         float_macs: The share of the multiplications that are computed in float.
         quality: As simulated.
         holds: Whether that keeps the promise, within the budget.
-        cost: Of its artifacts; None when there is no budget.
+        cost: The cost of its artifacts; None when there is no budget.
         island: What the layers compute in.
     """
 

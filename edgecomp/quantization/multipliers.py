@@ -30,7 +30,7 @@ def raise_weight_scale(scale: npt.NDArray[np.float64], source: float, target: fl
     """Rule 1.
 
     Args:
-        scale: Of the weight, any shape.
+        scale: The scale of the weight, any shape.
         source: The input's scale.
         target: The output's scale.
     """
@@ -43,7 +43,7 @@ def raise_output_scales(graph: ir.Graph, groups: Sequence[Group], table: dict[st
     Args:
         graph: In topological order.
         groups: Tensors that share parameters.
-        table: Of the activations, changed in place.
+        table: The parameters of the activations, changed in place.
 
     Returns:
         How many groups were raised.

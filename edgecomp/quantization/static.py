@@ -259,7 +259,7 @@ def set_weight_scale(
     Args:
         node: Has a weight, and perhaps a bias, of its own.
         table: Has the parameters of its input and output; gets those of weight and bias.
-        scale: Of the weight, for each slice along `axis`, or one.
+        scale: The scale of the weight, for each slice along `axis`, or one.
         axis: The dimension of the output channels, or None.
     """
     weight, bias = node.inputs[1], input_of(node, 2)

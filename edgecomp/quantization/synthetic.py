@@ -24,7 +24,7 @@ def synthetic_inputs(source: Source, seed: int, count: int = 64) -> Iterator[Arr
 
     Args:
         source: The model; its data are not read.
-        seed: Of the noise.
+        seed: The seed of the noise.
         count: How many batches.
 
     Raises:

@@ -32,9 +32,9 @@ class AdaRound:
     """Settings of AdaRound.
 
     Attributes:
-        batches: Of calibration data, at most: more say little new about how inputs vary together.
-        iterations: Of gradient descent (Adam) for each layer.
-        learning_rate: Of Adam.
+        batches: How many batches of calibration data, at most: more say little new about how inputs vary together.
+        iterations: How many iterations of gradient descent (Adam) for each layer.
+        learning_rate: The learning rate of Adam.
         warmup: The share of the iterations without the penalty.
         penalty: Its weight, against an error that is 1 for rounding to nearest.
     """
@@ -93,7 +93,7 @@ def sharpness(iteration: int, iterations: int, warmup: float) -> float | None:
 
     Args:
         iteration: From 0 on.
-        iterations: Of all.
+        iterations: How many there are.
         warmup: The share of them without the penalty, in which there is no exponent.
     """
     start = int(warmup * iterations)

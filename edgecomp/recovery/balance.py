@@ -31,7 +31,7 @@ class Balance:
 
     Attributes:
         factors: Shape (channels,); positive.
-        gain: Of predicted noise against leaving it as it is, in dB.
+        gain: How much less noise is predicted than without, in dB.
     """
 
     factors: FloatArray
@@ -42,7 +42,7 @@ def balance(statistics: ChannelStatistics, readers: Sequence[ir.Node]) -> Balanc
     """The factors with the least predicted noise in what `readers` compute.
 
     Args:
-        statistics: Of the activation.
+        statistics: The statistics of the activation.
         readers: Nodes with constant weights that read it, and nothing else does.
     """
     weights = [grouped_weight(node) for node in readers]

@@ -29,11 +29,11 @@ class BlockRounding:
     """Settings of AdaRound by blocks.
 
     Attributes:
-        batches: Of calibration data, at most; what enters and leaves a block is kept for all of them.
+        batches: How many batches of calibration data, at most; what enters and leaves a block is kept for all of them.
         layers: How many layers a block has at least.
-        iterations: Of gradient descent (Adam) for each block.
+        iterations: How many iterations of gradient descent (Adam) for each block.
         minibatch: Batches in each iteration.
-        learning_rate: Of Adam.
+        learning_rate: The learning rate of Adam.
         warmup: The share of the iterations without the penalty.
         penalty: Its weight, against an error that is 1 for rounding to nearest.
     """
@@ -71,7 +71,7 @@ def round_blocks(
         model: Quantized with activations.
         batches: Calibration inputs in the graph's order.
         settings: See `BlockRounding`.
-        seed: Of the minibatches.
+        seed: The seed of the minibatches.
 
     Returns:
         A graph whose weights round to what was learned, and the facts for the provenance.

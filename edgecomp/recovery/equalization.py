@@ -42,7 +42,7 @@ class Equalization:
 
     Attributes:
         least_gain: In dB of predicted noise; below it a pair of layers is left alone.
-        batches: Of calibration data, at most: more say little new about how unlike channels are.
+        batches: How many batches of calibration data, at most: more say little new about how unlike channels are.
     """
 
     kind: ClassVar[str] = "equalize"

@@ -28,7 +28,7 @@ class Gptq:
     """Settings of GPTQ.
 
     Attributes:
-        batches: Of calibration data, at most: more say little new about how inputs vary together.
+        batches: How many batches of calibration data, at most: more say little new about how inputs vary together.
         damping: Added to the diagonal of H, as a share of its mean: how little a few samples are trusted.
     """
 

@@ -37,7 +37,7 @@ def computed(operation: Operation, name: str, *tensors: Tensor, dtype: str | Non
         operation: The node that it is a part of.
         name: TFLite's operator.
         tensors: What it takes.
-        dtype: Of the result, when it is not that of the last input.
+        dtype: The dtype of the result, when it is not that of the last input.
     """
     shape = np.broadcast_shapes(*(tensor.shape for tensor in tensors))
     result = operation.builder.tensor(

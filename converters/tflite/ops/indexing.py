@@ -21,7 +21,7 @@ def indices(operation: Operation, index: int, sizes: npt.ArrayLike) -> Tensor:
     Args:
         operation: The node.
         index: Which input.
-        sizes: Of the dimensions that the indices are about; broadcasts against them.
+        sizes: The sizes of the dimensions that the indices are about; broadcasts against them.
     """
     array = operation.array(operation.value(index))
     if array is not None:

@@ -18,7 +18,7 @@ def moved(module: torch.nn.Module, inputs: Inputs, labels: torch.Tensor, loss: L
     Args:
         module: The student; not changed.
         inputs: A batch.
-        labels: Of the batch.
+        labels: The labels of the batch.
         loss: What becomes larger.
         step: How far, in the units of the inputs.
     """

@@ -47,7 +47,7 @@ class Teachers:
 
         Args:
             data: What will be asked for.
-            size: Of a batch.
+            size: The size of a batch.
             progress: Called on the way.
         """
         if not data.samples.batched:

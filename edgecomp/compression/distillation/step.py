@@ -27,7 +27,7 @@ class DistillationStep(Training):
         student: "module" is what the steps before have left; "task" is what the task's student() gives.
         outputs: How outputs are compared: "kl" softened by the temperature, "mse" as they are, "cosine" by
             their direction, as of sentences and faces, "none" not at all.
-        temperature: Of outputs that are classes, above 0.
+        temperature: The temperature of outputs that are classes, above 0.
         teacher_weight: The share of the outputs' distance in the loss, in [0, 1]; labels have the rest.
         label_smoothing: The share of each label that is spread over all classes, in [0, 1).
         features: Layers whose outputs are to be the teacher's: "LAYER", or "STUDENT_LAYER=TEACHER_LAYER".

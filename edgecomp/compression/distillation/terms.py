@@ -20,7 +20,7 @@ class Seen:
 
     Attributes:
         outputs: The student's, as its module gives them.
-        labels: Of the batch.
+        labels: The labels of the batch.
         own: The student's outputs, one tensor after another.
         taught: The same of each teacher.
         features: Pairs of the student's feature, projected, and the teacher's, of one shape.

@@ -71,8 +71,8 @@ class Candidate:
 
     Attributes:
         site: The layer.
-        name: Of the scheme.
-        multiple: Of its ranks.
+        name: The name of the scheme.
+        multiple: What its ranks are multiples of.
         spectra: Singular values that decide on its ranks, and the shapes of their matrices.
     """
 

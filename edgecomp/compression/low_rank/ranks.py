@@ -39,8 +39,8 @@ def by_vbmf(values: Floats, rows: int, columns: int) -> int:
 
     Args:
         values: All singular values, largest first.
-        rows: Of the matrix.
-        columns: Of the matrix.
+        rows: The number of rows of the matrix.
+        columns: The number of columns of the matrix.
 
     Returns:
         0 for a matrix that looks like noise.

@@ -22,7 +22,7 @@ class Site:
     """A layer in a network.
 
     Attributes:
-        path: Of the layer.
+        path: The path of the layer.
         layer: The layer.
         inputs: Places that it reads in one run, over all calls: pixels, or rows of a linear layer.
         outputs: Places that it writes.
@@ -73,7 +73,7 @@ def measure_inputs(module: nn.Module, sites: Sequence[Site], batches: Any) -> No
 
     Args:
         module: Left as it is.
-        sites: Of the module.
+        sites: The sites of the module.
         batches: What it takes, batch after batch.
     """
     handles = [site.layer.register_forward_pre_hook(_observer(site)) for site in sites if site.is_matrix]

@@ -36,7 +36,7 @@ class Table:
     """An embedding in a network.
 
     Attributes:
-        path: Of the embedding.
+        path: The path of the embedding.
         layer: The embedding.
         counts: How often every row was looked up, float64 (rows,).
     """

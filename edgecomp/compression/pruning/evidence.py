@@ -37,9 +37,9 @@ class Evidence:
         module: The module.
         coupling: What belongs together in it.
         batches: Opens labelled batches; for criteria that need gradients.
-        loss: Of outputs and labels; for the same.
+        loss: A function of outputs and labels; for the same.
         samples: Opens calibration inputs; for criteria that look at activations.
-        seed: Of what is random.
+        seed: The seed of what is random.
     """
 
     module: torch.nn.Module

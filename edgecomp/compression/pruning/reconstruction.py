@@ -33,7 +33,7 @@ def mixing(module: nn.Module, coupling: Coupling) -> dict[str, Units]:
 
     Args:
         module: Left as it is.
-        coupling: Of this module.
+        coupling: The coupling of this module.
     """
     found = {}
     for path, layer in module.named_modules():
@@ -71,7 +71,7 @@ def losing(module: nn.Module, coupling: Coupling, removed: Removed) -> list[str]
 
     Args:
         module: Left as it is.
-        coupling: Of this module.
+        coupling: The coupling of this module.
         removed: What goes.
     """
     layers = mixing(module, coupling).items()
@@ -83,7 +83,7 @@ def fit(module: nn.Module, coupling: Coupling, removed: Removed, seen: Mapping[s
 
     Args:
         module: Changed in place.
-        coupling: Of this module.
+        coupling: The coupling of this module.
         removed: What goes.
         seen: What `measure` gave.
     """

@@ -80,7 +80,7 @@ def within_budget(
 
     Args:
         choose: Strength in [0, 1] -> what goes; more with more strength.
-        cost: Of a choice.
+        cost: Gives the cost of a choice.
         budget: The highest cost.
 
     Returns:
@@ -115,7 +115,7 @@ def filled(
         scores: By unit; the most valuable multiples come back first.
         removed: Within the budget.
         limits: Have the multiple.
-        cost: Of a choice.
+        cost: Gives the cost of a choice.
         budget: The highest cost.
 
     Returns:

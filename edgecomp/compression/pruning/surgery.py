@@ -17,7 +17,7 @@ def cut(module: torch.nn.Module, coupling: Coupling, removed: Removed) -> None:
 
     Args:
         module: Changed in place; it has the shapes that `coupling` was found in.
-        coupling: Of this module, or of one that it is a copy of.
+        coupling: The coupling of this module, or of one that it is a copy of.
         removed: What goes.
     """
     smaller: dict[int, torch.Tensor] = {}

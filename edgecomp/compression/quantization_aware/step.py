@@ -28,7 +28,7 @@ class QuantizationAwareTraining(Training):
     Attributes:
         teacher: "original" adds the distance to the outputs of the model before any compression; "none" does not.
         teacher_weight: The share of that distance in the loss, in (0, 1]; with 1 the labels do not matter.
-        temperature: Of a classifier's outputs, when they are compared with the teacher's.
+        temperature: The temperature of a classifier's outputs, when they are compared with the teacher's.
         keep_zeros: Whether weights that are exactly zero, because they were pruned, stay zero.
     """
 

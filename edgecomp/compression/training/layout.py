@@ -25,7 +25,7 @@ def fastest_layout(module: nn.Module, objective: Objective, inputs: Inputs, labe
         module: Its weights are put into another order, and back in the end; no number changes.
         objective: What will be differentiated.
         inputs: A batch to try it on.
-        labels: Of that batch.
+        labels: The labels of that batch.
     """
     changed = any(isinstance(each, nn.Conv2d) for each in module.modules())
     if changed:

@@ -93,7 +93,7 @@ def fit(
         objective: What to make small.
         data: The number of an epoch -> its samples.
         settings: Epochs, optimizer, schedule.
-        seed: Of order and dropout.
+        seed: The seed of order and dropout.
         score: How good the module is on samples that were held out; larger is better. Needed for `early_stop`.
         metric: What to report after each epoch besides the loss.
         callbacks: Called on the way, in order.

@@ -19,7 +19,7 @@ def set_mask(layer: torch.nn.Module, name: str, mask: torch.Tensor) -> None:
     Args:
         layer: Owns the weight.
         name: The parameter's name in the layer: "weight".
-        mask: Of the weight's shape, False or 0 where it is to stay zero. It takes the place of an earlier one.
+        mask: A mask of the weight's shape, False or 0 where it is to stay zero. It takes the place of an earlier one.
     """
     layer.register_buffer(_PREFIX + name, mask.to(torch.bool), persistent=False)
     _apply(layer, name)

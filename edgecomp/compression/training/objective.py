@@ -26,7 +26,7 @@ class Objective(nn.Module):
         Args:
             module: What is trained.
             inputs: A batch, on the device of the module.
-            labels: Of that batch.
+            labels: The labels of that batch.
 
         Returns:
             A scalar to differentiate.
@@ -38,7 +38,7 @@ class TaskObjective(Objective):
     """The task's loss.
 
     Args:
-        loss: Of outputs and labels.
+        loss: A function of outputs and labels.
     """
 
     def __init__(self, loss: Loss) -> None:

@@ -20,7 +20,7 @@ class Training:
         batch_size: Samples in a step; what train_data() yields is regrouped.
         optimizer: By name (see `optimizers`).
         learning_rate: The largest of the schedule.
-        momentum: Of sgd (Nesterov's) and rmsprop.
+        momentum: The momentum of sgd (Nesterov's) and rmsprop.
         weight_decay: Decoupled in adamw, an L2 penalty elsewhere.
         schedule: How the learning rate goes on, by name (see `optimizers`).
         warmup: The share of all steps in which the learning rate rises from 0, in [0, 1).

@@ -35,7 +35,7 @@ class Pieces:
 
     Attributes:
         node: The node that is decomposed.
-        opset: Of the default domain.
+        opset: The opset of the default domain.
         nodes: Those made so far.
         constants: Those made so far.
     """

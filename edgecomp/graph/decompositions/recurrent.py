@@ -27,8 +27,8 @@ class _Direction:
     """One pass over the sequence.
 
     Attributes:
-        weight: Of the input, transposed: (input, gates * hidden).
-        recurrence: Of the state, transposed: (hidden, gates * hidden).
+        weight: The weight of the input, transposed: (input, gates * hidden).
+        recurrence: The weight of the state, transposed: (hidden, gates * hidden).
         input_bias: (gates * hidden,), or None.
         state_bias: Likewise.
         peepholes: (hidden,) for each gate that looks at the cell, or none.

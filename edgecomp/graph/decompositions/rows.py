@@ -32,7 +32,7 @@ def blocks_of(rows: int, row_bytes: int, constants: int) -> tuple[int, ...]:
 
     Args:
         rows: How many there are.
-        row_bytes: Of one row.
+        row_bytes: The bytes of one row.
         constants: Bytes of the constants that a row multiplies with.
     """
     written_out = max(1, min(_MOST_ROWS, _MOST_BYTES // max(constants, 1)))

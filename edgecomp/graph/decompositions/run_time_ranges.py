@@ -53,9 +53,9 @@ def _above(pieces: Pieces, index: int, zero_index: int, ones: int) -> ir.Value |
     """An operand less its zero point, in float32.
 
     Args:
-        pieces: Of the node.
-        index: Of the operand.
-        zero_index: Of its zero point, which may be left out.
+        pieces: The pieces of the node.
+        index: The index of the operand.
+        zero_index: The index of its zero point, which may be left out.
         ones: How many dimensions of size 1 stand behind a zero point that is a list.
     """
     value = _real(pieces, pieces.input(index))
