@@ -117,6 +117,13 @@ class _Samples:
             found.append({name: size for name, size in (*front, *pairs) if name is not None})
         return found
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a manifest says of them: "sizes" has the smallest and the largest of each dynamic dimension."""
+        found = self.sizes
+        ends = {name: [function(sizes[name] for sizes in found) for function in (min, max)] for name in found[0]}
+        return {"samples": self.samples, "sha256": self.digest, **({"sizes": ends} if ends else {})}
+
     def _batches_of(self, samples: int) -> int:
         """How many batches samples of one size make."""
         raise NotImplementedError

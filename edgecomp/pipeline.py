@@ -382,7 +382,7 @@ class _Job:
         items = synthetic_inputs(self._source, self._recipe.seed) if made_up or opener is None else opener()
         limit = self._recipe.data.calibration_samples
         data = collect_calibration(items, self._source.input_specs, subject="the calibration data", limit=limit)
-        self._data["calibration"] = {**_facts(data), "synthetic": made_up}
+        self._data["calibration"] = {**data.facts, "synthetic": made_up}
         if made_up:
             self._notes.append(
                 f"Ranges rest on {data.samples} made-up inputs, noise of mean 0 and variance 1, and on no real data: "
@@ -397,7 +397,7 @@ class _Job:
         limit = self._recipe.data.evaluation_samples
         items = self._source.evaluation_data()
         data = collect_evaluation(items, self._source.input_specs, subject="the evaluation data", limit=limit)
-        self._data["evaluation"] = _facts(data)
+        self._data["evaluation"] = data.facts
         return data
 
     def _stand_ins(self) -> list[Arrays]:
@@ -474,19 +474,12 @@ class _Job:
             found = run(artifacts, samples, self._source.metric)
             if model.dynamic is None:
                 return found
-            found = verify_unfit(run, artifacts, found, model.dynamic, samples)
             if found.unfit:
                 sizes = ", ".join(f"{name}={size}" for name, size in model.dynamic.example.items())
                 self._notes.append(f"The data were cut or repeated to {sizes} for {', '.join(found.unfit)}.")
-            example = found.example["inputs"]
-            return replace(found, sizes=verify_sizes(run, artifacts, found.interfaces, model.dynamic, example))
-
-
-def _facts(data: CalibrationData | EvaluationData) -> dict[str, Any]:
-    """What a manifest says of data."""
-    names = dict.fromkeys(name for sizes in data.sizes for name in sizes)
-    ranges = {name: [function(sizes[name] for sizes in data.sizes) for function in (min, max)] for name in names}
-    return {"samples": data.samples, "sha256": data.digest, **({"sizes": ranges} if ranges else {})}
+            found = verify_unfit(run, artifacts, found, model.dynamic, samples)
+            drawn = self._data.get("evaluation") or self._data.get("calibration") or {}
+            return verify_sizes(run, artifacts, found, model.dynamic, drawn.get("sizes", {}))
 
 
 def precision_tables() -> dict[str, Mapping[Precision, Support]]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.converter import Array
 from edgecomp.graph.sizes import unseen
 from edgecomp.interface import Interface
 from edgecomp.recording import Samples, Unlabelled
@@ -25,35 +24,41 @@ _BATCHES = 64
 def verify_sizes(
     run: Callable[[Sequence[Path], Samples], Verification],
     artifacts: Sequence[Path],
-    interfaces: Mapping[str, Interface],
+    found: Verification,
     shapes: InputShapes,
-    example: Mapping[str, Array],
-) -> tuple[SizeVerdict, ...]:
+    seen: Mapping[str, Sequence[int]],
+) -> Verification:
     """Runs each artifact at another size of the dimensions that are dynamic in it.
 
     Args:
         run: Verifies some artifacts on samples.
         artifacts: Their files.
-        interfaces: File name -> how the artifact stores its inputs.
+        found: What was found on the data. Its example, repeated and cut, gives inputs of another size.
         shapes: The shapes of the model's inputs.
-        example: Inputs by name, at the example sizes; repeated and cut they are those of another size.
+        seen: Dimension -> the smallest and the largest size of the data: where they had others than the example's,
+            nothing has to stand in for them.
 
     Returns:
-        One entry for each size that something ran at.
+        `found` with one entry in `sizes` for each size that something ran at.
     """
+    other = {
+        name: size
+        for name, size in unseen(shapes.example, shapes.bindings).items()
+        if set(seen.get(name, ())) <= {shapes.example[name]}
+    }
     groups: dict[tuple[tuple[str, int], ...], list[Path]] = {}
     for path in artifacts:
-        free = _dynamic_in(interfaces[path.name], shapes)
-        for sizes in shapes.signatures[1:] or [unseen(shapes.example, shapes.bindings)]:
+        free = _dynamic_in(found.interfaces[path.name], shapes)
+        for sizes in shapes.signatures[1:] or [other]:
             chosen = tuple((name, size) for name, size in sizes.items() if name in free)
             if chosen:
                 groups.setdefault(chosen, []).append(path)
     verdicts = []
     for chosen, paths in groups.items():
         wanted = shapes.at(dict(chosen))
-        batch = tuple(np.resize(array, wanted[name]) for name, array in example.items())
+        batch = tuple(np.resize(array, wanted[name]) for name, array in found.example["inputs"].items())
         verdicts.append(SizeVerdict(dict(chosen), run(paths, Unlabelled([batch])).verdicts))
-    return tuple(verdicts)
+    return replace(found, sizes=tuple(verdicts))
 
 
 def verify_unfit(

@@ -23,7 +23,6 @@ from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 from edgecomp.processing import Processing
-from edgecomp.quantization.scheme import WEIGHTED, runs_in_integers
 from edgecomp.shapes import InputShapes
 
 _TIMEOUT = 600.0
@@ -69,47 +68,34 @@ def attempt(
         processing: The steps around the model, to be said in the file's code.
 
     Raises:
-        ConversionError: MNN's converter or the runtime failed, or left in float what MNN can compute in integers.
+        ConversionError: MNN's converter or the runtime failed.
     """
     interface = _interface(model, shapes)
-    net, layers = _convert_in(folder, model, lowered, subject)
+    net = _convert_in(folder, model, lowered, subject)
     around = {} if processing is None or processing.is_empty else {"processing": processing.as_dict()}
     finished = folder / "finished.mnn"
     finished.write_bytes(rewrite(net, code=interface.to_json(**around), quantization=net.quantization))
     trial = prepare(model)
     outputs, integer = run_trial(finished, interface, trial, subject)
-    if trial.batches and (missing := sorted(layers - integer - _made_of_others(model, lowered))):
-        raise _left_in_float(subject, ", ".join(missing))
     return Attempt(finished, net, interface, trial, outputs, integer if trial.batches else None)
 
 
-def _made_of_others(model: CompressedModel, lowered: Rewriting) -> frozenset[str]:
-    """The tensors of convolutions that stand for other operators, which may be float islands."""
-    weighted = {node.name for node in model.graph.graph if node.op_type in WEIGHTED}
-    outputs = ((value.name or "", lowered.origin(node)) for node in lowered.model.graph for value in node.outputs)
-    return frozenset(name for name, source in outputs if source not in weighted)
-
-
-def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> tuple[Net, frozenset[str]]:
-    """The converted net, with the parameters of all its tensors, and the names of the ops that are to run in int8."""
+def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> Net:
+    """The converted net, with the parameters of all its tensors."""
     source, float_path = folder / "model.onnx", folder / "float.mnn"
     save_graph(lowered.model, source)
     float_net = _mnnconvert("ONNX", source, float_path, subject)
     if model.precision == "fp16":
-        return _mnnconvert("MNN", float_path, folder / "half.mnn", subject, half=True), frozenset()
+        return _mnnconvert("MNN", float_path, folder / "half.mnn", subject, half=True)
     if not model.quantization:
-        return float_net, frozenset()
+        return float_net
     if model.weights_only:
         parameters = weight_parameters(float_net, lowered.model.graph, lowered.quantization)
-        return _compressed(folder, float_path, parameters, subject), frozenset()
+        return _compressed(folder, float_path, parameters, subject)
     tensors = tensor_quantization(float_net, lowered.quantization)
     parameters = compression_parameters(float_net, tensors, lowered.model.graph, lowered.quantization)
     net = _compressed(folder, float_path, parameters, subject)
-    layers = frozenset(layer["opName"] for layer in parameters["algo"][0]["quantParams"]["layer"])
-    wanted = [node for node in model.graph.graph if node.op_type in {"Conv", "Gemm"}]
-    if not layers and any(runs_in_integers(node, model.quantization) for node in wanted):
-        raise _left_in_float(subject, "all layers")
-    return dataclasses.replace(net, quantization=tensors), layers
+    return dataclasses.replace(net, quantization=tensors)
 
 
 def _compressed(folder: Path, source: Path, parameters: Mapping[str, Any], subject: str) -> Net:
@@ -139,15 +125,6 @@ def _mnnconvert(
             cure="report this with the model, or leave this format out with --formats",
         )
     return read_net(target)
-
-
-def _left_in_float(subject: str, what: str) -> ConversionError:
-    return ConversionError(
-        subject,
-        expected="convolutions and matrix products in int8",
-        actual=f"MNN computes {what} in float",
-        cure="report this with the model, or leave this format out with --formats",
-    )
 
 
 def _interface(model: CompressedModel, shapes: InputShapes | None) -> Interface:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
@@ -20,9 +20,12 @@ from edgecomp.converters.mnn.trial import largest_difference, prepare, with_floa
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
 from edgecomp.graph.dynamic import bind
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import fused_activation, runs_in_integers
+from edgecomp.quantization.scheme import fused_activation, has_constant_weight, runs_in_integers
 
 _ACTIVATIONS = frozenset({"ReLU", "ReLU6"})
+
+#: Names that a note lists.
+_LISTED = 5
 
 
 def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
@@ -30,8 +33,7 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
 
     Raises:
         UnsupportedOperatorError: MNN cannot express a node.
-        ConversionError: MNN's converter failed, left in float what it can compute in integers, or wrote a file that
-            gives other numbers.
+        ConversionError: MNN's converter failed, or wrote a file that gives other numbers.
     """
     lowered, shapes, notes = lower_any(model)
     for problem in unsupported_nodes(model, options, lowered):
@@ -50,7 +52,18 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
         _judge(bind(model), made, islands, str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(made.artifact, path)
-    return Conversion(path, islands, notes)
+    return Conversion(path, islands, (*notes, *_products_in_float(model, islands)))
+
+
+def _products_in_float(model: CompressedModel, islands: Sequence[FloatIsland]) -> Iterator[str]:
+    """A sentence about convolutions and products with weights that MNN leaves in float, when there are any."""
+    weighted = [node for node in model.graph.graph if has_constant_weight(node)]
+    integer = [node.name or "" for node in weighted if runs_in_integers(node, model.quantization)]
+    names = {island.node for island in islands}
+    left = [name for name in integer if name in names]
+    if left:
+        listed = ", ".join(left[:_LISTED]) + (", ..." if len(left) > _LISTED else "")
+        yield f"MNN computes {len(left)} of {len(integer)} convolutions and products with weights in float: {listed}."
 
 
 def _judge(model: CompressedModel, made: Attempt, islands: Sequence[FloatIsland], subject: str) -> None:

@@ -24,7 +24,8 @@ _ONE = 127
 def lower_mean(rewriting: Rewriting, node: ir.Node) -> None:
     """GlobalAveragePool, or ReduceMean over all that it does: one window."""
     data, sizes = node.inputs[0], sizes_of(node.inputs[0])
-    if sizes is None or len(sizes) < 3 or -1 in sizes[1:]:
+    # A window is as large as the data: there is none for all sizes.
+    if sizes is None or len(sizes) < 3 or -1 in sizes[1:] or _is_unsettled(rewriting, data):
         rewriting.compute_in_float(node)
         return
     if node.op_type == "ReduceMean" and normalized_axes(node, len(sizes)) != tuple(range(2, len(sizes))):
@@ -52,6 +53,9 @@ def lower_average_pool(rewriting: Rewriting, node: ir.Node) -> None:
     area = kernel[0] * kernel[1]
     border = None
     if any(pads) and not attributes.get_int("count_include_pad", 0):
+        if _is_unsettled(rewriting, node.inputs[0]):
+            rewriting.compute_in_float(node)
+            return
         counts = [
             _counts(sizes[2 + axis], result[2 + axis], kernel[axis], strides[axis], pads[axis]) for axis in (0, 1)
         ]
@@ -71,6 +75,10 @@ def lower_average_pool(rewriting: Rewriting, node: ir.Node) -> None:
     mask = rewriting.constant(f"{output.name}/border", border[None, None].astype(np.float32))
     rewriting.quantization[mask.name or ""] = step
     rewriting.replace(node, rewriting.node("Mul", [sums, mask], f"{output.name}/result", rewriting.of(output)))
+
+
+def _is_unsettled(rewriting: Rewriting, value: ir.Value | None) -> bool:
+    return value is not None and value.name in rewriting.unsettled
 
 
 def _counts(size: int, result: int, kernel: int, stride: int, pad: int) -> npt.NDArray[np.int64]:

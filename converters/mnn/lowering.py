@@ -115,14 +115,15 @@ _INTEGER_KERNELS = frozenset(
 _MOST_ALIKE = 4096
 
 
-def lower(model: CompressedModel) -> Rewriting:
+def lower(model: CompressedModel, unsettled: frozenset[str | None] = frozenset()) -> Rewriting:
     """A copy of the model's graph that MNN's importer takes without loss, with the parameters of its tensors.
 
     Args:
         model: Float or quantized; it is not changed.
+        unsettled: See `Rewriting`.
     """
     model = decompose(in_float(model, is_wanting), is_wanting)
-    rewriting = Rewriting(model.graph.clone(), dict(model.quantization))
+    rewriting = Rewriting(model.graph.clone(), dict(model.quantization), unsettled=unsettled)
     graph = rewriting.model.graph
     rewriting.origins.update(
         (value.name or "", origin(node)[0])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.graph.border import loosen, write_static_shapes
 from edgecomp.graph.dynamic import NotGeneralError, bind, choose, merge
+from edgecomp.graph.query import shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.shapes import InputShapes
 
@@ -35,7 +38,9 @@ def lower_any(model: CompressedModel) -> tuple[Rewriting, InputShapes | None, tu
 
 def _lower_dynamic(model: CompressedModel, shapes: InputShapes) -> Rewriting:
     model = replace(model, dynamic=shapes)
-    variants = [lower(bind(model, sizes, general=True)) for sizes in shapes.bindings]
+    static = [bind(model, sizes, general=True) for sizes in shapes.bindings]
+    unsettled = _unsettled([each.graph.graph for each in static])
+    variants = [lower(each, unsettled) for each in static]
     if any(variant.problems for variant in variants):
         raise NotGeneralError("MNN lacks an operator that it takes at every size")
     first = variants[0]
@@ -45,3 +50,13 @@ def _lower_dynamic(model: CompressedModel, shapes: InputShapes) -> Rewriting:
     write_static_shapes(first.model, shapes.at())
     loosen(first.model, shapes)
     return first
+
+
+def _unsettled(graphs: Sequence[ir.Graph]) -> frozenset[str | None]:
+    """The tensors whose sizes behind the batch are not the same in all graphs."""
+    sizes: dict[str | None, set[tuple[int, ...] | None]] = {}
+    for graph in graphs:
+        for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
+            known = value.shape is not None and value.shape.is_static()
+            sizes.setdefault(value.name, set()).add(shape_of(value)[1:] if known else None)
+    return frozenset(name for name, found in sizes.items() if len(found) > 1)

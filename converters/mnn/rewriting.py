@@ -25,12 +25,15 @@ class Rewriting:
         quantization: By tensor name; rules add what they make.
         origins: The source node that a tensor was made for, by the tensor's name, for those that rules make.
         problems: Nodes that MNN cannot compute, found by the rules that were to make something else of them.
+        unsettled: Names of tensors with another size behind the batch whenever the graph is rewritten for other sizes
+            of its dynamic dimensions: no rule may write such a size into what it makes.
     """
 
     model: ir.Model
     quantization: dict[str, QuantizationParameters] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[Unsupported] = field(default_factory=list)
+    unsettled: frozenset[str | None] = frozenset()
 
     def node(
         self,

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mnn_nets import IMAGE, Body, Builder, data, judge, model_of
 
+import edgecomp
 from edgecomp.converter import Conversion, ConversionOptions, load_converter
 from edgecomp.converters.mnn.blame import wrong_node
 from edgecomp.converters.mnn.net import read_net
@@ -26,6 +27,7 @@ from edgecomp.converters.mnn.runtime import MnnPredictor
 from edgecomp.errors import ConversionError, DataError, SourceError, UnsupportedOperatorError
 from edgecomp.graph.dynamic import simplify_dynamic
 from edgecomp.quantization.qdq import to_qdq
+from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
 from edgecomp.shapes import InputShapes
 
@@ -289,6 +291,27 @@ def test_a_dynamic_batch_can_be_run_at_any_size(tmp_path: Path) -> None:
         np.testing.assert_allclose(predictor.run([images])[0], judge(model.graph, images)[0], atol=1e-4)
 
 
+def test_a_mean_over_a_dynamic_size_is_a_float_island_and_the_size_stays_dynamic(tmp_path: Path) -> None:
+    """Its window would be as large as the data."""
+    builder = Builder()
+    pooled = builder("AveragePool", relu(builder), kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1])
+    mean = builder("GlobalAveragePool", builder.conv(pooled, 8, 8))
+    model = builder.finish([builder.conv(mean, 8, 4, 1)], ("batch", 3, "height", 16))
+    shapes = InputShapes({"x": ("batch", 3, "height", 16)}, {"batch": 1, "height": 16})
+    dynamic = simplify_dynamic(dataclasses.replace(model, dynamic=shapes), data(1))
+    quantized = quantize_static(dynamic, [(image,) for image in data(4)])
+    made = MNN.convert(quantized, tmp_path / "net.mnn", OPTIONS)
+    assert made.notes == ()
+    assert {island.op_type for island in made.islands} == {"AveragePool", "GlobalAveragePool"}
+    artifact, simulation = edgecomp.load(made.path), Simulation(quantized, threads=1)
+    assert artifact.inputs[0].shape == (None, 3, None, 16)
+    step = float(quantized.quantization[artifact.outputs[0].name].scale)
+    for height in (16, 11, 24, 40):
+        image = np.random.default_rng(height).standard_normal((1, 3, height, 16)).astype(np.float32)
+        (found,) = artifact.predict(image).values()
+        assert np.abs(found - simulation.run([image])[0]).max() <= 2.01 * step
+
+
 @pytest.mark.parametrize("quantized", [False, True])
 def test_the_same_model_gives_the_same_bytes(quantized: bool, tmp_path: Path) -> None:
     model = model_of(residual)
@@ -359,14 +382,24 @@ def test_a_crash_of_mnn_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         MNN.convert(model, tmp_path / "net.mnn", OPTIONS)
 
 
-def test_layers_that_came_out_in_float_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_came_out_in_float_are_islands_with_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from edgecomp.converters.mnn import attempt
 
-    monkeypatch.setattr(attempt, "tensor_quantization", lambda *arguments: {})
     model = quantize_static(model_of(residual), [(image,) for image in data(4)])
-    with pytest.raises(ConversionError, match="all layers in float"):
-        MNN.convert(model, tmp_path / "net.mnn", OPTIONS)
-    assert not (tmp_path / "net.mnn").exists()
+    layers = [node.name for node in model.graph.graph if node.op_type in {"Conv", "Gemm"}]
+    whole = MNN.convert(model, tmp_path / "whole.mnn", OPTIONS)
+    assert not any("in float" in note for note in whole.notes)
+    run = attempt.run_trial
+    with monkeypatch.context() as patch:  # one layer that has scales, and that MNN does not take for int8
+        left = next(op.name for op in read_net(whole.path).ops if op.type == "Convolution")
+        patch.setattr(attempt, "run_trial", lambda *args: (run(*args)[0], run(*args)[1] - {left}))
+        part = MNN.convert(model, tmp_path / "part.mnn", OPTIONS)
+    assert len([island for island in part.islands if island.node in layers]) == 1
+    assert part.notes[-1].startswith(f"MNN computes 1 of {len(layers)} convolutions and products with weights in float")
+    monkeypatch.setattr(attempt, "tensor_quantization", lambda *arguments: {})
+    none = MNN.convert(model, tmp_path / "none.mnn", OPTIONS)
+    assert {island.node for island in none.islands} >= set(layers)
+    assert f"{len(layers)} of {len(layers)} convolutions" in none.notes[-1]
 
 
 @pytest.fixture(scope="module")
