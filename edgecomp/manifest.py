@@ -112,13 +112,13 @@ def read(folder: Path) -> dict[str, Any]:
             if Path(entry["file"]).name != entry["file"] or not isinstance(entry["sha256"], str):
                 raise ValueError(f"an artifact {entry['file']!r}")
     except OSError as error:
-        problem = error.strerror or str(error)
+        problem = "a file, and no folder" if folder.is_file() else error.strerror or str(error)
     except (ValueError, KeyError, TypeError) as error:
         problem = f"{type(error).__name__}: {error}"
     else:
         return dict(manifest)
     raise SourceError(
-        str(folder / FILE),
+        str(folder if folder.is_file() else folder / FILE),
         expected=f"what `edgecomp compress` wrote: schema {SCHEMA} or older, with artifacts in the same folder",
         actual=problem,
         cure="give the folder that was named with -o",

@@ -230,6 +230,12 @@ def test_a_qdq_model_keeps_its_integers(made: Made, tmp_path: Path) -> None:
     np.testing.assert_allclose(given, expected, atol=1.01 * step)
 
 
+def test_a_qdq_model_says_that_the_recipe_had_no_effect(made: Made, tmp_path: Path) -> None:
+    source = made.folder / "model.onnx"
+    result = edgecomp.compress(source, TARGET, tmp_path / "out", effort="best", formats="onnxruntime")
+    assert any("the recipe's steps had no effect" in note for note in result.manifest["notes"])
+
+
 def test_no_process_and_no_temporary_file_is_left(onnx_file: Path, tmp_path: Path, monkeypatch: Any) -> None:
     import tempfile
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from edgecomp.errors import InputError, SourceError
+from edgecomp.errors import InputError, SourceError, correction
 
 EXPECTED = "local, ssh://[user@]host[:port], adb[:serial], emulated:CORE, or a farm file"
 
@@ -144,15 +144,20 @@ def _bad_address(url: str, problem: str) -> InputError:
 
 def _read_farm(path: Path) -> list[Device]:
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))["devices"]
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(tables := content.get("devices"), dict):
+            raise ValueError(f"no table devices, but {', '.join(content) or 'nothing'}")
         return [_farm_device(name, dict(table)) for name, table in tables.items()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise SourceError(
-            f"farm file {path}",
-            expected='a table for each device: [devices.NAME] with url = "ssh://...", and target, python, threads',
-            actual=f"{type(error).__name__}: {error}",
-            cure="correct it; docs/boards.md has an example",
-        ) from None
+    except OSError as error:
+        problem, cure = error.strerror or str(error), "check the path"
+    except (ValueError, KeyError, TypeError) as error:
+        problem, cure = f"{type(error).__name__}: {error}", "correct it; docs/boards.md has an example"
+    raise SourceError(
+        f"farm file {path}",
+        expected='a table for each device: [devices.NAME] with url = "ssh://...", and target, python, threads',
+        actual=problem,
+        cure=cure,
+    )
 
 
 _FARM_KEYS = {"url": str, "target": str, "python": str, "threads": int}
@@ -163,7 +168,7 @@ def _farm_device(name: str, table: dict[str, Any]) -> Device:
         raise ValueError(f"the name {name!r}: letters, digits, dots, hyphens and underscores are expected")
     for key, value in table.items():
         if key not in _FARM_KEYS:
-            raise ValueError(f"unknown key {key!r} in devices.{name}")
+            raise ValueError(f"unknown key {key!r} in devices.{name}; {correction(key, _FARM_KEYS)}")
         if type(value) is not _FARM_KEYS[key] or not value or (isinstance(value, int) and value < 0):
             raise ValueError(f"{key} = {value!r} in devices.{name}")
     return parse_device(table.pop("url"), name, **table)

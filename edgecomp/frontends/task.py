@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edgecomp.errors import DataError, InputError, SourceError
+from edgecomp.errors import DataError, InputError, SourceError, correction
 from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.frontends.source import Source
 from edgecomp.model import Step
@@ -115,13 +115,14 @@ def import_task(place: str, subject: str) -> ModuleType:
         return _import_file(Path(place).resolve()) if is_file else importlib.import_module(place)
     # SystemExit too: a script without a main guard may end the program.
     except (Exception, SystemExit) as error:
+        cure = f"make `python {place}` run" if is_file else f"make `python -c 'import {place}'` work here"
+        # The user's own module, as opposed to one that it imports, is not to be had from a package index.
+        missing = isinstance(error, ModuleNotFoundError) and error.name == place.partition(".")[0] and not is_file
         raise SourceError(
             subject,
             expected="a Python file that can be imported" if is_file else f"a module {place!r} that can be imported",
             actual=_describe(error),
-            cure=_cure(
-                error, f"make `python {place}` run" if is_file else f"make `python -c 'import {place}'` work here"
-            ),
+            cure="check the name; modules are looked for in this folder too" if missing else _cure(error, cure),
         ) from error
 
 
@@ -133,13 +134,14 @@ def call(module: ModuleType, name: str, subject: str) -> Any:
     """
     function = optional(module, name, subject)
     if function is None:
-        there = ", ".join(sorted(key for key, value in vars(module).items() if callable(value) and key[0] != "_"))
+        there = sorted(key for key, value in vars(module).items() if callable(value) and key[0] != "_")
         raise SourceError(
             subject,
             expected=f"a function {name}()",
-            actual=f"only {there}" if there else "no functions",
-            cure=f"add {name}()"
-            + ("; a task needs at least model() and example_inputs()" if name in _REQUIRED else ", or name another"),
+            actual=f"only {', '.join(there)}" if there else "no functions",
+            cure=f"add {name}(); a task needs at least model() and example_inputs()"
+            if name in _REQUIRED
+            else correction(name, there, f"add {name}(), or name another"),
         )
     try:
         return function()

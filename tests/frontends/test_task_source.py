@@ -227,6 +227,20 @@ def test_metric_that_raises(write):
     assert caught.value.actual.startswith(f"ZeroDivisionError: division by zero ({path}:")
 
 
+@pytest.mark.parametrize(
+    ("source", "cure"),
+    [
+        ("{path}:modle", "write model"),
+        ("{path}:something", "add something(), or name another"),
+        ("no_such_module_at_all:model", "check the name; modules are looked for in this folder too"),
+    ],
+)
+def test_a_name_that_is_not_there_has_a_cure(write, source, cure):
+    with pytest.raises(SourceError) as caught:
+        load_source(source.format(path=write(TASK)))
+    assert caught.value.cure == cure
+
+
 def test_a_function_whose_name_is_nearly_right_is_named(write):
     misspelt = TASK + "\ndef metrics(outputs, labels):\n    return 1.0\n\ndef helper(x):\n    return x\n"
     (note,) = load_source(write(misspelt)).notes
