@@ -14,7 +14,7 @@ computed, and what cannot be explained names the dimension that has to be fixed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -133,16 +133,24 @@ def _look_up_shapes(model: ir.Model, examples: Sequence[Array]) -> None:
     unknown = [value for value in values if value.shape is None or not value.shape.is_static()]
     if not unknown:
         return
+    found = _showing(model, {value.name or "" for value in unknown})(examples)
+    for value in unknown:
+        value.shape = ir.Shape(found[value.name or ""].shape)
+
+
+def _showing(model: ir.Model, names: Collection[str]) -> Callable[[Sequence[Array]], dict[str, Array]]:
+    """What gives a model's outputs and these values besides, by name, for inputs in its order.
+
+    Raises:
+        Exception: ONNX Runtime cannot load the model, or later run it; its exceptions have no base of their own.
+    """
     from edgecomp.graph.session import Session
 
     shown = model.clone()
-    names = {value.name for value in shown.graph.outputs}
-    wanted = {value.name for value in unknown} - names
+    wanted = set(names) - {value.name for value in shown.graph.outputs}
     shown.graph.outputs.extend(value for node in shown.graph for value in node.outputs if value.name in wanted)
     session = Session(shown)
-    found = dict(zip(session.outputs, session.run(examples), strict=True))
-    for value in unknown:
-        value.shape = ir.Shape(found[value.name or ""].shape)
+    return lambda inputs: dict(zip(session.outputs, session.run(inputs), strict=True))
 
 
 def _fixed(model: CompressedModel, shapes: InputShapes) -> CompressedModel:
@@ -224,27 +232,22 @@ def _try_out(
     model: ir.Model, examples: Sequence[Array], shapes: InputShapes, sized: Sequence[str]
 ) -> tuple[list[dict[str, int]], list[dict[str, Array]]]:
     """Sizes that the model runs at, and what the values `sized` and the outputs are there."""
-    from edgecomp.graph.session import Session
-
-    graph = model.clone()
-    names = [value.name for value in graph.graph.outputs]
-    values = {value.name: value for node in graph.graph for value in node.outputs}
-    graph.graph.outputs.extend(values[name] for name in sized if name not in names)
     try:
-        session = Session(graph)
+        run = _showing(model, sized)
     except Exception as error:
         raise NotGeneralError(
             f"ONNX Runtime cannot run the model, so nothing is known of other sizes: {error}"
         ) from None
+    inputs = [value.name or "" for value in model.graph.inputs if value.name not in model.graph.initializers]
     failure = "there are no smaller sizes"
     for direction in (1, -1):
         candidates = bindings(shapes.example, direction)
         recorded = []
         for binding in candidates:
             wanted = shapes.at(binding)
-            resized = [np.resize(array, wanted[name]) for name, array in zip(session.inputs, examples, strict=True)]
+            resized = [np.resize(array, wanted[name]) for name, array in zip(inputs, examples, strict=True)]
             try:
-                recorded.append(dict(zip(session.outputs, session.run(resized), strict=True)))
+                recorded.append(run(resized))
             except Exception as error:
                 failure = f"the model does not run at {_listing(binding)}: {' '.join(str(error).split())[:200]}"
                 break

@@ -315,5 +315,34 @@ def test_several_signatures_share_weights(tmp_path):
     assert [entry["sizes"] for entry in folders["two"].manifest["verification"]["sizes"]] == [{"n": 4}]
 
 
+def test_several_signatures_in_int8_share_weights_and_take_data_of_their_sizes(tmp_path):
+    text, initializers = pyramid()
+    model = onnx.ModelProto()
+    model.ir_version = 8
+    model.opset_import.add(domain="", version=18)
+    model.graph.CopyFrom(onnx.parser.parse_graph(text))
+    model.graph.initializer.extend(initializers)
+    onnx.save(model, tmp_path / "net.onnx")
+    drawn = [_random.random((1, 3, 16, size)).astype(np.float32) for size in (16, 24, 16, 24, 24)]
+    found = {}
+    for name, sizes in (("one", (16,)), ("two", (16, 24))):
+        found[name] = edgecomp.compress(
+            tmp_path / "net.onnx",
+            "generic-arm64",
+            tmp_path / name,
+            shapes={"x": [(1, 3, 16, size) for size in sizes]},
+            calibration=lambda sizes=sizes: iter([each for each in drawn if each.shape[3] in sizes]),
+            formats="tflite",
+            precision="int8",
+            effort="fast",
+        )
+    stored = {name: result.artifacts["tflite"].stat().st_size for name, result in found.items()}
+    assert stored["two"] < 1.8 * stored["one"]
+    assert [verdict.against_original[0].samples for verdict in found["two"].verification.verdicts] == [5, 5]
+    assert found["two"].verification.verdicts[1].against_simulation[0].max_difference <= 2.01
+    (second,) = found["two"].verification.sizes
+    assert list(second.sizes.values()) == [24]
+
+
 def float_recipe():
     return Recipe(target="generic-arm64", precision="fp32", formats=("tflite",), steps=())
