@@ -15,13 +15,12 @@ from edgecomp.graph.modules import module_of
 from edgecomp.graph.query import is_float
 from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
+from edgecomp.quantization.float_share import reason_in_float
 from edgecomp.quantization.scheme import runs_in_integers, stays_in_float
 
 #: The model's precision, for what takes part in it; "float": as the source computes it; "island": in float inside a
 #: model of integers; "refused": not at all.
 Verdict = Precision | Literal["float", "island", "refused"]
-
-_BY_SCHEME = "the portable scheme keeps it in float"
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def _verdict(
         and not model.weights_only
         and all(any(map(is_float, values)) for values in (node.inputs, node.outputs))
     ):
-        return NodeForecast(name, node.op_type, module, "island", _BY_SCHEME)
+        return NodeForecast(name, node.op_type, module, "island", reason_in_float(model, name))
     return NodeForecast(name, node.op_type, module, "float")
 
 

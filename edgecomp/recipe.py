@@ -24,15 +24,16 @@ source and data gives the same bytes.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast
 
 import tomli_w
 
 from edgecomp.compression.training.settings import Training
 from edgecomp.converter import available_formats
+from edgecomp.decoding import COUNT, TEXT, TRUTH, Grammar, Leaf, MismatchError
 from edgecomp.errors import SettingError, SourceError, correction
 from edgecomp.model import Step as ProvenanceStep
 from edgecomp.precision import Precision
@@ -140,9 +141,9 @@ class Recipe:
         """
         try:
             return _recipe(dict(content))
-        except _MismatchError as error:
-            expected, actual, cure = error.args
-            raise SourceError(subject, expected=expected, actual=actual, cure=cure) from None
+        except MismatchError as error:
+            cure = error.cure or "correct it"
+            raise SourceError(subject, expected=error.expected, actual=error.actual, cure=cure) from None
 
 
 def default_recipe(target: TargetProfile, precision: Precision | None = None, effort: Effort = DEFAULT) -> Recipe:
@@ -191,31 +192,36 @@ def load_recipe(path: str | Path) -> Recipe:
     )
 
 
-class _MismatchError(Exception):
-    """Plain data are not a recipe; `from_dict` adds where they come from."""
-
-    def __init__(self, expected: str, actual: str, cure: str = "correct it") -> None:
-        super().__init__(expected, actual, cure)
+#: What the values of a recipe may be.
+_GRAMMAR = Grammar(
+    {
+        str: TEXT,
+        bool: TRUTH,
+        int: COUNT,
+        Natural: Leaf("a whole number, 0 or more", lambda value: type(value) is int and value >= 0),
+        float: Leaf("a number", lambda value: type(value) is float),
+    }
+)
 
 
 def _recipe(content: dict[str, Any]) -> Recipe:
     schema = content.pop("schema", None)
     if schema != SCHEMA:
-        raise _MismatchError(f"schema = {SCHEMA}", f"{schema!r}", "use the edgecomp that wrote it, or write it anew")
+        raise MismatchError(f"schema = {SCHEMA}", f"{schema!r}", "use the edgecomp that wrote it, or write it anew")
     steps = content.pop("steps", [])
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
-        raise _MismatchError("[[steps]] tables", repr(steps))
-    recipe: Recipe = _table(Recipe, content, "")
-    recipe = replace(recipe, steps=tuple(_step(step, f"steps[{index}].") for index, step in enumerate(steps)))
+        raise MismatchError("[[steps]] tables", repr(steps))
+    recipe: Recipe = _GRAMMAR.table(Recipe, content)
+    recipe = replace(recipe, steps=tuple(_step(step, f"steps[{index}]") for index, step in enumerate(steps)))
     known = available_formats()
     if not recipe.formats or len(set(recipe.formats)) < len(recipe.formats) or not set(recipe.formats) <= set(known):
         strange = next((name for name in recipe.formats if name not in known), "")
         actual = ", ".join(recipe.formats) or "none"
-        raise _MismatchError(f"formats: some of {', '.join(known)}, each once", actual, correction(strange, known))
+        raise MismatchError(f"formats: some of {', '.join(known)}, each once", actual, correction(strange, known))
     _check_order(recipe)
     if recipe.export.io_dtype == "int8" and recipe.precision not in {"fp32", "int8", "int16x8"}:
         # fp32: what a source that is quantized itself is converted with.
-        raise _MismatchError('export.io_dtype "float32"', f'"int8" with precision {recipe.precision}')
+        raise MismatchError('export.io_dtype "float32"', f'"int8" with precision {recipe.precision}')
     return recipe
 
 
@@ -225,71 +231,23 @@ def _check_order(recipe: Recipe) -> None:
     kinds = ", ".join(step.kind for step in recipe.steps) or "none"
     if stages != sorted(stages):
         order = ", ".join(step.kind for step in sorted(recipe.steps, key=lambda step: STAGES.index(step.stage)))
-        raise _MismatchError(f"steps in the order {', '.join(STAGES)}", kinds, f"write {order}")
+        raise MismatchError(f"steps in the order {', '.join(STAGES)}", kinds, f"write {order}")
     wanted = [step.kind for step in default_steps(recipe.precision) if step.stage == "precision"]
     rounding = [step.kind for step in recipe.steps if step.stage == "precision"]
     if rounding != wanted:
         expected = f"{f'a step {wanted[0]}' if wanted else 'no step that rounds'} with precision {recipe.precision}"
-        raise _MismatchError(expected, f"steps: {kinds}")
+        raise MismatchError(expected, f"steps: {kinds}")
     if not wanted and any(step.stage == "refinement" for step in recipe.steps):
-        raise _MismatchError("steps of the stage refinement with a precision that rounds", f"steps: {kinds}")
+        raise MismatchError("steps of the stage refinement with a precision that rounds", f"steps: {kinds}")
 
 
-def _step(step: dict[str, Any], prefix: str) -> ModuleStep | GraphStep:
+def _step(step: dict[str, Any], path: str) -> ModuleStep | GraphStep:
     kind = step.get("kind")
     if kind not in STEPS:
-        raise _MismatchError(f"{prefix}kind: one of {', '.join(STEPS)}", repr(kind), correction(kind, STEPS))
+        raise MismatchError(f"{path}.kind: one of {', '.join(STEPS)}", repr(kind), correction(kind, STEPS))
     settings = {key: value for key, value in step.items() if key != "kind"}
     try:
-        parsed: ModuleStep | GraphStep = _table(STEPS[kind], settings, prefix)
+        parsed: ModuleStep | GraphStep = _GRAMMAR.table(STEPS[kind], settings, path)
     except SettingError as error:
-        raise _MismatchError(f"{prefix}{error.setting}: {error.expected}", error.actual, error.cure) from None
+        raise MismatchError(f"{path}.{error.setting}: {error.expected}", error.actual, error.cure) from None
     return parsed
-
-
-def _table(kind: Any, table: Mapping[str, Any], prefix: str) -> Any:
-    """A frozen dataclass from a table, checked against its type hints."""
-    every = get_type_hints(kind, include_extras=True)
-    hints = {name: hint for name, hint in every.items() if get_origin(hint) is not ClassVar}
-    for key in table:
-        if key not in hints:
-            known = [prefix + name for name in hints]
-            raise _MismatchError(
-                f"the keys {', '.join(known)}", f"unknown key {prefix}{key}", correction(prefix + key, known)
-            )
-    for entry in fields(kind):
-        if entry.name not in table and entry.default is entry.default_factory is MISSING:
-            raise _MismatchError(f"a key {prefix}{entry.name}", "it is missing", "add it")
-    return kind(**{key: _value(hints[key], value, prefix + key) for key, value in table.items()})
-
-
-def _value(hint: Any, value: Any, key: str) -> Any:
-    if get_origin(hint) is Literal:
-        known = get_args(hint)
-        if value not in known:
-            raise _MismatchError(f"{key}: one of {', '.join(known)}", repr(value), correction(value, known))
-        return value
-    if get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
-            raise _MismatchError(f"{key}: a list of names", repr(value))
-        return tuple(value)
-    if is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise _MismatchError(f"a table [{key}]", repr(value))
-        return _table(hint, value, f"{key}.")
-    if hint is float and type(value) is int:
-        return float(value)
-    words, holds = _LEAVES[hint]
-    if not holds(value):
-        raise _MismatchError(f"{key}: {words}", repr(value))
-    return value
-
-
-#: Type of a key -> what its values are, in words and to be checked; true is no number.
-_LEAVES: dict[Any, tuple[str, Callable[[Any], bool]]] = {
-    int: ("a whole number above 0", lambda value: type(value) is int and value > 0),
-    Natural: ("a whole number, 0 or more", lambda value: type(value) is int and value >= 0),
-    float: ("a number", lambda value: type(value) is float),
-    str: ("a string", lambda value: type(value) is str),
-    bool: ("true or false", lambda value: type(value) is bool),
-}

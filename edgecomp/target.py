@@ -30,17 +30,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import functools
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
+from edgecomp.decoding import COUNT, TEXT, TRUTH, Grammar, Leaf, MismatchError
 from edgecomp.errors import InputError, SourceError, UnknownTargetError
 from edgecomp.precision import Precision
 
@@ -311,98 +310,35 @@ def _shipped() -> dict[str, Traversable]:
 def _read(file: Traversable | Path) -> TargetProfile:
     try:
         table = tomllib.loads(file.read_text(encoding="utf-8"))
-        schema = _member(int, table, "schema")
+        schema = _GRAMMAR.decode(int, table.get("schema", SCHEMA), "schema")
         if schema > SCHEMA:
-            raise _MismatchError(f"`schema` up to {SCHEMA}", str(schema), "update edgecomp")
-        profile: TargetProfile = _decode(TargetProfile, table, "")
+            raise MismatchError(f"schema: up to {SCHEMA}", str(schema), "update edgecomp")
+        profile: TargetProfile = _GRAMMAR.table(TargetProfile, table)
         strangers = [name for name in profile.defaults.formats if name not in profile.runtimes]
         if strangers:
-            known = _listing(profile.runtimes)
-            raise _MismatchError(f"`defaults.formats` from those in `runtimes`: {known}", _listing(strangers))
+            known = ", ".join(profile.runtimes)
+            raise MismatchError(f"defaults.formats: some of those in runtimes, {known}", ", ".join(strangers))
     except OSError as error:
-        problem = _MismatchError("a readable file", error.strerror or str(error), "check the path")
+        problem = MismatchError("a readable file", error.strerror or str(error), "check the path")
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        problem = _MismatchError("TOML in UTF-8", str(error), "correct the file's syntax")
-    except _MismatchError as error:
+        problem = MismatchError("TOML in UTF-8", str(error), "correct the file's syntax")
+    except MismatchError as error:
         problem = error
     else:
         return profile
-    expected, actual, cure = problem.args
-    raise SourceError(f"target profile {file}", expected=expected, actual=actual, cure=cure)
+    cure = problem.cure or "correct it; `edgecomp/target.py` documents the grammar"
+    raise SourceError(f"target profile {file}", expected=problem.expected, actual=problem.actual, cure=cure)
 
 
-class _MismatchError(Exception):
-    """A file does not follow the grammar; `_read` adds the file's name."""
-
-    def __init__(
-        self, expected: str, actual: str, cure: str = "correct it; `edgecomp/target.py` documents the grammar"
-    ) -> None:
-        super().__init__(expected, actual, cure)
-
-
-def _decode(hint: Any, value: Any, field: str) -> Any:
-    """Turns TOML data into an instance of a type hint, as far as the dataclasses above need it."""
-    kind, arguments = get_origin(hint) or hint, get_args(hint)
-    if kind is UnionType:  # `X | None`: None is what a field that is left out has, TOML has no other
-        return _decode(arguments[0], value, field)
-    if dataclasses.is_dataclass(kind):
-        return _decode_table(kind, _checked(dict, value, field), field)
-    if kind is Mapping:
-        items = _checked(dict, value, field).items()
-        return {_decode(arguments[0], k, field): _decode(arguments[1], v, f"{field}.{k}") for k, v in items}
-    if kind in (tuple, frozenset):
-        members = enumerate(_checked(list, value, field))
-        return kind(_decode(arguments[0], member, f"{field}[{index}]") for index, member in members)
-    if kind is not Literal:
-        return _checked(kind, value, field)
-    if value not in arguments:
-        raise _MismatchError(f"`{field}` to be one of {_listing(arguments)}", repr(value))
-    return value
-
-
-_hints = functools.cache(get_type_hints)  # resolving annotations takes longer than all the rest
-
-
-def _decode_table(kind: Any, table: dict[str, Any], field: str) -> Any:
-    hints = _hints(kind)
-    unknown = [key for key in table if key not in hints]
-    if unknown:
-        raise _MismatchError(f"keys of {_place(field)} from {_listing(hints)}", f"unknown key {_listing(unknown)}")
-    required = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING]
-    names = [name for name in hints if name in table or name in required]
-    return kind(**{name: _member(hints[name], table, name, field) for name in names})
-
-
-def _member(hint: Any, table: dict[str, Any], name: str, parent: str = "") -> Any:
-    if name not in table:
-        raise _MismatchError(f"a key `{name}` in {_place(parent)}", "it is missing", "add it")
-    return _decode(hint, table[name], f"{parent}.{name}".lstrip("."))
-
-
-_NAMES = {
-    str: "a string",
-    bool: "true or false",
-    int: "a whole number above 0",
-    float: "a number above 0",
-    list: "a list",
-    dict: "a table",
-}
-
-
-def _checked(kind: type, value: Any, field: str) -> Any:
-    """The value itself, if it has the type that is asked for and, for numbers, is above zero (rule 3)."""
-    allowed = (int, float) if kind is float else (kind,)  # 68 is a fine bandwidth; but true is not a number in TOML
-    if type(value) not in allowed or (kind in (int, float) and value <= 0):
-        raise _MismatchError(f"`{field}` to be {_NAMES[kind]}", repr(value))
-    return value
-
-
-def _place(field: str) -> str:
-    return f"table `{field}`" if field else "the file"
-
-
-def _listing(names: Iterable[object]) -> str:
-    return ", ".join(map(str, names))
+#: Rule 3.
+_GRAMMAR = Grammar(
+    {
+        str: TEXT,
+        bool: TRUTH,
+        int: COUNT,
+        float: Leaf("a number above 0", lambda value: type(value) is float and value > 0),
+    }
+)
 
 
 def _plain(value: Any) -> Any:

@@ -77,7 +77,7 @@ def test_a_precision_brings_its_steps() -> None:
         (MINIMAL + '[[steps]]\nkind = "prune-chanels"\n' + STEP, "cure:     write prune-channels"),
         (MINIMAL + 'precision = "int7"\n' + STEP, "precision: one of fp32, fp16, int8, int16x8"),
         (MINIMAL + "precision = 8\n" + STEP, "precision: one of"),
-        (MINIMAL + 'formats = "tflite"\n' + STEP, "formats: a list of names"),
+        (MINIMAL + 'formats = "tflite"\n' + STEP, "formats: a list"),
         (MINIMAL + "formats = []\n" + STEP, "formats: some of .*each once"),
         (MINIMAL + 'formats = ["tflite", "tflite"]\n' + STEP, "each once"),
         (MINIMAL + 'formats = ["coreml"]\n' + STEP, "formats: some of"),
@@ -117,6 +117,13 @@ def test_bytes_that_are_no_text_are_no_recipe(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SourceError, match="TOML"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize("multiple", ['"eight"', "true", "3", "8.0"])
+def test_a_choice_among_words_and_numbers_names_them_all(multiple: str, tmp_path: Path) -> None:
+    text = MINIMAL + f'[[steps]]\nkind = "prune-channels"\nmultiple = {multiple}\n' + STEP
+    with pytest.raises(SourceError, match=r"steps\[0\].multiple: one of target, 1, 2, 4, 8, 16, 32"):
+        load_recipe(save(tmp_path, text))
 
 
 def test_a_number_that_may_be_zero_is_read_as_it_was_written(tmp_path: Path) -> None:

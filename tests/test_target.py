@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomli_w
 
-from edgecomp import target
 from edgecomp.errors import SourceError, UnknownTargetError
 from edgecomp.target import Cluster, KnownBad, Memory, list_targets, load_target
 
@@ -113,7 +113,9 @@ def test_as_dict_is_plain_data_that_says_what_the_file_says(board: Path) -> None
     profile = load_target(board)
     plain = json.loads(json.dumps(profile.as_dict()))
 
-    assert target._decode(target.TargetProfile, plain, "") == profile
+    again = board.with_name("again.toml")
+    again.write_text(tomli_w.dumps(plain))
+    assert load_target(again) == profile
     assert plain["cpu"]["features"] == ["dotprod", "neon"]
     assert plain["cpu"]["clusters"][0] == {"core": "Cortex-A76", "count": 2}
     assert not {"soc", "notes"} & plain.keys()
@@ -171,27 +173,27 @@ def test_a_name_far_from_all_others_is_an_error_without_guesses() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected", "actual"),
     [
-        ('name = "my-board"\n', "", "a key `name` in the file", "it is missing"),
-        ("schema = 1\n", "", "a key `schema` in the file", "it is missing"),
-        ('architecture = "arm64"\n', "", "a key `architecture` in table `cpu`", "it is missing"),
-        ('source = "issue 1"\n', "", "a key `source` in table `runtimes.tflite.known_bad[0]`", "it is missing"),
-        ('"My board"', "7", "`title` to be a string", "7"),
-        ("wheel = true", "wheel = 1", "`runtimes.tflite.wheel` to be true or false", "1"),
-        ("count = 2", "count = true", "`cpu.clusters[0].count` to be a whole number above 0", "True"),
-        ("count = 2", "count = 0", "`cpu.clusters[0].count` to be a whole number above 0", "0"),
-        ("max_mhz = 1800", "max_mhz = 1.8", "`cpu.clusters[1].max_mhz` to be a whole number above 0", "1.8"),
-        ("_s = 17", "_s = -1.5", "`memory.bandwidth_gb_per_s` to be a number above 0", "-1.5"),
-        ('["mine"]', '"mine"', "`aliases` to be a list", "'mine'"),
-        ("[2048, 4096]", '[2048, "4 GB"]', "`memory.variants_mib[1]` to be a whole number above 0", "'4 GB'"),
-        (MEMORY, "[[memory]]\n", "`memory` to be a table", "[{}]"),
-        ('"arm64"', '"arm"', "`cpu.architecture` to be one of arm64, armv7, x86_64", "'arm'"),
-        ('int8 = "compute"', 'int8 = "fast"', "`precisions.int8` to be one of compute, memory", "'fast'"),
-        ('"dotprod"]', '"dotpord"]', "`cpu.features[1]` to be one of neon, fp16, dotprod, ", "'dotpord'"),
-        ("fp16 = ", "int2 = ", "`precisions` to be one of fp32, fp16, int8, ", "'int2'"),
-        ("max_mhz", "mhz", "keys of table `cpu.clusters[1]` from core, count, max_mhz", "unknown key mhz"),
-        ("title =", "titel =", "keys of the file from schema, name, title, ", "unknown key titel"),
-        ("schema = 1", "schema = 2", "`schema` up to 1", "2"),
-        ('["tflite"]', '["tflite", "mnn"]', "`defaults.formats` from those in `runtimes`: tflite", "mnn"),
+        ('name = "my-board"\n', "", "a key name", "it is missing"),
+        ("schema = 1\n", "", "a key schema", "it is missing"),
+        ('architecture = "arm64"\n', "", "a key cpu.architecture", "it is missing"),
+        ('source = "issue 1"\n', "", "a key runtimes.tflite.known_bad[0].source", "it is missing"),
+        ('"My board"', "7", "title: a string", "7"),
+        ("wheel = true", "wheel = 1", "runtimes.tflite.wheel: true or false", "1"),
+        ("count = 2", "count = true", "cpu.clusters[0].count: a whole number above 0", "True"),
+        ("count = 2", "count = 0", "cpu.clusters[0].count: a whole number above 0", "0"),
+        ("max_mhz = 1800", "max_mhz = 1.8", "cpu.clusters[1].max_mhz: a whole number above 0", "1.8"),
+        ("_s = 17", "_s = -1.5", "memory.bandwidth_gb_per_s: a number above 0", "-1.5"),
+        ('["mine"]', '"mine"', "aliases: a list", "'mine'"),
+        ("[2048, 4096]", '[2048, "4 GB"]', "memory.variants_mib[1]: a whole number above 0", "'4 GB'"),
+        (MEMORY, "[[memory]]\n", "a table [memory]", "[{}]"),
+        ('"arm64"', '"arm"', "cpu.architecture: one of arm64, armv7, x86_64", "'arm'"),
+        ('int8 = "compute"', 'int8 = "fast"', "precisions.int8: one of compute, memory", "'fast'"),
+        ('"dotprod"]', '"dotpord"]', "cpu.features[1]: one of neon, fp16, dotprod, ", "'dotpord'"),
+        ("fp16 = ", "int2 = ", "precisions: one of fp32, fp16, int8, ", "'int2'"),
+        ("max_mhz", "mhz", "the keys cpu.clusters[1].core, ", "unknown key cpu.clusters[1].mhz"),
+        ("title =", "titel =", "the keys schema, name, title, ", "unknown key titel"),
+        ("schema = 1", "schema = 2", "schema: up to 1", "2"),
+        ('["tflite"]', '["tflite", "mnn"]', "defaults.formats: some of those in runtimes, tflite", "mnn"),
         ("[cpu]", "[cpu", "TOML in UTF-8", "Expected ']'"),
     ],
 )
@@ -223,7 +225,7 @@ def test_the_cure_fits_the_problem(board: Path, old: str, new: str, cure: str) -
 
 
 def test_a_newer_schema_is_reported_before_its_unknown_keys(board: Path) -> None:
-    with pytest.raises(SourceError, match="`schema` up to 1"):
+    with pytest.raises(SourceError, match="schema: up to 1"):
         load_target(edited(board, "schema = 1", "schema = 2\nnovelty = true"))
 
 

@@ -19,6 +19,7 @@ from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
 from edgecomp.processing import Processing
 from edgecomp.quantization import scheme
+from edgecomp.quantization.float_share import reason_in_float
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip, to_qdq
 
@@ -123,7 +124,7 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
     for node in graph:
         if not scheme.runs_in_integers(node, model.quantization):
             if any(is_float(value) for value in node.inputs) and any(is_float(value) for value in node.outputs):
-                islands.append(FloatIsland(node.name or "", node.op_type, "the portable scheme keeps it in float"))
+                islands.append(FloatIsland(node.name or "", node.op_type, reason_in_float(model, node.name or "")))
             continue
         if model.precision == "int16x8":
             continue  # every operator computes in float, which the table of precisions says

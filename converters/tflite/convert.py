@@ -18,6 +18,7 @@ from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import WHOLE_KEY, describe, is_constant, is_float, origin, shape_of
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.model import CompressedModel
+from edgecomp.quantization.float_share import reason_in_float
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def lower_graph(model: CompressedModel, options: ConversionOptions, parent: Buil
             continue
         form, reason = _lower(lowering, node)
         if model.quantization and not model.weights_only and form == "real" and _computes_in_float(node):
-            islands[origin(node)] = reason or "the portable scheme keeps it in float"
+            islands[origin(node)] = reason or reason_in_float(model, origin(node)[0])
     outputs = [_add_output(lowering, value, options) for value in graph.outputs]
     interface = Interface(
         tuple(_describe(*item) for item in zip(graph.inputs, inputs, strict=True)),

@@ -1,4 +1,4 @@
-"""How much of a quantized model computes in real numbers, by the rules of the scheme: in every format alike."""
+"""What of a quantized model computes in real numbers in every format alike: how much, and why."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from edgecomp.inspection.macs import RULES
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
 
+_BY_SCHEME = "the portable scheme keeps it in float"
+_BY_CHOICE = "mixed precision keeps it in float"
+
 
 @dataclass(frozen=True)
 class FloatShare:
@@ -21,18 +24,21 @@ class FloatShare:
         macs: The share of the multiplications.
         nodes: How many nodes of each operator.
         total: All nodes that compute real numbers.
+        chosen: How many of the nodes mixed precision keeps in float.
     """
 
     macs: float
     nodes: Counter[str]
     total: int
+    chosen: int = 0
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.nodes.most_common(4))
         more = " and others" if len(self.nodes) > 4 else ""
+        by = {"mixed precision": self.chosen, "the rules of the scheme": self.nodes.total() - self.chosen}
         return (
             f"{self.nodes.total()} of {self.total} operators with {self.macs:.1%} of the multiplications compute in "
-            f"float, by the rules of the scheme: {kinds}{more}."
+            f"float, by {' and '.join(cause for cause, count in by.items() if count)}: {kinds}{more}."
         )
 
 
@@ -46,7 +52,26 @@ def float_share(model: CompressedModel) -> FloatShare:
     real = [node for node in nodes if not scheme.runs_in_integers(node, model.quantization)]
     total = sum(node_macs(node) for node in nodes)
     share = sum(node_macs(node) for node in real) / total if total else 0.0
-    return FloatShare(share, Counter(node.op_type for node in real), len(nodes))
+    chosen = _chosen(model)
+    return FloatShare(
+        share, Counter(node.op_type for node in real), len(nodes), sum(node.name in chosen for node in real)
+    )
+
+
+def reason_in_float(model: CompressedModel, name: str) -> str:
+    """Why a node that could run in integers elsewhere computes in float in every format.
+
+    Args:
+        model: Quantized.
+        name: The node's.
+    """
+    return _BY_CHOICE if name in _chosen(model) else _BY_SCHEME
+
+
+def _chosen(model: CompressedModel) -> frozenset[str]:
+    """The nodes that mixed precision keeps in float, searched or named by the user."""
+    steps = (step for step in model.provenance if step.name == "mixed-precision")
+    return frozenset(name for step in steps for name in step.facts.get("kept_in_float", ()))
 
 
 def _computes(node: ir.Node) -> bool:
