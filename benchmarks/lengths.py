@@ -152,7 +152,10 @@ def main() -> int:
     )
     for name in parser.parse_args().models:
         for calibrating, comparing in WAYS:
-            print(f"{name}:", *measure(CASES[name], calibrating, comparing), sep="\n  ", flush=True)
+            try:
+                print(f"{name}:", *measure(CASES[name], calibrating, comparing), sep="\n  ", flush=True)
+            except edgecomp.EdgecompError as error:
+                print(f"{name}, padded {calibrating} and {comparing}: {error}", flush=True)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 
@@ -13,7 +14,7 @@ from edgecomp.converters.onnxruntime.metadata import IMAGE, properties
 from edgecomp.converters.onnxruntime.weights import multiplies_integers, with_integer_weights
 from edgecomp.graph.border import border_shape
 from edgecomp.graph.modules import modules_beyond_names
-from edgecomp.graph.query import is_float
+from edgecomp.graph.query import constant, is_float
 from edgecomp.graph.saving import save_graph
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
@@ -45,6 +46,12 @@ FLOAT_KERNELS = frozenset(
 )
 
 
+#: Bytes. Smaller constants are stored for each reader.
+_WORTH_SHARING = 1024
+#: So many first numbers tell most constants apart.
+_TELLING = 64
+
+
 def check(model: CompressedModel) -> list[Unsupported]:
     """The nodes of domains that ONNX Runtime has no operators of."""
     return [
@@ -68,6 +75,7 @@ def write(model: CompressedModel, options: ConversionOptions, path: Path) -> Non
     else:
         graph = to_qdq(model, integer_io=options.io_dtype == "int8", activations=options.activations)
     _drop_unread(graph.graph)
+    _share_equal(graph.graph)
     graph.producer_name, graph.producer_version = "edgecomp", None
     processing = options.processing or Processing()
     graph.metadata_props.update({METADATA_KEY: interface(model, graph).to_json(), **properties(processing)})
@@ -83,6 +91,22 @@ def _drop_unread(graph: ir.Graph) -> None:
     """Removes constants that nothing reads, such as weights from before others were folded into them."""
     for name, value in tuple(graph.initializers.items()):
         if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+            del graph.initializers[name]
+
+
+def _share_equal(graph: ir.Graph) -> None:
+    """Stores equal constants once: a layer that is used twice comes with a copy of its weight for each use."""
+    alike: dict[tuple[object, ...], list[ir.Value]] = {}
+    for name, value in tuple(graph.initializers.items()):
+        array = constant(value)
+        if array is None or array.nbytes < _WORTH_SHARING or value.is_graph_input() or value.is_graph_output():
+            continue
+        others = alike.setdefault((value.dtype, array.shape, array.reshape(-1)[:_TELLING].tobytes()), [])
+        same = next((other for other in others if np.array_equal(constant(other), array)), None)  # type: ignore[arg-type]
+        if same is None:
+            others.append(value)
+        else:
+            value.replace_all_uses_with(same)
             del graph.initializers[name]
 
 

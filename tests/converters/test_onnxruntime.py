@@ -16,6 +16,7 @@ from running import Reference, refer, run_artifact
 
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import SourceError
+from edgecomp.graph.query import required_constant
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
@@ -151,3 +152,21 @@ def test_constants_that_nothing_reads_are_not_stored(tmp_path: Path) -> None:
     model.graph.graph.register_initializer(left_over)
     load_converter("onnxruntime").convert(model, tmp_path / "model.onnx", ConversionOptions())
     assert {tensor.name for tensor in onnx.load(tmp_path / "model.onnx").graph.initializer}.isdisjoint({"left_over"})
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_equal_weights_are_stored_once(alike: bool, tmp_path: Path) -> None:
+    """A layer that is used twice comes with a copy for each use."""
+    net = Net()
+    first = net.weight(32, 32)
+    numbers = np.array(required_constant(first))
+    numbers[-1, -1] += 0.0 if alike else 1.0
+    value = net.node("MatMul", net.node("Relu", net.node("MatMul", net.input(2, 32), first)), net.constant(numbers))
+    net.output(value)
+    model = simplify(CompressedModel(net.model()))
+    load_converter("onnxruntime").convert(model, tmp_path / "model.onnx", ConversionOptions())
+    stored = onnx.load(tmp_path / "model.onnx").graph.initializer
+    assert sum(len(tensor.raw_data) == numbers.nbytes for tensor in stored) == (1 if alike else 2)
+    batch = tuple(feed.draw(np.random.default_rng(0)) for feed in net.feeds)
+    (given,) = run_artifact(load_converter("onnxruntime").open(tmp_path / "model.onnx"), batch)
+    np.testing.assert_allclose(given, Simulation(model, threads=1).run(batch)[0], rtol=1e-5, atol=1e-5)
