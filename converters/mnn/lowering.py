@@ -114,6 +114,9 @@ _INTEGER_KERNELS = frozenset(
 #: Weights that can be told apart. An integer of 127 is moved by this many times 127 / 2**23, which stays below 1/16.
 _MOST_ALIKE = 4096
 
+#: MNN's sessions run neither loops nor branches: what is left whole is refused.
+_MOST_NODES = 16_384
+
 
 def lower(model: CompressedModel, unsettled: frozenset[str | None] = frozenset()) -> Rewriting:
     """A copy of the model's graph that MNN's importer takes without loss, with the parameters of its tensors.
@@ -122,7 +125,7 @@ def lower(model: CompressedModel, unsettled: frozenset[str | None] = frozenset()
         model: Float or quantized; it is not changed.
         unsettled: See `Rewriting`.
     """
-    model = decompose(in_float(model, is_wanting), is_wanting)
+    model = decompose(in_float(model, is_wanting), is_wanting, most_nodes=_MOST_NODES)
     rewriting = Rewriting(model.graph.clone(), dict(model.quantization), unsettled=unsettled)
     graph = rewriting.model.graph
     rewriting.origins.update(

@@ -109,7 +109,13 @@ def _load(source: str, shapes: Shapes) -> tuple[Any, list[Any], list[str], set[s
     def run(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    return run, specs, names, {layer.name for layer in layers}, [layer for layer in layers if isinstance(layer, keras.layers.RNN)]
+    return (
+        run,
+        specs,
+        names,
+        {layer.name for layer in layers},
+        [layer for layer in layers if isinstance(layer, keras.layers.RNN)],
+    )
 
 
 def _spec(name: str, given: Any, shapes: Shapes, source: str) -> Any:

@@ -134,7 +134,8 @@ def _weights(layer: Any) -> Iterator[Array]:
 
 def translate(ctx: Any, node: Any, name: str, arguments: object) -> None:
     """Makes ONNX's operator of the marker: tf2onnx calls this."""
-    steps, hidden, memory, params = *node.input[:3], node.inputs[3].get_tensor_value(as_list=False)
+    steps, hidden, memory = node.input[:3]
+    params = node.inputs[3].get_tensor_value(as_list=False)
     kind = node.get_attr_value("rnn_mode")
     kind = kind.decode() if isinstance(kind, bytes) else kind
     op_type, gates = {"lstm": ("LSTM", 4), "gru": ("GRU", 3)}.get(kind, ("RNN", 1))

@@ -14,7 +14,7 @@ import onnx_ir.passes.common as common
 
 from edgecomp.graph.decompositions import DECOMPOSITIONS
 from edgecomp.graph.decompositions.bodies import body, operators_with_bodies
-from edgecomp.graph.decompositions.pieces import OLDEST_OPSET, Pieces, Undecomposable
+from edgecomp.graph.decompositions.pieces import MOST_NODES, OLDEST_OPSET, Pieces, Undecomposable
 from edgecomp.graph.query import ORIGIN_KEY, ORIGIN_TYPE_KEY, WHOLE_KEY
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
@@ -37,7 +37,7 @@ def decomposable() -> frozenset[str]:
 Wanted = Container[str] | Callable[[ir.Node], bool]
 
 
-def decompose(model: CompressedModel, wanted: Wanted) -> CompressedModel:
+def decompose(model: CompressedModel, wanted: Wanted, *, most_nodes: int = MOST_NODES) -> CompressedModel:
     """Replaces every node that is wanted, in subgraphs too.
 
     The pieces of a node of a quantized model stay in float, as the node itself would: what it reads and gives is what
@@ -46,6 +46,7 @@ def decompose(model: CompressedModel, wanted: Wanted) -> CompressedModel:
     Args:
         model: Simplified.
         wanted: What to replace. Where a node cannot be, it stays, and its metadata `WHOLE_KEY` says why.
+        most_nodes: A loop or branch that would become more nodes stays whole.
 
     Returns:
         The model, simplified again, or `model` itself when there was nothing to do. Pieces carry the metadata of their
@@ -58,7 +59,7 @@ def decompose(model: CompressedModel, wanted: Wanted) -> CompressedModel:
         graph = done.graph.clone()
         for index, node in enumerate(list(_wanted(replace(done, graph=graph), wanted))):
             _mark(node, quantized=bool(model.quantization))
-            _decompose(graph, node, index)
+            _decompose(graph, node, index, most_nodes)
         common.InlinePass(lambda function: function.domain == _DOMAIN)(graph)
         graph.opset_imports.pop(_DOMAIN, None)
         common.ShapeInferencePass()(graph)
@@ -93,7 +94,7 @@ def _mark(node: ir.Node, *, quantized: bool) -> None:
         node.metadata_props[scheme.PRECISION_KEY] = "float32"
 
 
-def _decompose(model: ir.Model, node: ir.Node, index: int) -> None:
+def _decompose(model: ir.Model, node: ir.Node, index: int, most_nodes: int) -> None:
     """Replaces one node, or turns it into the call of a function that is inlined later."""
     opset = model.opset_imports.get("", 1)
     if (decomposition := DECOMPOSITIONS.get(node.op_type)) is not None:
@@ -102,7 +103,7 @@ def _decompose(model: ir.Model, node: ir.Node, index: int) -> None:
                 f"its opset is {opset}, and it can be decomposed from opset {OLDEST_OPSET} on"
             )
             return
-        pieces = Pieces(node, opset)
+        pieces = Pieces(node, opset, most_nodes=most_nodes)
         try:
             results = decomposition(pieces)
         except Undecomposable as reason:

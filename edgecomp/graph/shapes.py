@@ -65,14 +65,19 @@ def assume_shapes(model: ir.Model) -> bool:
         index, _, *parameters = node.attributes["body"].as_graph().inputs
         index.shape = index.shape or ir.Shape(())
         for parameter, value in zip(parameters, node.inputs[2:], strict=True):
-            if value is not None and parameter.shape is None and value.shape is not None and value.shape.is_static():
+            if value is not None and not _is_static(parameter) and _is_static(value):
                 parameter.shape, parameter.type = value.shape, parameter.type or value.type
                 changed = True
     return changed
 
 
-def conclude_shapes(model: ir.Model) -> None:
-    """Gives the outputs of loops the shapes that their bodies keep, and takes an assumption back that was wrong."""
+def conclude_shapes(model: ir.Model) -> bool:
+    """Gives the outputs of loops the shapes that their bodies keep, and takes an assumption back that was wrong.
+
+    Returns:
+        Whether the shape of an output was news, so that inference may go on.
+    """
+    changed = False
     for node in model.graph.all_nodes():
         if node.op_type != "Loop":
             continue
@@ -81,14 +86,15 @@ def conclude_shapes(model: ir.Model) -> None:
         for parameter, result, output in zip(parameters, results, node.outputs, strict=False):
             if result.shape is None or not result.shape.is_static():
                 continue
-            if parameter.shape == result.shape:
-                output.shape = output.shape if _is_static(output) else result.shape
-            else:
+            if parameter.shape != result.shape:
                 parameter.shape = None
+            elif not _is_static(output):
+                output.shape, changed = result.shape, True
         turns = turns_of(node)
         for result, output in zip(results[len(parameters) :], node.outputs[len(parameters) :], strict=True):
             if turns is not None and result.shape is not None and not _is_static(output):
-                output.shape = ir.Shape((turns, *result.shape))
+                output.shape, changed = ir.Shape((turns, *result.shape)), True
+    return changed
 
 
 def _told(node: ir.Node) -> ir.Shape | None:

@@ -6,6 +6,7 @@ on-device runtimes have single operators for, and leaves every node and value na
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -17,13 +18,18 @@ from edgecomp.graph.affine import fold_affine, put_constants_last
 from edgecomp.graph.batch_norm import spell_out_batch_norms
 from edgecomp.graph.canonical import canonicalize
 from edgecomp.graph.fusions import fuse_gelu
+from edgecomp.graph.loops import capture_invariants, settle_turns
 from edgecomp.graph.norms import fuse_layer_norms
 from edgecomp.graph.protection import Protection
 from edgecomp.graph.query import SIZED_KEY
 from edgecomp.graph.reshapes import join_reshapes
 from edgecomp.graph.rules import apply_rules
 from edgecomp.graph.shapes import assume_shapes, conclude_shapes, correct_defaults
+from edgecomp.graph.splits import fold_splits
 from edgecomp.model import CompressedModel, Step
+
+# It warns of every constant Split that it leaves, and those are folded here.
+logging.getLogger("onnxscript.optimizer").setLevel(logging.ERROR)
 
 #: A constant above this size is folded only when that makes the model smaller, not for Expand or ConstantOfShape.
 _LARGEST_GROWTH = 1 << 20
@@ -31,6 +37,9 @@ _NO_LIMIT = 1 << 62
 
 #: One round, in this order: patterns are found before their parts are taken into the weights around them.
 _REWRITES: tuple[Callable[[ir.Model], bool], ...] = (
+    fold_splits,
+    capture_invariants,
+    settle_turns,
     put_constants_last,
     apply_rules,
     fuse_gelu,
@@ -146,9 +155,12 @@ def _infer_missing_shapes(graph: ir.Model) -> None:
     if not _lacks_shapes(graph):
         return
     common.ShapeInferencePass()(graph)
-    if assume_shapes(graph):
+    for _ in range(_MOST_ROUNDS):
+        if assume_shapes(graph):
+            common.ShapeInferencePass()(graph)
+        if not conclude_shapes(graph):
+            return
         common.ShapeInferencePass()(graph)
-    conclude_shapes(graph)
 
 
 def _is_worth_folding(node: ir.Node) -> bool:

@@ -12,10 +12,6 @@ from recurrent import CASES
 from running import refer, run_artifact
 
 from edgecomp.converter import ConversionOptions, load_converter
-from edgecomp.errors import UnsupportedOperatorError
-
-#: What is refused, and why.
-_GAPS = {("mnn", name): "turns of .* would be more than" for name in ("gru-long-lengths", "loop-long")}
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -31,10 +27,6 @@ def test_a_recurrent_layer_computes_what_the_graph_says(
     model = reference.float_model if exact else reference.int8_model
     converter = load_converter(format_name)
     path = tmp_path / f"model{converter.suffixes[0]}"
-    if (reason := _GAPS.get((format_name, case.name))) is not None:
-        with pytest.raises(UnsupportedOperatorError, match=reason):
-            converter.convert(model, path, ConversionOptions())
-        return
     converter.convert(model, path, ConversionOptions())
     predictor = converter.open(path)
     for _ in range(2):  # a second run starts from the same state

@@ -39,17 +39,35 @@ def recurrent() -> keras.Model:
     return keras.Model(steps, layers.Dense(3, name="head")(x))
 
 
+def sentences() -> keras.Model:
+    words = keras.Input((9,), dtype="int32", name="words")
+    x = layers.Embedding(5, 4, mask_zero=True)(words)
+    x = layers.Bidirectional(layers.GRU(6, return_sequences=True), name="masked")(x)
+    x, hidden, memory = layers.LSTM(6, return_sequences=True, return_state=True, name="stateful")(x, mask=None)
+    x = layers.LSTM(6, recurrent_activation="hard_sigmoid", name="unusual")(x, initial_state=[hidden, memory])
+    return keras.Model(words, layers.Dense(3, name="head")(x))
+
+
+def film() -> keras.Model:
+    frames = keras.Input((3, 6, 6, 2), name="frames")
+    x = layers.ConvLSTM2D(4, 3, padding="same", name="frame_by_frame")(frames)
+    return keras.Model(frames, layers.GlobalAveragePooling2D()(x))
+
+
 def main(folder: Path) -> None:
     keras.utils.set_random_seed(1)
-    for name, make in (("mobilenet", mobilenet), ("recurrent", recurrent)):
-        model = make()
+    for make in (mobilenet, recurrent, sentences, film):
+        name, model = make.__name__, make()
         for variable in model.variables:  # what training would have left
             if "moving" in variable.path or "bias" in variable.path or "beta" in variable.path:
                 variable.assign(np.random.default_rng(3).random(variable.shape) + 0.5)
         model.save(folder / f"{name}.keras")
         model.save(folder / f"{name}.h5")
         model.export(folder / name, verbose=False)
-        example = np.random.default_rng(2).random((1, *model.input_shape[1:]), np.float32)
+        generator, shape = np.random.default_rng(2), (1, *model.input_shape[1:])
+        example = (
+            generator.integers(0, 5, shape, np.int32) if name == "sentences" else generator.random(shape, np.float32)
+        )
         np.savez(folder / f"{name}.npz", input=example, output=np.asarray(model(example, training=False)))
         if name == "mobilenet":
             converter = tf.lite.TFLiteConverter.from_keras_model(model)

@@ -18,6 +18,8 @@ from edgecomp.graph.modules import module_of
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 
+NETS = ("mobilenet", "recurrent", "sentences", "film")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -28,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("file", ["mobilenet.keras", "mobilenet.h5", "mobilenet", "recurrent.keras", "recurrent.h5"])
+@pytest.mark.parametrize("file", [f"{name}{suffix}" for name in NETS for suffix in (".keras", "")] + ["recurrent.h5"])
 def test_a_keras_model_computes_the_same_in_every_runtime(file: str, folder: Path, tmp_path: Path) -> None:
     known = np.load(folder / f"{Path(file).stem}.npz")
     source = load_source(folder / file)

@@ -10,9 +10,6 @@ import onnx_ir as ir
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 from edgecomp.graph.query import turns_of
 
-#: A loop that would become more nodes than this stays one.
-_MOST_NODES = 128
-
 
 def loop(pieces: Pieces) -> Sequence[ir.Value | None]:
     """A Loop that only its limit ends -> its body as often as that."""
@@ -21,8 +18,8 @@ def loop(pieces: Pieces) -> Sequence[ir.Value | None]:
     if count is None:
         raise Undecomposable("its number of turns is computed")
     size = sum(1 for _ in body.all_nodes())
-    if count * size > _MOST_NODES:
-        raise Undecomposable(f"{count} turns of {size} nodes would be more than {_MOST_NODES} nodes")
+    if count * size > pieces.most_nodes:
+        raise Undecomposable(f"{count} turns of {size} nodes would be more than {pieces.most_nodes} nodes")
     carried = [pieces.input(index) for index in range(2, len(pieces.node.inputs))]
     collected: list[list[ir.Value]] = [[] for _ in body.outputs[len(carried) + 1 :]]
     for turn in range(count):
@@ -78,8 +75,8 @@ def branches(pieces: Pieces) -> Sequence[ir.Value | None]:
     """If -> both of its branches, of whose results one is taken."""
     bodies = [pieces.node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
     size = sum(1 for body in bodies for _ in body.all_nodes())
-    if size > _MOST_NODES:
-        raise Undecomposable(f"its branches have {size} nodes, more than {_MOST_NODES}")
+    if size > pieces.most_nodes:
+        raise Undecomposable(f"its branches have {size} nodes, more than {pieces.most_nodes}")
     results = [pieces.paste(body, [], name) for body, name in zip(bodies, ("then", "else"), strict=True)]
     for yes, no in zip(*results, strict=True):
         if pieces.shape(yes) != pieces.shape(no):

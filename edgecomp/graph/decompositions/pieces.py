@@ -22,6 +22,9 @@ OLDEST_OPSET = 13
 #: Constants up to this many elements may decide shapes, so that shape inference looks at their numbers.
 _SHAPE_LIKE = 64
 
+#: A loop or branch that would become more nodes than this stays one, where the format has such a thing.
+MOST_NODES = 128
+
 
 class Undecomposable(Exception):  # noqa: N818 (not an error: the node stays whole)
     """Raised by a decomposition that cannot express its node; says why."""
@@ -36,13 +39,15 @@ class Pieces:
     Attributes:
         node: The node that is decomposed.
         opset: The opset of the default domain.
+        most_nodes: A loop or branch that would become more nodes stays one.
         nodes: Those made so far.
         constants: Those made so far.
     """
 
-    def __init__(self, node: ir.Node, opset: int, parent: Pieces | None = None) -> None:
+    def __init__(self, node: ir.Node, opset: int, parent: Pieces | None = None, most_nodes: int = MOST_NODES) -> None:
         self.node = node
         self.opset = opset
+        self.most_nodes: int = most_nodes if parent is None else parent.most_nodes
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = [] if parent is None else parent.constants
         self._parent = parent
@@ -207,12 +212,14 @@ class Pieces:
     def paste(self, graph: ir.Graph, inputs: Sequence[Given], name: str) -> list[ir.Value]:
         """A copy of a subgraph's nodes on other inputs; gives its outputs."""
         copy = graph.clone(allow_outer_scope_values=True)
-        for parameter, given in zip(copy.inputs, inputs, strict=True):
-            value = self.value(given)
-            assert value is not None
-            parameter.replace_all_uses_with(value, replace_graph_outputs=True)
-        outputs, nodes = list(copy.outputs), list(copy)
+        values = {parameter: self.value(given) for parameter, given in zip(copy.inputs, inputs, strict=True)}
+        # A body may give out what it was given, which may be an output elsewhere.
+        outputs = [values.get(value) or value for value in copy.outputs]
         copy.outputs.clear()
+        for parameter, value in values.items():
+            assert value is not None
+            parameter.replace_all_uses_with(value)
+        nodes = list(copy)
         for initializer in list(copy.initializers.values()):
             copy.initializers.pop(initializer.name or "")
             initializer.name = f"{self._name}/{name}/{initializer.name}"
