@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +15,7 @@ from edgecomp.converters.mnn.precisions import LOW_MEMORY
 from edgecomp.errors import ConversionError, DataError, MissingToolchainError
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.isolation import run_isolated
-
-
-@contextlib.contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Sends what native code prints to stdout to stderr: stdout may carry a JSON document."""
-    sys.stdout.flush()
-    libc = ctypes.CDLL(None)
-    libc.fflush(None)
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        yield
-    finally:
-        # C's stdout is buffered when it is no terminal: what is in there would come out later, in the wrong place.
-        libc.fflush(None)
-        os.dup2(kept, 1)
-        os.close(kept)
+from edgecomp.quiet import redirected
 
 
 def import_mnn() -> Any:
@@ -45,7 +25,7 @@ def import_mnn() -> Any:
         MissingToolchainError: MNN is not installed.
     """
     try:
-        with quiet_stdout():
+        with redirected(1, 2):
             import MNN
     except ImportError:
         raise MissingToolchainError(
@@ -109,7 +89,7 @@ class MnnPredictor:
         except MalformedError as error:
             raise not_a_model(path, str(error)) from None
         self._mnn = mnn = import_mnn()
-        with quiet_stdout():
+        with redirected(1, 2):
             try:
                 self._interpreter = mnn.Interpreter(str(path))
                 # "high" is fp32; the default may use half floats on ARM.
@@ -167,7 +147,7 @@ class MnnPredictor:
             )
         given = {item.name: array for item, array in zip(self.inputs, inputs, strict=True)}
         fed = [(source, array) for source, array in zip(self._sources, inputs, strict=True) if source is not None]
-        with quiet_stdout():
+        with redirected(1, 2):
             resized = False
             for source, array in fed:
                 if tuple(source.getShape()) != array.shape:

@@ -19,6 +19,7 @@ from edgecomp.converter import Array
 from edgecomp.errors import SourceError
 from edgecomp.manifest import sha256
 from edgecomp.processing import Processing
+from edgecomp.quiet import silenced
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def _differences(document: Mapping[str, Any], assets: Path) -> Iterator[tuple[st
     golden = json.loads((assets / document["golden"]).read_bytes())
     processing = Processing.from_dict({**document["processing"], "labels": None}, str(assets / FILE))
     for model in document["models"]:
-        results = load(assets / model["file"]).predict(golden_inputs(golden, processing, model["inputs"]))
+        with silenced():  # runtimes greet when they are loaded
+            results = load(assets / model["file"]).predict(golden_inputs(golden, processing, model["inputs"]))
         recorded = zip(model["outputs"], golden["models"][model["file"]]["outputs"], strict=True)
         yield model["file"], max(_difference(results[spec["name"]], expected) for spec, expected in recorded)
 

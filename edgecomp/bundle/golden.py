@@ -16,6 +16,7 @@ from edgecomp.artifact import load, to_stored
 from edgecomp.converter import Array
 from edgecomp.errors import SourceError
 from edgecomp.golden import Golden, tolerance
+from edgecomp.quiet import silenced
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +54,8 @@ def make_golden(contents: Contents, files: Path) -> dict[str, Any]:
         ((name, array),) = sample.items()
         picture = to_picture(array, steps)
         sample = {name: _fitting(steps.apply(picture), array, contents)}
-    results = {model.file: load(files / model.file).predict(sample) for model in contents.models}
+    with silenced():  # runtimes greet when they are loaded
+        results = {model.file: load(files / model.file).predict(sample) for model in contents.models}
     preferred = contents.models[0]
     scores = results[preferred.file][preferred.outputs[0].name]
     return {

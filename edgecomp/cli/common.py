@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import gc
 import json
@@ -23,6 +22,7 @@ from rich.table import Table
 
 from edgecomp.errors import EdgecompError, PromiseError
 from edgecomp.progress import Progress as Report
+from edgecomp.quiet import redirected
 
 Parameters = ParamSpec("Parameters")
 
@@ -99,16 +99,8 @@ def _fail(error: EdgecompError, *, as_json: bool, debug: bool) -> None:
 @contextlib.contextmanager
 def _stdout_kept_clean() -> Iterator[None]:
     """Sends what task files and native code print to stdout to stderr."""
-    sys.stdout.flush()
-    kept = os.dup(1)
-    os.dup2(2, 1)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        ctypes.CDLL(None).fflush(None)  # C has a buffer of its own
-        os.dup2(kept, 1)
-        os.close(kept)
+    with redirected(1, 2), contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def collect_garbage_rarely() -> None:

@@ -30,7 +30,6 @@ from edgecomp.errors import SourceError
 from edgecomp.frontends import structure
 from edgecomp.frontends.checks import check_outputs
 from edgecomp.frontends.dynamic_shapes import Declared, resolve_declared, write_shapes
-from edgecomp.frontends.quiet import quiet
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.torch_export import Job, export_program
 from edgecomp.frontends.torch_module import (
@@ -42,6 +41,7 @@ from edgecomp.frontends.torch_module import (
     name_outputs,
     to_array,
 )
+from edgecomp.quiet import quiet
 from edgecomp.shapes import Shapes
 
 #: What an archive may hold, below its root folder.

@@ -9,10 +9,11 @@ import numpy as np
 from mnn_nets import Builder, data, judge, model_of
 from test_mnn import MNN, OPTIONS
 
-from edgecomp.converters.mnn.runtime import import_mnn, quiet_stdout
+from edgecomp.converters.mnn.runtime import import_mnn
 from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.scheme import PRECISION_KEY
 from edgecomp.quantization.static import quantize_static
+from edgecomp.quiet import redirected
 
 
 def floats_between_integers(b: Builder) -> list[str]:
@@ -101,7 +102,7 @@ def test_small_winograd_transforms_keep_the_digits_that_large_ones_lose(tmp_path
 
     def lost(hint: int | None) -> float:
         interpreter, result = mnn.Interpreter(str(path)), tensor(np.zeros_like(wanted))
-        with quiet_stdout():
+        with redirected(1, 2):
             if hint is not None:
                 interpreter.setSessionHint(3, hint)  # WINOGRAD_MEMORY_LEVEL
             session = interpreter.createSession({"backend": "CPU", "precision": "high", "numThread": 1})

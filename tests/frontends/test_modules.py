@@ -11,10 +11,10 @@ from torch import nn
 from edgecomp.converter import ConversionOptions, available_formats, load_converter
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.frontends import load_source
-from edgecomp.frontends.quiet import quiet
 from edgecomp.graph.modules import module_of
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
+from edgecomp.quiet import quiet
 
 
 class Block(nn.Module):
