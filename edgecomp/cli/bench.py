@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, say, stderr, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, say, stderr, table
 from edgecomp.errors import InputError
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -169,7 +170,7 @@ def _row(result: Mapping[str, Any]) -> tuple[str, ...]:
         return f"{result['emulated_instructions']['median'] / 1e6:.3f} million", agrees
     latency, memory = result["latency_ms"], result["memory_bytes"]["peak"]
     times = [latency[key] for key in ("p50", "p90", "min")] + [result["first_inference_ms"], result["load_ms"]]
-    return *(f"{time:.3g} ms" for time in times), "" if memory is None else kilobytes(memory), agrees
+    return *(f"{time:.3g} ms" for time in times), "" if memory is None else format_size(memory), agrees
 
 
 def _agreement(golden: Mapping[str, Any] | None) -> str:

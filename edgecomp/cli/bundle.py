@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar, say
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +60,8 @@ def run(
 
     def show(console: Console) -> None:
         models = ", ".join(model["file"] for model in made.document["models"])
-        labels = f", {kilobytes(made.labels_size)} of class names" if made.labels_size else ""
-        sizes = f"{kilobytes(made.models_size)} of models{labels} and {kilobytes(made.overhead)} of everything else"
+        labels = f", {format_size(made.labels_size)} of class names" if made.labels_size else ""
+        sizes = f"{format_size(made.models_size)} of models{labels} and {format_size(made.overhead)} of everything else"
         trusted = "signed" if made.signed else "not signed: the loader checks hashes only"
         say(
             console,

@@ -178,11 +178,6 @@ def progress_bar() -> Iterator[Report]:
         yield move
 
 
-def kilobytes(size: int) -> str:
-    """A size for people."""
-    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
-
-
 def samples(count: int) -> str:
     """A number of samples in words."""
     return f"{count} sample{'' if count == 1 else 's'}"

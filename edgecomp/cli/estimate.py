@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, say, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, say, table
 from edgecomp.cli.parameters import ResultFolder
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,8 +54,8 @@ def run(
                 f"{instructions.low / 1e6:.3g} - {instructions.high / 1e6:.3g} M",
                 ("not known" if time is None else f"{time.low:.3g} - {time.high:.3g} ms")
                 + "*" * (entry.measurements > 0),
-                kilobytes(entry.arena),
-                kilobytes(entry.nbytes),
+                format_size(entry.arena),
+                format_size(entry.nbytes),
             )
         console.print(made)
         core = next(iter(found.values())).core

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, say, table
+from edgecomp.cli.common import Answer, AsJson, Debug, command, say, table
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,13 +59,13 @@ def run(
 
 
 def _facts(inspection: Inspection) -> Iterator[str]:
-    weights = ", ".join(f"{dtype} {kilobytes(size)}" for dtype, size in inspection.weights.items())
-    yield f"  size {kilobytes(inspection.size)}, weights {kilobytes(inspection.weight_bytes)}" + (
+    weights = ", ".join(f"{dtype} {format_size(size)}" for dtype, size in inspection.weights.items())
+    yield f"  size {format_size(inspection.size)}, weights {format_size(inspection.weight_bytes)}" + (
         f" ({weights})" if len(inspection.weights) > 1 else ""
     )
     memory = inspection.memory
-    arena = f"{kilobytes(memory.arena)} in one arena"
-    yield f"  activations: {kilobytes(memory.live)} at once, at {_first(memory.live_at)}; {arena}"
+    arena = f"{format_size(memory.arena)} in one arena"
+    yield f"  activations: {format_size(memory.live)} at once, at {_first(memory.live_at)}; {arena}"
     for number, note in (
         (memory.unknown, f"{memory.unknown} activations of unknown size are left out"),
         (memory.dynamic, "dynamic dimensions count as 1"),

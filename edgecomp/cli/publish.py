@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar, say
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,13 +32,13 @@ def run(
 
     def show(console: Console) -> None:
         sizes = ", ".join(
-            f"{kilobytes(size)} {f'for one with release {before}' if before else 'for a device without any'}"
+            f"{format_size(size)} {f'for one with release {before}' if before else 'for a device without any'}"
             for before, size in sorted(made.downloads.items())
         )
         say(
             console,
             f"{site}: release {made.release}; serve it, and devices run `edgecomp update URL FOLDER --key {key}`",
-            f"{kilobytes(made.added)} added; to download: {sizes}",
+            f"{format_size(made.added)} added; to download: {sizes}",
         )
 
     return Answer(document, show)

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from edgecomp.cli.common import kilobytes, table
+from edgecomp.cli.common import table
 from edgecomp.comparison import EQUAL
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -88,7 +89,7 @@ def _facts_before(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
 def _head(name: str, size: int | None, metric: float | None) -> Row:
     row = {"": name}
     if size is not None:
-        row[">size"] = kilobytes(size)
+        row[">size"] = format_size(size)
     if metric is not None:
         row[">metric"] = f"{metric:.4f}"
     return row

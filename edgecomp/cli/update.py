@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgecomp.cli.common import Answer, AsJson, Debug, command, kilobytes, progress_bar, say
+from edgecomp.cli.common import Answer, AsJson, Debug, command, progress_bar, say
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def run(
             line = f"{done.folder}: release {done.release} is the newest"
         else:
             way = f", {', '.join(done.deltas)} as deltas" if done.deltas else ""
-            sizes = f"{kilobytes(done.downloaded)} downloaded for {kilobytes(done.whole)}{way}"
+            sizes = f"{format_size(done.downloaded)} downloaded for {format_size(done.whole)}{way}"
             line = f"{done.folder}: release {done.release} in place of {done.before or 'none'}; {sizes}"
         say(console, line)
 

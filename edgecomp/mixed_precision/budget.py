@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from edgecomp.converter import load_converter
 from edgecomp.errors import InputError
 from edgecomp.estimation import Range, estimate
+from edgecomp.units import format_size
 
 if TYPE_CHECKING:
     from edgecomp.model import CompressedModel
@@ -46,7 +47,7 @@ class Cost:
 
     def __str__(self) -> str:
         time = "" if self.milliseconds is None else f", {self.likely:.3g} ms estimated"
-        return f"{_in_words(self.size)}{time}"
+        return f"{format_size(self.size)}{time}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Budget:
         )
 
     def __str__(self) -> str:
-        parts = [] if math.isinf(self.size) else [_in_words(self.size)]
+        parts = [] if math.isinf(self.size) else [format_size(self.size)]
         return " and ".join(parts if math.isinf(self.milliseconds) else [*parts, f"{self.milliseconds:g} ms"])
 
     @property
@@ -82,10 +83,6 @@ class Budget:
         """Whether a model is within it."""
         fast = math.isinf(self.milliseconds) or cost.likely <= self.milliseconds
         return cost.size <= self.size and fast
-
-
-def _in_words(size: float) -> str:
-    return f"{size / 1e6:.2f} MB" if size >= 1e6 else f"{size / 1e3:.1f} kB"
 
 
 def parse_quantity(text: str, units: Mapping[str, float]) -> float:

@@ -183,7 +183,7 @@ def test_inspect_shows_what_is_inside(name: str, edgecomp: Run, made: Made) -> N
     assert "int8" in result.stdout
     facts, operators = result.stdout.split("operator ", 1)
     assert re.search(r"multiply-accumulates: [\d,]+$", facts, re.MULTILINE)
-    assert re.search(r"activations: [\d.]+ kB at once, at .+; [\d.]+ kB in one arena$", facts, re.MULTILINE)
+    assert re.search(r"activations: [\d.]+ k?B at once, at .+; [\d.]+ k?B in one arena$", facts, re.MULTILINE)
     assert max(map(len, operators.splitlines())) <= 80
 
 
