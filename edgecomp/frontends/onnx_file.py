@@ -30,9 +30,11 @@ from edgecomp.frontends.constants import Constants, fix_inputs
 from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
 from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
 from edgecomp.frontends.naming import carry_modules, mark_modules
+from edgecomp.frontends.node_order import order_nodes
 from edgecomp.frontends.onnxruntime_operators import adopted_set_aside, refuse_blocked, spell_own_operators
 from edgecomp.frontends.opsets import lower_opset, raise_opset
 from edgecomp.frontends.own_tensors import own_tensors
+from edgecomp.frontends.single_precision import in_single_precision
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.graph.message import read_message
@@ -99,6 +101,9 @@ def load_onnx(
         examples = _generate(dtypes, [resolved.at()[str(value.name)] for value in graph.inputs])
         notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
     write_shapes(model, resolved)
+    model, single = in_single_precision(model, examples)
+    graph = model.graph
+    notes.extend(single)
     session = _open(model, subject)
     facts: dict[str, object] = {"opset": opset, "file_sha256": digest, "versions": {"onnx": onnx.__version__}}
     if isinstance(session, SourceError):
@@ -157,6 +162,7 @@ def _parse(path: Path) -> tuple[ir.Model, int, str]:
     proto, digest = _read(path, weights)
     _import_for_functions(proto)
     refuse_blocked(proto, subject)
+    order_nodes(proto.graph)
     opset = _check_opset(proto, subject)
     lower_opset(proto, opset, OPSET)
     _check_weights(proto, weights, subject)
