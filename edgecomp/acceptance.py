@@ -14,17 +14,17 @@ from edgecomp.precision import Precision
 from edgecomp.shapes import InputShapes
 
 
-def check_own_integers(source: str, precision: Precision) -> None:
-    """A source that came with its own integers keeps them.
+def check_own_integers(source: str, precision: Precision, own: Precision) -> None:
+    """A source that came with its own integers keeps them, and is of their precision when nothing is said (fp32).
 
     Raises:
         InputError: Another precision was asked for.
     """
-    if precision not in {"fp32", "int8"}:
+    if precision not in {"fp32", own}:
         raise InputError(
             f"{source}: precision {precision}",
             expected="a float model, whose weights can be rounded in another way",
-            actual="a model that is quantized to int8 itself, and keeps its integers",
+            actual=f"a model that is quantized to {own} itself, and keeps its integers",
             cure="give the float model that it was made from, or leave out --precision",
         )
 

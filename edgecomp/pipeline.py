@@ -407,7 +407,7 @@ class _Job:
 
     def _quantized(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         if model.quantization:
-            check_own_integers(self._source.name, self._recipe.precision)
+            check_own_integers(self._source.name, self._recipe.precision, model.precision)
             if self._recipe.graph_steps:
                 self._notes.append("The model came quantized and keeps its integers: the recipe's steps had no effect.")
             return model

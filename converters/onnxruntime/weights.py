@@ -108,7 +108,7 @@ class _Writer:
         # Unsigned: x86 kernels without VNNI add pairs of products with signed weights in saturating 16-bit.
         unsigned = (np.ascontiguousarray(rows.T).astype(np.int16) + 128).astype(np.uint8)
         weight = self._constant(f"{name}/uint8", unsigned)
-        zeros = self._constant(f"{name}/zero_point", np.full(len(rows), 128, np.uint8))
+        zeros = self._constant(f"{name}/zero_point", (parameters.zero_point + 128).astype(np.uint8))
         total = self._node("MatMulInteger", [integers, weight, zero_point, zeros], f"{node.name}/sums")
         real = self._node("Cast", [total], f"{node.name}/real_sums", to=int(ir.DataType.FLOAT))
         step = self._node("Mul", [scale, self._constant(f"{name}/scale", parameters.scale)], f"{node.name}/step")
@@ -145,6 +145,9 @@ class _Writer:
         stored = self._constant(f"{name}/int8", parameters.quantize(array))
         scale = self._constant(f"{name}/scale", parameters.scale.reshape(shape))
         wide = self._node("Cast", [stored], f"{name}/wide", to=int(ir.DataType.FLOAT))
+        if parameters.zero_point.any():
+            zeros = self._constant(f"{name}/zero_point", parameters.zero_point.reshape(shape).astype(np.float32))
+            wide = self._node("Sub", [wide, zeros], f"{name}/above_zero_point")
         real = self._node("Mul", [wide, scale], f"{name}/real")
         real.shape, real.type = value.shape, value.type
         for use in tuple(value.uses()):

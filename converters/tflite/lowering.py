@@ -79,6 +79,7 @@ class Lowering:
         self.precision = model.precision
         self.weights_only = model.weights_only
         self._halves: dict[Tensor, Tensor] = {}
+        self._tables: dict[Tensor, Tensor] = {}
         self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
         self._home: dict[ir.Value, tuple[Form, Layout]] = {}
         self._restored: dict[tuple[ir.Value, Layout], Tensor] = {}
@@ -229,6 +230,18 @@ class Lowering:
         self.builder.operator("DEQUANTIZE", [tensor], [real], schema.DequantizeOptionsT())
         return real
 
+    def as_table(self, tensor: Tensor) -> Tensor:
+        """The float32 rows of a table that a source stores in integers."""
+        parameters = self.table.get(tensor.name) if self.weights_only and tensor.dtype == "float32" else None
+        if parameters is None or tensor.data is None:
+            return tensor
+        if tensor not in self._tables:
+            integers = parameters.quantize(tensor.data)
+            self._tables[tensor] = self.unpacked(
+                self.builder.constant(f"{tensor.name}/{parameters.dtype}", integers, parameters)
+            )
+        return self._tables[tensor]
+
     def as_half(self, tensor: Tensor) -> Tensor:
         """A float32 constant stored as float16; one that would lose by it, or gain next to nothing, as it is."""
         array = tensor.data
@@ -351,10 +364,14 @@ class Operation:
         return bool(tuple(value.uses())) or value.is_graph_output()
 
     def weight_parameters(self) -> QuantizationParameters | None:
-        """The parameters of input 1 where it is stored in integers and the node computes in float."""
+        """The parameters of input 1 where it is stored in integers and the node computes in float.
+
+        Kernels take weights whose zero point is 0; others are stored in float.
+        """
         value = self.value(1)
         alone = self.lowering.weights_only and scheme.is_weight_of(self.node, value)
-        return self.lowering.table.get(value.name or "") if alone else None
+        parameters = self.lowering.table.get(value.name or "") if alone else None
+        return None if parameters is None or parameters.zero_point.any() else parameters
 
     @property
     def is_hybrid(self) -> bool:
@@ -386,6 +403,8 @@ class Operation:
         """Appends an operator, between CASTs where its kernel does not take the numbers (see `kernels`)."""
         if self.lowering.precision == "fp16" and not scheme.stays_in_float(self.node):
             inputs = [None if tensor is None else self.lowering.as_half(tensor) for tensor in inputs]
+        if name == "GATHER" and inputs[0] is not None:
+            inputs = [self.lowering.as_table(inputs[0]), *inputs[1:]]
         data = inputs[kernels.data_input(name)]
         assert data is not None
         wide = data.dtype if data.quantization else kernels.computing_type(name, data.dtype)

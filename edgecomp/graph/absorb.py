@@ -11,7 +11,9 @@ says the second, so that the graph need only say the first. Rules, cited where t
 4. uint8 with zero point z is int8 with zero point z - 128: the same real numbers.
 5. What the scheme cannot hold (16-bit or 4-bit integers, blocks, activations per channel) stays in float, and the
    step's facts name it.
-6. Integers that the graph itself takes, gives or computes with are converted by plain arithmetic, so that the graph's
+6. What multiplies integer weights with activations that are rounded at run time (`graph.hybrid`) keeps its weights'
+   integers; where nothing else is quantized, the model is one of precision dynamic-int8.
+7. Integers that the graph itself takes, gives or computes with are converted by plain arithmetic, so that the graph's
    inputs and outputs keep their types.
 """
 
@@ -19,6 +21,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,7 @@ import onnx_ir.passes.common as common
 
 from edgecomp.errors import SourceError
 from edgecomp.graph.arithmetic import dequantize_constant, spell_dequantize, spell_quantize
+from edgecomp.graph.hybrid import read_hybrid
 from edgecomp.graph.qlinear import QLINEAR, expand_integer_operators
 from edgecomp.graph.query import constant, describe, input_of, is_float, required_constant
 from edgecomp.model import CompressedModel, Step
@@ -67,7 +71,7 @@ def absorb_quantization(model: CompressedModel) -> CompressedModel:
     nodes = itertools.chain(
         model.graph.graph.all_nodes(), *(each.all_nodes() for each in model.graph.functions.values())
     )
-    if not {node.op_type for node in nodes} & (_QUANTIZED | _DYNAMIC):
+    if not {node.op_type for node in nodes} & (_QUANTIZED | _DYNAMIC | RUN_TIME_RANGES):
         return model
     graph = model.graph.clone()
     common.InlinePass()(graph)
@@ -75,12 +79,53 @@ def absorb_quantization(model: CompressedModel) -> CompressedModel:
     _refuse_what_cannot_be_read(graph)
     common.NameFixPass()(graph)
     expand_integer_operators(graph.graph)
+    hybrid = read_hybrid(graph.graph)
     common.ShapeInferencePass()(graph)
     absorber = _Absorber(graph.graph)
     absorber.run()
+    if hybrid and (weights := _weights_alone(absorber.table)) is not None:
+        common.RemoveUnusedNodesPass()(graph)
+        return replace(_result(model, graph, weights, absorber.notes), precision="dynamic-int8")
     notes = [*absorber.notes, *complete(graph.graph, absorber.table)]
     common.RemoveUnusedNodesPass()(graph)
     return _result(model, graph, absorber.table, notes)
+
+
+def _weights_alone(
+    table: dict[ir.Value, QuantizationParameters],
+) -> dict[ir.Value, QuantizationParameters] | None:
+    """Rule 6: weights and tables of rows, when there is nothing but constants; what is neither stays in float.
+
+    One scale for a whole weight becomes the same for every channel: kernels that round activations at run time want it.
+    """
+    if any(constant(value) is None for value in table):
+        return None
+    return {value: _for_its_readers(value, entry) for value, entry in table.items() if _may_stay(value)}
+
+
+def _may_stay(value: ir.Value) -> bool:
+    readers = [use.node for use in value.uses()]
+    return bool(readers) and (
+        all(scheme.is_weight_of(node, value) for node in readers) or all(node.op_type == "Gather" for node in readers)
+    )
+
+
+def _for_its_readers(value: ir.Value, entry: QuantizationParameters) -> QuantizationParameters:
+    reader = value.uses()[0].node
+    axis = None if reader.op_type == "Gather" else scheme.weight_axis(reader)
+    return _spread(entry, axis, required_constant(value).shape)
+
+
+def _spread(entry: QuantizationParameters, axis: int | None, shape: tuple[int, ...]) -> QuantizationParameters:
+    if axis is None or entry.per_channel:
+        return entry
+    channels = (shape[axis],)
+    return replace(
+        entry,
+        scale=np.broadcast_to(entry.scale, channels).copy(),
+        zero_point=np.broadcast_to(entry.zero_point, channels).copy(),
+        axis=axis,
+    )
 
 
 def _refuse_what_cannot_be_read(graph: ir.Model) -> None:
@@ -312,7 +357,7 @@ class _Absorber:
         rule = scheme.OPERATORS.get(reader.op_type)
         return reader.op_type == "DequantizeLinear" or (rule is not None and rule.output == "input")
 
-    # Rule 6
+    # Rule 7
 
     def _finish_quantize(self, node: ir.Node) -> None:
         result = node.outputs[0]

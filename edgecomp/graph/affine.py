@@ -23,6 +23,7 @@ from edgecomp.graph.query import constant, is_float, only_consumer
 from edgecomp.graph.weights import (
     along_channels,
     has_weight,
+    keeps_weight,
     register,
     scale_inputs,
     scale_outputs,
@@ -114,6 +115,8 @@ def _fold_forward(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
     numbers = _numbers_per_channel(node, operand)
     readers = [use.node for use in node.outputs[0].uses()]
     if numbers is None or (node.op_type == "Add" and not all(takes_offset(reader) for reader in readers)):
+        return False
+    if node.op_type == "Mul" and any(map(keeps_weight, readers)):
         return False
     change = scale_inputs if node.op_type == "Mul" else shift_inputs
     for reader in readers:

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant
+from edgecomp.graph.weights import KEPT_KEY
 from edgecomp.quantization.parameters import QuantizationParameters
 
 _DOMAIN = "edgecomp"
@@ -21,18 +22,25 @@ class Protection:
     2. An Identity whose result has parameters, or that gives a graph output a second name, is an operator that no pass
        knows meanwhile, and unlike any other.
     3. A constant may be folded into another. Then its numbers are others, and its entry goes.
+    4. Where the table is about weights alone, rule 3 would leave nothing of it: they are not scaled.
 
     Args:
         graph: Changed in place.
         table: Parameters by name.
+        weights_only: Whether rule 4 applies.
     """
 
-    def __init__(self, graph: ir.Graph, table: Mapping[str, QuantizationParameters]) -> None:
+    def __init__(
+        self, graph: ir.Graph, table: Mapping[str, QuantizationParameters], *, weights_only: bool = False
+    ) -> None:
         self._graph, self._table = graph, table
+        self._kept = [value for name, value in graph.initializers.items() if weights_only and name in table]
         self._arrays = {name: constant(value) for name, value in graph.initializers.items() if name in table}
         self._outputs = len(graph.outputs)
 
     def __enter__(self) -> Protection:
+        for value in self._kept:
+            value.metadata_props[KEPT_KEY] = "integers"
         outputs = set(self._graph.outputs)
         for node in self._graph:
             self._hide(node)
@@ -44,6 +52,8 @@ class Protection:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for value in self._kept:
+            value.metadata_props.pop(KEPT_KEY, None)
         del self._graph.outputs[self._outputs :]
         for node in self._graph:
             if node.domain == _DOMAIN:

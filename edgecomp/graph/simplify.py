@@ -70,7 +70,7 @@ def simplify(model: CompressedModel) -> CompressedModel:
     before = len(graph.graph)
     common.InlinePass()(graph)
     correct_defaults(graph)
-    with Protection(graph.graph, model.quantization) as protection:
+    with Protection(graph.graph, model.quantization, weights_only=model.weights_only) as protection:
         _simplify_until_stable(graph)
         _infer_missing_shapes(graph)
         canonicalize(graph, model.quantization)

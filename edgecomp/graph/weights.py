@@ -16,6 +16,16 @@ _Array = npt.NDArray[Any]
 _CHANNELS = {"Conv": (1, 1), "ConvTranspose": (1, 1), "Gemm": (1, 1), "MatMul": (-1, -1)}
 
 
+#: The metadata key of a weight whose numbers have to stay what they are: a source stores them in integers.
+KEPT_KEY = "edgecomp.kept"
+
+
+def keeps_weight(node: ir.Node) -> bool:
+    """Whether the weight of a node may not be scaled."""
+    weight = node.inputs[1]
+    return weight is not None and KEPT_KEY in weight.metadata_props
+
+
 def has_weight(node: ir.Node | None) -> bool:
     """Whether a node multiplies with a constant weight, adds a constant bias or none, and knows its shapes."""
     return (
@@ -64,6 +74,8 @@ def scale_outputs(graph: ir.Graph, node: ir.Node, factor: _Array, offset: _Array
     """
     weight, bias = constant(node.inputs[1]), constant(input_of(node, 2))
     assert weight is not None
+    if keeps_weight(node) and ((factor != 1).any() or node.attributes.get_float("alpha", 1.0) != 1.0):
+        return False
     if node.op_type == "MatMul":
         if offset.any():
             return False
@@ -88,7 +100,8 @@ def scale_outputs(graph: ir.Graph, node: ir.Node, factor: _Array, offset: _Array
     else:
         scaled = weight * factor.reshape(-1, *[1] * (weight.ndim - 1))
     shifted = offset.reshape(-1) if bias is None else bias.reshape(-1) * factor + offset.reshape(-1)
-    _replace_input(graph, node, 1, scaled)
+    if not keeps_weight(node):
+        _replace_input(graph, node, 1, scaled)
     _replace_input(graph, node, 2, np.broadcast_to(shifted, (channels,)))
     return True
 

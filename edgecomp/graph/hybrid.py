@@ -1,0 +1,132 @@
+"""Products of integer weights with activations that are rounded at run time: ONNX Runtime's `quantize_dynamic`.
+
+DynamicQuantizeLinear, MatMulInteger or ConvInteger, Cast and Mul together say: a product, whose weight is stored in
+int8. That is what dynamic-int8 means, and runtimes have kernels of their own for it, which arithmetic would not reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from edgecomp.graph.query import constant, input_of, only_consumer
+
+#: Operator on integers -> operator on real numbers, and the weight's dimension that scales may go along.
+_PRODUCTS = {"ConvInteger": ("Conv", 0), "MatMulInteger": ("MatMul", 1)}
+#: The first opset whose DequantizeLinear has scales along a dimension.
+_OPSET = 13
+
+
+def read_hybrid(graph: ir.Graph) -> int:
+    """Writes such products as ones of real numbers with a DequantizeLinear behind their weight, in place.
+
+    Returns:
+        How many there were.
+    """
+    products = [_Product.find(node) for node in graph if node.op_type in _PRODUCTS]
+    found = [product for product in products if product is not None]
+    if graph.opset_imports.get("", 1) < _OPSET:
+        return 0
+    for product in found:
+        product.rewrite(graph)
+    for node in tuple(graph):
+        _lift_over_gather(graph, node)
+    return len(found)
+
+
+@dataclass(frozen=True)
+class _Product:
+    """The parts of one.
+
+    Attributes:
+        node: On integers.
+        x: The activation, in real numbers.
+        scale: Of the weight; a number, or one for each output channel.
+        result: Multiplies the sums with both scales.
+    """
+
+    node: ir.Node
+    x: ir.Value
+    scale: np.ndarray
+    result: ir.Node
+
+    @classmethod
+    def find(cls, node: ir.Node) -> _Product | None:
+        """What belongs to an operator on integers, when everything about it is as usual."""
+        rounding = node.inputs[0].producer() if node.inputs[0] is not None else None
+        weight = constant(node.inputs[1])
+        zero = input_of(node, 3)
+        if rounding is None or rounding.op_type != "DynamicQuantizeLinear" or weight is None:
+            return None
+        if input_of(node, 2) is not rounding.outputs[2] or (zero is not None and constant(zero) is None):
+            return None
+        cast = only_consumer(node.outputs[0])
+        result = only_consumer(cast.outputs[0]) if cast is not None and cast.op_type == "Cast" else None
+        if cast is None or result is None or result.op_type != "Mul":
+            return None
+        step = next(value for value in result.inputs if value is not cast.outputs[0])
+        maker = step.producer() if step is not None else None
+        if maker is None or maker.op_type != "Mul" or rounding.outputs[1] not in maker.inputs:
+            return None
+        scale = constant(next(value for value in maker.inputs if value is not rounding.outputs[1]))
+        x = rounding.inputs[0]
+        along = weight.shape[_PRODUCTS[node.op_type][1]] if weight.ndim > 1 else 1
+        whole = weight.ndim == 2 or node.op_type == "ConvInteger"
+        if x is None or scale is None or not (scale.size == 1 or (whole and scale.size == along)):
+            return None
+        return cls(node, x, scale.reshape(()) if scale.size == 1 else scale.reshape(-1), result)
+
+    def rewrite(self, graph: ir.Graph) -> None:
+        """Puts the product on real numbers in its place."""
+        op_type, axis = _PRODUCTS[self.node.op_type]
+        name = self.node.name or self.node.outputs[0].name
+        weight = self.node.inputs[1]
+        assert weight is not None
+        zero = constant(input_of(self.node, 3))
+        inputs = [weight, _constant(graph, f"{name}/weight_scale", self.scale.astype(np.float32))]
+        if zero is not None:
+            spread = np.broadcast_to(zero.reshape(-1) if self.scale.ndim else zero.reshape(()), self.scale.shape)
+            inputs.append(_constant(graph, f"{name}/weight_zero_point", np.ascontiguousarray(spread)))
+        real = ir.node("DequantizeLinear", inputs, {"axis": axis}, name=f"{name}/weight")
+        product = ir.node(op_type, [self.x, real.outputs[0]], dict(self.node.attributes), name=name)
+        product.metadata_props.update(self.node.metadata_props)
+        real.outputs[0].name = f"{name}/weight_real"
+        real.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+        old, new = self.result.outputs[0], product.outputs[0]
+        new.type, new.shape = ir.TensorType(ir.DataType.FLOAT), old.shape
+        graph.insert_before(self.result, [real, product])
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        new.name, old.name = old.name, None
+        cast = self.node.outputs[0].uses()
+        (reader,) = (use.node for use in cast)
+        for node in (self.result, reader, self.node):
+            graph.remove(node, safe=True)
+
+
+def _lift_over_gather(graph: ir.Graph, node: ir.Node) -> None:
+    """A DequantizeLinear of rows of a table becomes one of the table, whose integers are constants."""
+    rows = node.inputs[0] if node.op_type == "DequantizeLinear" else None
+    gather = rows.producer() if rows is not None else None
+    scale = constant(input_of(node, 1))
+    if gather is None or gather.op_type != "Gather" or only_consumer(gather.outputs[0]) is not node:
+        return
+    if constant(gather.inputs[0]) is None or scale is None or scale.size != 1:
+        return
+    real = ir.node("DequantizeLinear", [gather.inputs[0], *node.inputs[1:]], name=f"{node.name}/table")
+    real.outputs[0].name = f"{node.name}/table_real"
+    real.outputs[0].type = gather.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    graph.insert_before(gather, real)
+    gather.replace_input_with(0, real.outputs[0])
+    old, new = node.outputs[0], gather.outputs[0]
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    new.name, old.name = old.name, None
+    graph.remove(node, safe=True)
+
+
+def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
+    value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.from_numpy(array.dtype))
+    graph.register_initializer(value)
+    return value
