@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
 from edgecomp.converters.mnn.precision import MOVERS
-from edgecomp.graph.query import constant
+from edgecomp.graph.query import constant, required_constant
 from edgecomp.quantization.parameters import QuantizationParameters
 
 
@@ -99,7 +99,8 @@ def weight_parameters(net: Net, graph: ir.Graph, quantization: Mapping[str, Quan
     """MNN's compression parameters for the weights of a float net that lie on their integer grids already.
 
     MNN takes the largest weight of a channel, or of a block, for the largest integer, as edgecomp does, so that it
-    finds the same scales and the same integers.
+    finds the same scales and the same integers. A source's own integers may be of other scales: these it would round a
+    second time, so they are stored in float.
 
     Args:
         net: What MNN made of `graph`, in float.
@@ -119,7 +120,7 @@ def weight_parameters(net: Net, graph: ir.Graph, quantization: Mapping[str, Quan
         source = op.name.removesuffix("__matmul_converted")
         node = _weighted(makers.get(source if source in makers else names.get(op.outputs[0])))
         parameters = None if node is None else quantization.get(node.inputs[1].name or "")  # type: ignore[union-attr]
-        if parameters is None or not parameters.per_channel:
+        if node is None or parameters is None or not parameters.per_channel or not _is_filled(node, parameters):
             continue
         weight = {
             "name": f"{op.name}/weight",
@@ -129,6 +130,15 @@ def weight_parameters(net: Net, graph: ir.Graph, quantization: Mapping[str, Quan
         }
         layers.append({"opName": op.name, "weight": [weight]})
     return _pipeline(layers)
+
+
+def _is_filled(node: ir.Node, parameters: QuantizationParameters) -> bool:
+    """Whether the largest weight of every channel has the largest integer, on either side of 0."""
+    if parameters.dtype != "int8" or parameters.axis is None:
+        return True
+    integers = np.moveaxis(parameters.quantize(required_constant(node.inputs[1])), parameters.axis, 0)
+    largest = np.abs(integers.reshape(len(integers), -1).astype(np.int16)).max(axis=1)
+    return not parameters.zero_point.any() and bool(np.isin(largest, (0, 127)).all())
 
 
 def _pipeline(layers: list[dict[str, Any]]) -> dict[str, Any]:

@@ -111,7 +111,7 @@ def _may_stay(value: ir.Value) -> bool:
 
 
 def _for_its_readers(value: ir.Value, entry: QuantizationParameters) -> QuantizationParameters:
-    reader = value.uses()[0].node
+    reader = next(iter(value.uses())).node
     axis = None if reader.op_type == "Gather" else scheme.weight_axis(reader)
     return _spread(entry, axis, required_constant(value).shape)
 
