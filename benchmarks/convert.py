@@ -65,7 +65,7 @@ model = simplify(CompressedModel(load_source(source).graph))
 load_converter(name).convert(model, Path(target), ConversionOptions())
 """
 
-_LITERT = """
+LITERT = """
 import sys
 import torch, litert_torch
 source, target = sys.argv[1:]
@@ -74,7 +74,7 @@ litert_torch.convert(program.module(), program.example_inputs[0]).export(target)
 """
 
 _LITERT_INT8 = (
-    _LITERT
+    LITERT
     + """
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -190,7 +190,7 @@ def tools(litert: str, onnx2tf: str, ours_to: str) -> list[Tool]:
     return [
         Tool("edgecomp convert", sys.executable, ours(), "edgecomp"),
         Tool("edgecomp, writing only", sys.executable, script(_OURS, ".onnx", ours_to), "edgecomp"),
-        Tool("litert-torch", litert, script(_LITERT, ".pt2"), "litert_torch", exported),
+        Tool("litert-torch", litert, script(LITERT, ".pt2"), "litert_torch", exported),
         Tool("onnx2tf", onnx2tf, tensorflow(), "onnx2tf"),
         Tool("onnx2tf -nuo -nuonag", onnx2tf, tensorflow("-nuo", "-nuonag"), "onnx2tf"),
         Tool("onnx2tf -tb flatbuffer_direct", onnx2tf, tensorflow("-tb", "flatbuffer_direct"), "onnx2tf"),
