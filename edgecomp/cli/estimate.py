@@ -61,6 +61,8 @@ def run(
         core = next(iter(found.values())).core
         where = f"{profile.title}, {core}" if core else profile.title
         say(console, f"for {where}; an estimate, and no measurement")
+        if core and any(entry.milliseconds is None for entry in found.values()):
+            say(console, "not known: how much this core does in a cycle is documented nowhere; give --results R.json")
         if any(entry.measurements for entry in found.values()):
             say(console, "*: by what other models of the same runtime and arithmetic took there")
 

@@ -51,13 +51,14 @@ def _verify_result(folder: Path, data: str | None, preprocess: str | None, key: 
     def show(console: Console) -> None:
         from edgecomp.cli.tables import decibels, share
 
-        made = table("compared", "output", ">same answer", ">SQNR", ">largest")
+        several = any(len(pair.comparisons) > 1 for pair in result.pairs)
+        made = table("compared", *(["output"] * several), ">samples", ">same answer", ">SQNR", ">largest")
         for pair in result.pairs:
             for entry in pair.comparisons:
                 largest = f"{entry.max_difference:.4g}{' steps' if entry.step else ''}"
-                names = f"{pair.reference} / {pair.candidate}"
-                made.add_row(names, entry.output, share(entry), decibels(entry), largest)
-        say(console, f"{folder}: compared on {samples(result.samples)}")
+                names = [f"{pair.reference} / {pair.candidate}", *([entry.output] * several)]
+                made.add_row(*names, str(entry.samples), share(entry), decibels(entry), largest)
+        say(console, f"{folder}: compared on {samples(result.samples)}, with the original on the recorded one")
         if result.pairs:
             console.print(made)
         broken = [f"broken: {problem}" for problem in result.violations]

@@ -300,3 +300,16 @@ def test_the_legend_explains_the_columns_that_are_there(edgecomp: Run, onnx_file
         assert words in in_float
         assert words in in_integers
     assert "off by" not in in_float
+
+
+def test_verify_says_what_each_comparison_rests_on(edgecomp: Run, made: Made, tmp_path: Path) -> None:
+    np.savez(tmp_path / "more.npz", input=np.random.default_rng(0).random((7, 3, 6, 6), np.float32))
+    shown = edgecomp("verify", made.folder, "--data", tmp_path / "more.npz").stdout
+    assert "compared on 8 samples, with the original on the recorded one" in shown
+    counts = [line.split() for line in shown.splitlines() if " / " in line]
+    assert [words[3] for words in counts] == ["1", "1", "1", "8", "8", "8"]
+
+
+def test_a_time_that_is_not_known_says_why(edgecomp: Run, made: Made) -> None:
+    assert "not known: how much this core does" in edgecomp("estimate", made.folder, "--target", "pixel-8").stdout
+    assert "not known" not in edgecomp("estimate", made.folder, "--target", "raspberry-pi-4b").stdout
