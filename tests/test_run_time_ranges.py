@@ -144,6 +144,38 @@ def test_rows_of_an_integer_table_are_rows_of_a_real_one(tmp_path: Path) -> None
         np.testing.assert_allclose(given, expected, rtol=0, atol=0.02 * np.abs(expected).max(), err_msg=str(path))
 
 
+def test_a_recurrent_layer_computes_with_its_own_weights(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    shapes = {"W": (2, 32, 6), "R": (2, 32, 8), "B": (2, 64), "w": (8, 3)}
+    nodes = [
+        helper.make_node("LSTM", ["x", "W", "R", "B"], ["", "last"], "lstm", hidden_size=8, direction="bidirectional"),
+        helper.make_node("MatMul", ["last", "w"], ["y"], "head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (5, 1, 6))],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (2, 1, 3))],
+        [
+            numpy_helper.from_array((0.4 * rng.standard_normal(size)).astype(np.float32), name)
+            for name, size in shapes.items()
+        ],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "f.onnx")
+    quantize_dynamic(tmp_path / "f.onnx", tmp_path / "dynamic.onnx", op_types_to_quantize=["LSTM", "MatMul"])
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in onnx.load(tmp_path / "dynamic.onnx").graph.node}
+    source = load_source(tmp_path / "dynamic.onnx")
+    result = edgecomp.compress(
+        tmp_path / "dynamic.onnx", TARGET, tmp_path / "out", recipe=recipe("fp32", "tflite", "onnxruntime", "mnn")
+    )
+    assert result.model.precision == "dynamic-int8"
+    x = rng.standard_normal((5, 1, 6)).astype(np.float32)
+    (expected,) = source.reference([x])
+    for path in result.artifacts.values():
+        (given,) = edgecomp.load(path).predict(x).values()
+        np.testing.assert_allclose(given, expected, rtol=0, atol=0.02 * np.abs(expected).max(), err_msg=str(path))
+
+
 def test_integers_with_ranges_of_their_own_are_not_rounded_again(dynamic: Path, tmp_path: Path) -> None:
     data = [(np.ones(SHAPE, np.float32),)] * 4
     with pytest.raises(InputError, match="quantized to dynamic-int8 itself"):

@@ -33,7 +33,7 @@ def read_hybrid(graph: ir.Graph) -> int:
         product.rewrite(graph)
     for node in tuple(graph):
         _lift_over_gather(graph, node)
-    return len(found)
+    return len(found) + sum(_real_lstm(graph, node) for node in tuple(graph) if node.op_type == "DynamicQuantizeLSTM")
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,34 @@ def _lift_over_gather(graph: ir.Graph, node: ir.Node) -> None:
     old.replace_all_uses_with(new, replace_graph_outputs=True)
     new.name, old.name = old.name, None
     graph.remove(node, safe=True)
+
+
+def _real_lstm(graph: ir.Graph, node: ir.Node) -> bool:
+    """A DynamicQuantizeLSTM becomes an LSTM on the numbers that its weights stand for; says whether it could.
+
+    Its matrices lie transposed: (directions, inputs, 4 * hidden). A scale is one for each direction, or one for each
+    direction and column.
+    """
+    name = node.name or node.outputs[0].name
+    weights = []
+    for index, scale_index in ((1, 8), (2, 10)):
+        arrays = [constant(input_of(node, place)) for place in (index, scale_index, scale_index + 1)]
+        if any(array is None for array in arrays):
+            return False
+        integers, scale, zero = (np.asarray(array, np.float32) for array in arrays)
+        scale, zero = (array.reshape(len(integers), 1, -1) for array in (scale, zero))
+        real = np.ascontiguousarray(((integers - zero) * scale).transpose(0, 2, 1), np.float32)
+        weights.append(_constant(graph, f"{name}/{'WR'[index - 1]}", real))
+    inputs = [node.inputs[0], *weights, *(input_of(node, index) for index in range(3, 8))]
+    lstm = ir.Node("", "LSTM", inputs, node.attributes.values(), num_outputs=len(node.outputs), name=name)
+    lstm.metadata_props.update(node.metadata_props)
+    graph.insert_before(node, lstm)
+    for old, new in zip(node.outputs, lstm.outputs, strict=True):
+        new.type, new.shape = old.type, old.shape
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        new.name, old.name = old.name, None
+    graph.remove(node, safe=True)
+    return True
 
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
