@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from mmap import mmap
 
 import flatbuffers
 import numpy as np
 import numpy.typing as npt
+
+Buffer = bytes | bytearray | mmap
 
 
 class MalformedError(ValueError):
@@ -26,14 +29,14 @@ class Table:
         position: Where the table starts, in bytes.
     """
 
-    def __init__(self, buffer: bytes | bytearray, position: int) -> None:
+    def __init__(self, buffer: Buffer, position: int) -> None:
         self.buffer = buffer
         self.position = position
         self._vtable = position - _unpack("<i", buffer, position)
         self._vtable_size = _unpack("<H", buffer, self._vtable)
 
     @classmethod
-    def root(cls, buffer: bytes | bytearray) -> Table:
+    def root(cls, buffer: Buffer) -> Table:
         """The table that a buffer starts with."""
         return cls(buffer, _unpack("<I", buffer, 0))
 
@@ -95,13 +98,13 @@ class Table:
             found.append(self._checked(target + 4, length)[target + 4 : target + 4 + length].decode("utf-8", "replace"))
         return found
 
-    def _checked(self, start: int, size: int) -> bytes | bytearray:
+    def _checked(self, start: int, size: int) -> Buffer:
         if start < 0 or start + size > len(self.buffer):
             raise MalformedError(f"{size} bytes at {start} in a buffer of {len(self.buffer)}")
         return self.buffer
 
 
-def _unpack(layout: str, buffer: bytes | bytearray, position: int) -> int:
+def _unpack(layout: str, buffer: Buffer, position: int) -> int:
     if position < 0 or position + struct.calcsize(layout) > len(buffer):
         raise MalformedError(f"an offset leads to {position} in a buffer of {len(buffer)} bytes")
     return int(struct.unpack_from(layout, buffer, position)[0])
@@ -118,7 +121,7 @@ class Front:
         room: Bytes for what comes in front of it; with less, all of it is copied again.
     """
 
-    def __init__(self, old: bytes, room: int) -> None:
+    def __init__(self, old: Buffer, room: int) -> None:
         # 16 is the largest alignment of any flatbuffer scalar or vector: what was aligned in `old` stays so.
         self._size = len(old) + -len(old) % 16
         self.builder = flatbuffers.Builder(self._size + room)
@@ -130,7 +133,7 @@ class Front:
         """Puts zeros in the place of some bytes of the old buffer."""
         self._write(position, bytes(size))
 
-    def _write(self, position: int, content: bytes) -> None:
+    def _write(self, position: int, content: Buffer) -> None:
         start = len(self.builder.Bytes) - self._size + position
         memoryview(self.builder.Bytes)[start : start + len(content)] = content  # a slice of the array would be copied
 

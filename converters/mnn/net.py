@@ -13,8 +13,9 @@ import flatbuffers
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.converters.mnn.flatbuffer import Front, MalformedError, Table
+from edgecomp.converters.mnn.flatbuffer import Buffer, Front, MalformedError, Table
 from edgecomp.errors import SourceError
+from edgecomp.memory import mapped
 
 # Net.
 _BIZ_CODE, _DESCRIBES, _EXTRA_INFO, _OPS, _OUTPUT_NAMES, _FORWARD_TYPE = range(6)
@@ -132,7 +133,7 @@ class Net:
         version: The version of the MNN converter that wrote the file.
     """
 
-    buffer: bytes = field(repr=False)
+    buffer: Buffer = field(repr=False)
     code: str
     tensors: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -153,9 +154,8 @@ def read_net(path: Path) -> Net:
         SourceError: The file cannot be read or is no MNN model.
     """
     try:
-        buffer = path.read_bytes()
-        return _parse(buffer)
-    except (MalformedError, OSError) as error:
+        return _parse(mapped(path))
+    except (ValueError, OSError) as error:
         raise not_a_model(path, str(error)) from None
 
 
@@ -166,7 +166,7 @@ def not_a_model(path: Path, reason: str) -> SourceError:
     )
 
 
-def _parse(buffer: bytes) -> Net:
+def _parse(buffer: Buffer) -> Net:
     root = Table.root(buffer)
     tensors = tuple(root.texts(_TENSOR_NAMES))
     ops = tuple(_parse_op(table, len(tensors)) for table in root.tables(_OPS))
@@ -240,16 +240,17 @@ def is_intact(net: Net) -> bool:
     return start > 0 and net.buffer[start : start + len(seal)] == seal
 
 
-def _seal(buffer: bytes | bytearray) -> tuple[int, bytes]:
+def _seal(buffer: Buffer) -> tuple[int, bytes]:
     """Where a file's seal lies, and the SHA-256 of the rest that belongs there; at 0 when it has no room for one."""
     root = Table.root(buffer)
     target = root.target(_UUID)
     if target is None or len(root.text(_UUID)) != len(_NO_SEAL):
         return 0, b""
     start = target + 4
-    digest = hashlib.sha256(buffer[:start])
+    view = memoryview(buffer)  # a file may be large: no copy of it
+    digest = hashlib.sha256(view[:start])
     digest.update(_NO_SEAL.encode())
-    digest.update(memoryview(buffer)[start + len(_NO_SEAL) :])
+    digest.update(view[start + len(_NO_SEAL) :])
     return start, digest.hexdigest().encode()
 
 

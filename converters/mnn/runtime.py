@@ -53,6 +53,18 @@ def interface_of(net: Net, path: Path) -> Interface:
     return Interface(tuple(inputs), tuple(TensorInterface(name, "float32", ()) for name in net.outputs))
 
 
+def _checked_interface(path: Path) -> Interface:
+    """What a file says about its inputs and outputs, when MNN can load it; the weights do not stay behind."""
+    try:
+        net = read_net(path)
+        found = interface_of(net, path)
+        if not is_intact(net):
+            _try_out(path, net)
+    except MalformedError as error:
+        raise not_a_model(path, str(error)) from None
+    return found
+
+
 def _try_out(path: Path, net: Net) -> None:
     """Runs a file that edgecomp did not write as it is, in a process of its own: MNN may crash on it."""
     shapes = {}
@@ -81,13 +93,7 @@ class MnnPredictor:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        try:
-            net = read_net(path)
-            self._interface = interface_of(net, path)
-            if not is_intact(net):
-                _try_out(path, net)
-        except MalformedError as error:
-            raise not_a_model(path, str(error)) from None
+        self._interface = _checked_interface(path)
         self._mnn = mnn = import_mnn()
         with redirected(1, 2):
             try:

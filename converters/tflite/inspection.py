@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
 from edgecomp.errors import SourceError
 from edgecomp.inspection import Contents, Inspection, Node, Quantization, Signature, Tensor
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
+from edgecomp.memory import mapped
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -38,16 +38,6 @@ def read(path: Path) -> Any:
     except Exception as error:
         # flatbuffers' reader raises struct.error, IndexError, TypeError and more, as the damage happens to be.
         raise unreadable(path, error) from None
-
-
-def mapped(path: Path) -> mmap.mmap:
-    """A file's bytes, which stay in the file until they are looked at.
-
-    Raises:
-        ValueError: It is empty.
-    """
-    with path.open("rb") as stream:
-        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def unreadable(path: Path, error: Exception) -> SourceError:
