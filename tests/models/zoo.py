@@ -106,6 +106,26 @@ def content(seed: int, shape: tuple[int, ...]) -> Array:
     return np.resize(np.frombuffer(files[seed % len(files)].read_bytes(), np.uint8), shape)
 
 
+def digits(seed: int, shape: tuple[int, ...]) -> Array:
+    """Five digits of a captcha, from 0 to 1, channels last."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    random = np.random.default_rng(seed)
+    picture = Image.new("RGB", (shape[2], shape[1]), tuple(random.integers(200, 256, 3).tolist()))
+    pen = ImageDraw.Draw(picture)
+    for place in range(5):
+        font = ImageFont.load_default(float(random.integers(28, 36)))
+        corner = (8 + place * 28 + int(random.integers(0, 6)), int(random.integers(2, 12)))
+        colour = tuple(random.integers(0, 120, 3).tolist())
+        pen.text(corner, str(random.integers(0, 10)), font=font, fill=colour)
+    return (np.asarray(picture, np.float32) / 255)[None]
+
+
+def letters(seed: int, shape: tuple[int, ...]) -> Array:
+    """Indices of letters."""
+    return np.random.default_rng(seed).integers(1, 40, shape)
+
+
 @dataclass(frozen=True, eq=False)
 class Model:
     """One model.
@@ -121,6 +141,7 @@ class Model:
             then an int8 artifact is held to the simulation by its SQNR, else by 2 quantization steps.
         sqnr: Format -> that SQNR in dB; 20 when not given, as `verify` asks.
         accuracy: Format -> largest relative difference of a float artifact from the original; 1e-4 when not given.
+        constants: Inputs that are made constants, with their numbers.
     """
 
     name: str
@@ -132,6 +153,7 @@ class Model:
     deep: bool = False
     sqnr: Mapping[str, float] = field(default_factory=dict)
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     def draw(self, seed: int, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Array, ...]:
         """One set of inputs, in the model's order."""
@@ -142,6 +164,8 @@ OCR = "rapidocr_onnxruntime/models"
 VAD = "silero_vad/data"
 WAKE = "openwakeword/resources/models"
 
+#: 3x3 convolutions one after the other: MNN's Winograd transforms lose digits in each.
+WINOGRAD = {"mnn": 5e-4}
 #: A detector whose last sigmoid is as steep as a step.
 STEEP = {"accuracy": {"mnn": 6e-3}, "sqnr": {"tflite": 17.0, "mnn": 16.0}}
 
@@ -288,5 +312,41 @@ MODELS = (
         {"degraded_audio": log_mel, "rater_embed": state},
         {"degraded_audio": (1, 1, 200, 257)},
         transposes=1,
+    ),
+    Model(
+        "captcha-digits",
+        "vietcombank-captcha",
+        "vietcombank_captcha/models/vietcombank_captcha.onnx",
+        {"input": digits},
+        {"input": (1, 50, 155, 3)},
+        deep=True,
+        accuracy=WINOGRAD,
+    ),
+    Model(
+        "pitch-of-a-voice",
+        "swift-f0",
+        "swift_f0/model.onnx",
+        {"audio": voice},
+        {"audio": (1, 16000)},
+        constants={"fmin": 46.875, "fmax": 2093.75},
+        transposes=7,  # a discrete Fourier transform in several steps
+        deep=True,
+    ),
+    Model(
+        "vowels-of-arabic",
+        "text2tashkeel",
+        "text2tashkeel/models/bilstm.int8.onnx",
+        {"input_ids": letters},
+        {"input_ids": (1, 24)},
+        deep=True,
+    ),
+    Model(
+        "page-direction",
+        "occular-deskew",
+        "occular_deskew/weights/orientation_orinet_fp32.onnx",
+        {"x": pixels()},
+        {"x": (1, 3, 320, 320)},
+        deep=True,
+        accuracy=WINOGRAD,
     ),
 )
