@@ -64,8 +64,7 @@ def load_keras(path: Path, *, shapes: Shapes | None = None) -> Source:
         source = load_onnx(target)
     facts = {**source.step.facts, "exporter": f"tf2onnx {version('tf2onnx')}", "difference": difference}
     facts.pop("file_sha256", None)  # of a file that is gone
-    notes = tuple(note.replace("an .onnx file", "a Keras model") for note in source.notes)
-    return replace(source, step=Step("import", source.step.settings, facts), notes=notes)
+    return replace(source, step=Step("import", source.step.settings, facts))
 
 
 def _fixed(name: str, shape: Shape | Sequence[Shape], subject: str) -> list[int]:

@@ -99,7 +99,7 @@ def load_onnx(
     else:
         _check_sizes(resolved.at(), subject)
         examples = _generate(dtypes, [resolved.at()[str(value.name)] for value in graph.inputs])
-        notes.append("No example inputs come with an .onnx file: seeded random numbers from 0 to 1 stand in for them.")
+        notes.append("The file brings no example inputs: seeded random numbers from 0 to 1 stand in for them.")
     write_shapes(model, resolved)
     model, single = in_single_precision(model, examples)
     graph = model.graph
