@@ -128,7 +128,7 @@ def _verdict(
         and not model.weights_only
         and all(any(map(is_float, values)) for values in (node.inputs, node.outputs))
     ):
-        return NodeForecast(name, node.op_type, module, "island", reason_in_float(model, name))
+        return NodeForecast(name, node.op_type, module, "island", reason_in_float(model, name, node.op_type))
     return NodeForecast(name, node.op_type, module, "float")
 
 

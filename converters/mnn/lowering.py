@@ -43,7 +43,7 @@ from edgecomp.converters.mnn.types import unify_types
 from edgecomp.graph.decompose import decompose, in_float
 from edgecomp.graph.query import ORIGIN_KEY, constant, origin
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import WEIGHTED, fused_activation, runs_in_integers
+from edgecomp.quantization.scheme import RECURRENT, WEIGHTED, fused_activation, runs_in_integers
 
 _Rule = Callable[[Rewriting, ir.Node], None]
 
@@ -149,7 +149,7 @@ def lower(model: CompressedModel, unsettled: frozenset[str | None] = frozenset()
             # Real numbers become integers here. MNN would drop the node, and the parameters with it.
             rewriting.replace(node, rewriting.float_copy(node.inputs[0], f"{node.outputs[0].name}/copy"))
     nodes = [node for node in graph if node in integers]
-    for node in list(graph) if model.weights_only else nodes:
+    for node in graph:
         _put_constants_on_grid(rewriting, node)
     # An activation that belongs to the operator before it is that operator's business.
     fused = {fused_activation(node) for node in nodes}
@@ -192,7 +192,7 @@ def _tell_weights_apart(rewriting: Rewriting) -> None:
 
 
 def _put_constants_on_grid(rewriting: Rewriting, node: ir.Node) -> None:
-    if node.op_type not in WEIGHTED:
+    if node.op_type not in WEIGHTED | RECURRENT:
         return
     for value in node.inputs[1:]:
         real = rewriting.real(value)

@@ -12,6 +12,9 @@ _UNPACKED = (
     "with memory=low"
 )
 
+#: Its converter folds what would unpack them.
+_RECURRENT = "recurrent weights are stored as the float32 numbers that int8 stands for"
+
 PRECISIONS: Mapping[Precision, Support] = {
     "fp32": Support("executes", "float kernels"),
     "fp16": Support(
@@ -19,11 +22,12 @@ PRECISIONS: Mapping[Precision, Support] = {
         "float16 weights of convolutions and products; a session with precision=low computes in float16 on ARMv8.2",
     ),
     "int8": Support(
-        "executes", "int8 convolutions, which products become; other operators as far as kernels are right"
+        "executes",
+        f"int8 convolutions, which products become; other operators as far as kernels are right; {_RECURRENT}",
     ),
     "int16x8": Support("refused", "MNN has no int16 activations"),
-    "dynamic-int8": Support("stores", f"int8 weights that {_UNPACKED}"),
-    "weight-int8": Support("stores", "int8 weights that are unpacked to float32 once, at loading"),
+    "dynamic-int8": Support("stores", f"int8 weights that {_UNPACKED}; {_RECURRENT}"),
+    "weight-int8": Support("stores", f"int8 weights that are unpacked to float32 once, at loading; {_RECURRENT}"),
     "weight-int4": Support("stores", f"int4 blocks that {_UNPACKED}"),
 }
 

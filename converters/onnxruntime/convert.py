@@ -148,7 +148,8 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
     for node in graph:
         if not scheme.runs_in_integers(node, model.quantization):
             if any(is_float(value) for value in node.inputs) and any(is_float(value) for value in node.outputs):
-                islands.append(FloatIsland(node.name or "", node.op_type, reason_in_float(model, node.name or "")))
+                reason = reason_in_float(model, node.name or "", node.op_type)
+                islands.append(FloatIsland(node.name or "", node.op_type, reason))
             continue
         if model.precision == "int16x8":
             continue  # every operator computes in float, which the table of precisions says
@@ -164,15 +165,16 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
 
 def _float_products(model: CompressedModel) -> tuple[FloatIsland, ...]:
     """The nodes whose integer weights are not multiplied as integers."""
-    reason = "ONNX Runtime's float kernel is faster than ConvInteger"
     return tuple(
-        FloatIsland(node.name or "", node.op_type, reason)
+        FloatIsland(node.name or "", node.op_type, _FLOAT_PRODUCTS.get(node.op_type, _FLOAT_RECURRENCE))
         for node in model.graph.graph
-        if scheme.has_constant_weight(node)
-        and node.inputs[1] is not None
-        and node.inputs[1].name in model.quantization
+        if any(scheme.is_weight_of(node, value) and value.name in model.quantization for value in node.inputs if value)
         and not multiplies_integers(node, model)
     )
+
+
+_FLOAT_RECURRENCE = "ONNX Runtime's kernel computes in float, on int8 weights that are unpacked at loading"
+_FLOAT_PRODUCTS = dict.fromkeys(scheme.WEIGHTED, "ONNX Runtime's float kernel is faster than ConvInteger")
 
 
 def needs_float(node: ir.Node, parameters: QuantizationParameters) -> bool:

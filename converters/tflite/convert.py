@@ -66,7 +66,7 @@ def lower_graph(model: CompressedModel, options: ConversionOptions, parent: Buil
             continue
         form, reason = _lower(lowering, node)
         if model.quantization and not model.weights_only and form == "real" and _computes_in_float(node):
-            islands[origin(node)] = reason or reason_in_float(model, origin(node)[0])
+            islands[origin(node)] = reason or reason_in_float(model, *origin(node))
     outputs = [_add_output(lowering, value, options) for value in graph.outputs]
     interface = Interface(
         tuple(_describe(*item) for item in zip(graph.inputs, inputs, strict=True)),

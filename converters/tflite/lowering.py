@@ -78,7 +78,7 @@ class Lowering:
         self._model, self._lower = model, lower
         self.precision = model.precision
         self.weights_only = model.weights_only
-        self._halves: dict[Tensor, Tensor] = {}
+        self._unpacked: dict[Tensor, Tensor] = {}
         self._tables: dict[Tensor, Tensor] = {}
         self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
         self._home: dict[ir.Value, tuple[Form, Layout]] = {}
@@ -225,10 +225,12 @@ class Lowering:
         return result
 
     def unpacked(self, tensor: Tensor) -> Tensor:
-        """The float32 numbers that a constant of another type stands for."""
-        real = self.builder.tensor(f"{tensor.name}/unpacked", tensor.shape, "float32")
-        self.builder.operator("DEQUANTIZE", [tensor], [real], schema.DequantizeOptionsT())
-        return real
+        """The float32 numbers that a constant of another type stands for; unpacked once for all its readers."""
+        if tensor not in self._unpacked:
+            real = self.builder.tensor(f"{tensor.name}/unpacked", tensor.shape, "float32")
+            self.builder.operator("DEQUANTIZE", [tensor], [real], schema.DequantizeOptionsT())
+            self._unpacked[tensor] = real
+        return self._unpacked[tensor]
 
     def as_table(self, tensor: Tensor) -> Tensor:
         """The float32 rows of a table that a source stores in integers."""
@@ -247,10 +249,7 @@ class Lowering:
         array = tensor.data
         if array is None or tensor.dtype != "float32" or array.size < _FEW or not is_half(array):
             return tensor
-        if tensor not in self._halves:
-            half = self.builder.constant(f"{tensor.name}/half", array.astype(np.float16))
-            self._halves[tensor] = self.unpacked(half)
-        return self._halves[tensor]
+        return self.unpacked(self.builder.constant(f"{tensor.name}/half", array.astype(np.float16)))
 
     def reshape(self, tensor: Tensor, shape: Sequence[int], name: str) -> Tensor:
         """The same memory under another shape; reshaping back gives the tensor that was there before."""
@@ -369,7 +368,8 @@ class Operation:
         Kernels take weights whose zero point is 0; others are stored in float.
         """
         value = self.value(1)
-        alone = self.lowering.weights_only and scheme.is_weight_of(self.node, value)
+        places = [place for place, given in enumerate(self.node.inputs) if given is value]
+        alone = not self.integer and scheme.has_constant_weight(self.node) and places == [1]
         parameters = self.lowering.table.get(value.name or "") if alone else None
         return None if parameters is None or parameters.zero_point.any() else parameters
 

@@ -19,6 +19,7 @@ from edgecomp.graph.query import ORIGIN_KEY, ORIGIN_TYPE_KEY, WHOLE_KEY
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
+from edgecomp.quantization.parameters import QuantizationParameters
 
 #: Where the function bodies of single nodes are kept while they are inlined.
 _DOMAIN = "edgecomp.body"
@@ -56,14 +57,14 @@ def decompose(model: CompressedModel, wanted: Wanted, *, most_nodes: int = MOST_
     for _ in range(_MOST_ROUNDS):
         if not any(True for _ in _wanted(done, wanted)):
             break
-        graph = done.graph.clone()
+        graph, table = done.graph.clone(), dict(done.quantization)
         for index, node in enumerate(list(_wanted(replace(done, graph=graph), wanted))):
             _mark(node, quantized=bool(model.quantization))
-            _decompose(graph, node, index, most_nodes)
+            _decompose(graph, node, index, table, most_nodes)
         common.InlinePass(lambda function: function.domain == _DOMAIN)(graph)
         graph.opset_imports.pop(_DOMAIN, None)
         common.ShapeInferencePass()(graph)
-        done = replace(simplify(replace(done, graph=graph)), provenance=model.provenance)
+        done = replace(simplify(replace(done, graph=graph, quantization=table)), provenance=model.provenance)
     return done
 
 
@@ -94,8 +95,10 @@ def _mark(node: ir.Node, *, quantized: bool) -> None:
         node.metadata_props[scheme.PRECISION_KEY] = "float32"
 
 
-def _decompose(model: ir.Model, node: ir.Node, index: int, most_nodes: int) -> None:
-    """Replaces one node, or turns it into the call of a function that is inlined later."""
+def _decompose(
+    model: ir.Model, node: ir.Node, index: int, table: dict[str, QuantizationParameters], most_nodes: int
+) -> None:
+    """Replaces one node, or turns it into the call of a function that is inlined later; extends the table."""
     opset = model.opset_imports.get("", 1)
     if (decomposition := DECOMPOSITIONS.get(node.op_type)) is not None:
         if opset < OLDEST_OPSET:
@@ -103,13 +106,14 @@ def _decompose(model: ir.Model, node: ir.Node, index: int, most_nodes: int) -> N
                 f"its opset is {opset}, and it can be decomposed from opset {OLDEST_OPSET} on"
             )
             return
-        pieces = Pieces(node, opset, most_nodes=most_nodes)
+        pieces = Pieces(node, opset, most_nodes=most_nodes, quantization=table)
         try:
             results = decomposition(pieces)
         except Undecomposable as reason:
             node.metadata_props[WHOLE_KEY] = str(reason)
         else:
             pieces.replace(results)
+            table.update(pieces.quantization)
         return
     function = body(node, opset) if node.domain in {"", "ai.onnx"} else None
     if function is None:

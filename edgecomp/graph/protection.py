@@ -63,9 +63,8 @@ class Protection:
 
     def surviving(self) -> dict[str, QuantizationParameters]:
         """The part of the table whose tensors are still there with the same numbers."""
-        alive = {
-            value.name: value for node in self._graph for value in (*node.inputs, *node.outputs) if value is not None
-        }
+        nodes = self._graph.all_nodes()  # a constant may be read in a loop alone
+        alive = {value.name: value for node in nodes for value in (*node.inputs, *node.outputs) if value is not None}
         alive |= {value.name: value for value in (*self._graph.inputs, *self._graph.outputs)}
         return {
             name: entry

@@ -58,14 +58,17 @@ def float_share(model: CompressedModel) -> FloatShare:
     )
 
 
-def reason_in_float(model: CompressedModel, name: str) -> str:
+def reason_in_float(model: CompressedModel, name: str, op_type: str) -> str:
     """Why a node that could run in integers elsewhere computes in float in every format.
 
     Args:
         model: Quantized.
         name: The node's.
+        op_type: Its operator.
     """
-    return _BY_CHOICE if name in _chosen(model) else _BY_SCHEME
+    if name in _chosen(model):
+        return _BY_CHOICE
+    return f"{_BY_SCHEME}; its constant weights are int8" if op_type in scheme.RECURRENT else _BY_SCHEME
 
 
 def _chosen(model: CompressedModel) -> frozenset[str]:

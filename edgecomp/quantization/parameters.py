@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 IntegerType = Literal["int4", "int8", "int16", "int32", "int64"]
+#: Makes an array of another one's elements.
+Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 
 #: The integers that a tensor of each type may take. Weights stay within [-127, 127] (see `scheme`).
 INTEGER_RANGE: dict[IntegerType, tuple[int, int]] = {
@@ -101,6 +104,23 @@ class QuantizationParameters:
         array = np.asarray(integers)
         scale, zero_point = self._broadcast(array.shape)
         return ((array.astype(np.float64) - zero_point) * scale).astype(np.float32)
+
+    def follow(self, shape: tuple[int, ...], change: Change) -> QuantizationParameters:
+        """The parameters of what a change that only moves elements makes of an array: a part, a transposed one.
+
+        Args:
+            shape: Of the array that these are the parameters of; they have no blocks.
+            change: What is made of it. A slice along one dimension of the result comes from one channel.
+        """
+        if self.axis is None:
+            return self
+        wide = [1] * len(shape)
+        wide[self.axis] = -1
+        channels = change(np.broadcast_to(np.arange(len(self.scale)).reshape(wide), shape))
+        firsts = [np.moveaxis(channels, axis, 0).reshape(size, -1)[:, 0] for axis, size in enumerate(channels.shape)]
+        axis = next((axis for axis, first in enumerate(firsts) if (first != first[0]).any()), None)
+        along = channels.flat[0] if axis is None else firsts[axis]
+        return QuantizationParameters(self.scale[along], self.zero_point[along], self.dtype, axis)
 
     def _broadcast(self, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int32]]:
         if self.axis is None:

@@ -110,12 +110,18 @@ _FIXED_IN_INT16 = frozenset({"Sigmoid", "Softmax", "Tanh"})
 WEIGHTED: frozenset[str] = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
+#: Recurrent layers, whose weights for input and state (inputs 1 and 2) may be stored in integers.
+RECURRENT: frozenset[str] = frozenset({"GRU", "LSTM", "RNN"})
+
+
 def weight_axis(node: ir.Node) -> int | None:
-    """The output-channel dimension of a weighted node's constant weight; None for per-tensor."""
+    """The output-channel dimension of a weighted node's constant weights; None for per-tensor."""
     weight = node.inputs[1]
     assert weight is not None
     assert weight.shape is not None
     match node.op_type:
+        case "GRU" | "LSTM" | "RNN":
+            return 1  # (directions, gates * hidden, in): both directions share the scale of a row
         case "Conv":
             return 0
         case "ConvTranspose":
@@ -144,11 +150,13 @@ def activations_of(node: ir.Node, dtype: IntegerType) -> IntegerType:
 
 
 def is_weight_of(node: ir.Node, value: ir.Value) -> bool:
-    """Whether a value is the constant weight of a node, and nothing else to it, that may be stored in integers."""
+    """Whether a value is a constant weight of a node, and nothing else to it, that may be stored in integers."""
+    places = (1, 2) if node.op_type in RECURRENT else (1,)
     return (
-        has_constant_weight(node)
+        (node.op_type in RECURRENT or node.op_type in WEIGHTED)
+        and is_constant(value)
         and not stays_in_float(node)
-        and [index for index, given in enumerate(node.inputs) if given is value] == [1]
+        and [index for index, given in enumerate(node.inputs) if given is value] in [[place] for place in places]
     )
 
 

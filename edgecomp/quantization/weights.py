@@ -5,6 +5,8 @@
    summed over; per output channel where runs do not come out even. A scale is a float16, which is how TFLite stores it.
 3. Only matrices become int4. Convolutions have too few weights a channel for it to pay, and no runtime but MNN could
    compute with them.
+4. Recurrent layers have int8 weights wherever others have integers, in static int8 too, and real numbers for their
+   state.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ class WeightInt4(WeightQuantization):
 
 
 def quantize_weights(model: CompressedModel, settings: WeightQuantization) -> CompressedModel:
-    """Chooses integers for the constant weights of convolutions and matrix products.
+    """Chooses integers for the constant weights of convolutions, matrix products and recurrent layers.
 
     Args:
         model: A simplified float model.
@@ -83,15 +85,25 @@ def quantize_weights(model: CompressedModel, settings: WeightQuantization) -> Co
         The model with a table of weights. One that something else reads too, or two nodes along different dimensions,
         stays as it is.
     """
-    table: dict[str, QuantizationParameters] = {}
-    for weight, nodes in _weights(model.graph.graph):
-        if all(scheme.is_weight_of(node, weight) for node in nodes):
-            chosen = {_parameters(node, settings) for node in nodes}
-            if len(chosen) == 1:
-                table[weight.name or ""] = chosen.pop()
+    table = dict(_chosen(model.graph.graph, settings))
     facts = {"tensors": len(table), "int4": sum(entry.dtype == "int4" for entry in table.values())}
     step = Step("quantize", {"method": settings.precision, **vars(settings)}, facts)
     return model.after(step, quantization=table, precision=settings.precision)
+
+
+def recurrent_weights(graph: ir.Graph) -> dict[str, QuantizationParameters]:
+    """The parameters of the weights of recurrent layers, which compute in float whatever the precision of the rest."""
+    names = {value.name for node in graph if node.op_type in scheme.RECURRENT for value in node.inputs[1:3] if value}
+    return {name: entry for name, entry in _chosen(graph, WeightInt8()) if name in names}
+
+
+def _chosen(graph: ir.Graph, settings: WeightQuantization) -> Iterator[tuple[str, QuantizationParameters]]:
+    """The name of every weight that becomes integers, and its parameters."""
+    for weight, nodes in _weights(graph):
+        if all(scheme.is_weight_of(node, weight) for node in nodes):
+            chosen = {_parameters(node, weight, settings) for node in nodes}
+            if len(chosen) == 1:
+                yield weight.name or "", chosen.pop()
 
 
 def _weights(graph: ir.Graph) -> Iterator[tuple[ir.Value, list[ir.Node]]]:
@@ -103,8 +115,8 @@ def _weights(graph: ir.Graph) -> Iterator[tuple[ir.Value, list[ir.Node]]]:
                 yield value, nodes
 
 
-def _parameters(node: ir.Node, settings: WeightQuantization) -> QuantizationParameters:
-    array, axis = required_constant(node.inputs[1]), scheme.weight_axis(node)
+def _parameters(node: ir.Node, weight: ir.Value, settings: WeightQuantization) -> QuantizationParameters:
+    array, axis = required_constant(weight), scheme.weight_axis(node)
     if isinstance(settings, WeightInt4) and scheme.is_plain_product(node) and axis is not None:
         return matrix_parameters(array, axis, settings.block)
     others = tuple(dimension for dimension in range(array.ndim) if dimension != axis)

@@ -17,11 +17,11 @@ from edgecomp.quantization.static import quantize_static
 
 
 def outweighed(factor: float) -> CompressedModel:
-    """A channel many times as large as the others, which the layer behind makes up for; HardSwish is in between."""
+    """A channel many times as large as the others, which the layer behind makes up for; a Gelu is in between."""
     spread = np.array([factor, 1, 1], np.float32)[:, None, None, None]
     wide, narrow = weights(3, 3, 1, 1), weights(3, 3, 1, 1, seed=1)
     return model_of(
-        node("Conv", "x w", "a"), node("HardSwish", "a", "b"), node("Conv", "b v", "y"),
+        node("Conv", "x w", "a"), node("Gelu", "a", "b"), node("Conv", "b v", "y"),
         w=wide * spread, v=narrow / spread.swapaxes(0, 1),
     )  # fmt: skip
 

@@ -93,8 +93,8 @@ def _of_direction(pieces: Pieces, place: int, index: int, axis: int) -> ir.Value
     value = pieces.optional(place)
     if value is None:
         return None
-    array = constant(value)
-    return pieces.slice(value, axis, index, index + 1) if array is None else pieces.value(array.take([index], axis))
+    part = pieces.moved(value, lambda array: array.take([index], axis))
+    return part or pieces.slice(value, axis, index, index + 1)
 
 
 def _attributes(pieces: Pieces, index: int, gates: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import onnx
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, input_of, shape_of
+from edgecomp.quantization.parameters import Change, QuantizationParameters
 
 Array = npt.NDArray[Any]
 #: What a piece takes: a value, a number or array that becomes a constant, None for an input that is left out.
@@ -42,14 +43,24 @@ class Pieces:
         most_nodes: A loop or branch that would become more nodes stays one.
         nodes: Those made so far.
         constants: Those made so far.
+        quantization: By name, of the graph's constants and of those made of them.
     """
 
-    def __init__(self, node: ir.Node, opset: int, parent: Pieces | None = None, most_nodes: int = MOST_NODES) -> None:
+    def __init__(
+        self,
+        node: ir.Node,
+        opset: int,
+        parent: Pieces | None = None,
+        most_nodes: int = MOST_NODES,
+        quantization: Mapping[str, QuantizationParameters] | None = None,
+    ) -> None:
         self.node = node
         self.opset = opset
         self.most_nodes: int = most_nodes if parent is None else parent.most_nodes
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = [] if parent is None else parent.constants
+        own = dict(quantization or {})
+        self.quantization: dict[str, QuantizationParameters] = own if parent is None else parent.quantization
         self._parent = parent
         self._name = node.name or node.outputs[0].name or node.op_type
         if parent is not None:
@@ -141,6 +152,18 @@ class Pieces:
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
         self.constants.append(value)
         return value
+
+    def moved(self, value: ir.Value, change: Change) -> ir.Value | None:
+        """What moving its elements makes of a constant, with their integers if it has any; None of a computed value."""
+        array = constant(value)
+        if array is None:
+            return None
+        made = self.value(np.ascontiguousarray(change(array)))
+        assert made is not None
+        parameters = self.quantization.get(value.name or "")
+        if parameters is not None:
+            self.quantization[made.name or ""] = parameters.follow(array.shape, change)
+        return made
 
     def like(self, value: ir.Value, number: npt.ArrayLike) -> Array:
         """Numbers of the type of a value, for a constant that meets it."""
@@ -255,8 +278,11 @@ class Pieces:
         ]
         self.mark()
         for value in self.constants:
+            parameters = self.quantization.pop(value.name or "", None)
             while value.name in graph.initializers:
                 value.name = f"{value.name}_"
+            if parameters is not None:
+                self.quantization[value.name or ""] = parameters
             graph.register_initializer(value)
         graph.insert_before(self.node, self.nodes)
         for old, new in zip(self.node.outputs, results, strict=False):

@@ -28,17 +28,17 @@ class _Direction:
 
     Attributes:
         weight: The weight of the input, transposed: (input, gates * hidden).
-        recurrence: The weight of the state, transposed: (hidden, gates * hidden).
+        recurrences: The weights of the state, transposed: (hidden, gates * hidden) for each product of a step.
         input_bias: (gates * hidden,), or None.
-        state_bias: Likewise.
+        state_biases: Likewise, for each product.
         peepholes: (hidden,) for each gate that looks at the cell, or none.
         activations: In the order of the specification.
     """
 
     weight: ir.Value
-    recurrence: ir.Value
+    recurrences: tuple[ir.Value, ...]
     input_bias: ir.Value | None
-    state_bias: ir.Value | None
+    state_biases: tuple[ir.Value | None, ...]
     peepholes: tuple[ir.Value, ...]
     activations: tuple[Activation, ...]
 
@@ -47,13 +47,15 @@ class _Direction:
 Cell = Callable[[Pieces, _Direction, ir.Value, State], State]
 
 
-def recurrent(pieces: Pieces, cell: Cell, gates: int, defaults: Sequence[str], states: int) -> list[ir.Value | None]:
+def recurrent(
+    pieces: Pieces, cell: Cell, products: Sequence[int], defaults: Sequence[str], states: int
+) -> list[ir.Value | None]:
     """Any of the three.
 
     Args:
         pieces: Where the pieces go.
         cell: One step.
-        gates: How many there are.
+        products: How many gates each product of a step with the state makes.
         defaults: The names of the activations of one direction.
         states: How many tensors a step carries on: 2 for LSTM.
 
@@ -70,7 +72,7 @@ def recurrent(pieces: Pieces, cell: Cell, gates: int, defaults: Sequence[str], s
     hidden = pieces.shape(2)[2]
     initial = [_initial(pieces, 5 + place, batch, hidden, batch_first) for place in range(states)]
     masks = _masks(pieces, steps, batch)
-    sequence, final = _run(pieces, cell, _direction(pieces, gates, defaults), source, initial, masks)
+    sequence, final = _run(pieces, cell, _direction(pieces, products, defaults), source, initial, masks)
     results: list[ir.Value | None] = [None] * (1 + states)
     if pieces.is_used(0):
         axis = 2 if batch_first else 1
@@ -86,43 +88,45 @@ def recurrent(pieces: Pieces, cell: Cell, gates: int, defaults: Sequence[str], s
 # --- the loop ---------------------------------------------------------------------------------------------------------
 
 
-def _direction(pieces: Pieces, gates: int, defaults: Sequence[str]) -> _Direction:
+def _direction(pieces: Pieces, products: Sequence[int], defaults: Sequence[str]) -> _Direction:
     hidden = pieces.shape(2)[2]
-    width = gates * hidden
-    input_bias = state_bias = None
+    width = sum(products) * hidden
+    ends = np.cumsum(products) * hidden
+    parts = [(int(end) - gates * hidden, int(end)) for gates, end in zip(products, ends, strict=True)]
+    input_bias: ir.Value | None = None
+    state_biases: list[ir.Value | None] = [None for _ in products]
     if pieces.optional(3) is not None:
         bias = _part(pieces, 3)
-        input_bias, state_bias = _cut(pieces, bias, 0, width), _cut(pieces, bias, width, 2 * width)
+        input_bias = _cut(pieces, bias, 0, width)
+        state_biases = [_cut(pieces, bias, width + start, width + end) for start, end in parts]
     peepholes: tuple[ir.Value, ...] = ()
     if pieces.node.op_type == "LSTM" and pieces.optional(7) is not None:
         whole = _part(pieces, 7)
         peepholes = tuple(_cut(pieces, whole, k * hidden, (k + 1) * hidden) for k in range(3))
-    weight, recurrence = (_flipped(pieces, _part(pieces, place)) for place in (1, 2))
-    activations = _activations(pieces, defaults)
-    return _Direction(weight, recurrence, input_bias, state_bias, peepholes, activations)
+    recurrence = _part(pieces, 2)
+    recurrences = (_flipped(pieces, _cut(pieces, recurrence, start, end)) for start, end in parts)
+    return _Direction(
+        weight=_flipped(pieces, _part(pieces, 1)),
+        recurrences=tuple(recurrences),
+        input_bias=input_bias,
+        state_biases=tuple(state_biases),
+        peepholes=peepholes,
+        activations=_activations(pieces, defaults),
+    )
 
 
 def _part(pieces: Pieces, place: int) -> ir.Value:
     """An input without the axis of the directions, of which there is one."""
     value = pieces.input(place)
-    array = constant(value)
-    made = pieces("Squeeze", value, np.array([0], np.int64)) if array is None else pieces.value(array[0].copy())
-    assert made is not None
-    return made
+    return pieces.moved(value, lambda array: array[0]) or pieces("Squeeze", value, np.array([0], np.int64))
 
 
 def _cut(pieces: Pieces, value: ir.Value, start: int, end: int) -> ir.Value:
-    array = constant(value)
-    made = pieces.slice(value, 0, start, end) if array is None else pieces.value(array[start:end].copy())
-    assert made is not None
-    return made
+    return pieces.moved(value, lambda array: array[start:end]) or pieces.slice(value, 0, start, end)
 
 
 def _flipped(pieces: Pieces, value: ir.Value) -> ir.Value:
-    array = constant(value)
-    made = pieces.transpose(value, [1, 0]) if array is None else pieces.value(np.ascontiguousarray(array.T))
-    assert made is not None
-    return made
+    return pieces.moved(value, np.transpose) or pieces.transpose(value, [1, 0])
 
 
 def _initial(pieces: Pieces, place: int, batch: int, hidden: int, batch_first: bool) -> ir.Value:
@@ -173,7 +177,7 @@ def _run(
         return kept, inner("Where", rows[1], following[0], 0.0)
 
     (steps, *row), item = pieces.shape(projected), np.dtype(np.float32).itemsize
-    sizes = (item * math.prod(shape) for shape in (row, pieces.shape(direction.recurrence)))
+    sizes = (item * math.prod(shape) for shape in (row, (row[-1], pieces.shape(2)[2])))
     final, sequence = walk(pieces, given, initial, step, blocks_of(steps, *sizes))
     return sequence, final
 
@@ -181,12 +185,15 @@ def _run(
 # --- cells ------------------------------------------------------------------------------------------------------------
 
 
+def _product(pieces: Pieces, direction: _Direction, state: ir.Value, part: int = 0) -> ir.Value:
+    """The state's part of the gates that one product makes."""
+    result, bias = pieces("MatMul", state, direction.recurrences[part]), direction.state_biases[part]
+    return result if bias is None else pieces("Add", result, bias)
+
+
 def _gates(pieces: Pieces, direction: _Direction, given: ir.Value, state: ir.Value) -> ir.Value:
     """The input's and the state's part of the gates together."""
-    own = pieces("MatMul", state, direction.recurrence)
-    if direction.state_bias is not None:
-        own = pieces("Add", own, direction.state_bias)
-    return pieces("Add", given, own)
+    return pieces("Add", given, _product(pieces, direction, state))
 
 
 def _split(pieces: Pieces, value: ir.Value, count: int) -> tuple[ir.Value, ...]:
@@ -206,30 +213,14 @@ def gru_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: Stat
     (hidden,), (f, g) = state, direction.activations
     size = pieces.shape(hidden)[-1]
     gates, candidate = (pieces.slice(given, -1, *bounds) for bounds in ((0, 2 * size), (2 * size, 3 * size)))
-    after = bool(pieces.integer("linear_before_reset", 0))
-    recurrences = [_columns(pieces, direction.recurrence, *bounds) for bounds in ((0, 2 * size), (2 * size, 3 * size))]
-    biases: list[ir.Value | None] = [None, None]
-    if direction.state_bias is not None:
-        biases = [_cut(pieces, direction.state_bias, *bounds) for bounds in ((0, 2 * size), (2 * size, 3 * size))]
-
-    def product(value: ir.Value, part: int) -> ir.Value:
-        result = pieces("MatMul", value, recurrences[part])
-        bias = biases[part]
-        return result if bias is None else pieces("Add", result, bias)
-
-    update, reset = _split(pieces, f(pieces, pieces("Add", gates, product(hidden, 0))), 2)
-    inner = pieces("Mul", reset, product(hidden, 1)) if after else product(pieces("Mul", reset, hidden), 1)
+    update, reset = _split(pieces, f(pieces, pieces("Add", gates, _product(pieces, direction, hidden))), 2)
+    if pieces.integer("linear_before_reset", 0):
+        inner = pieces("Mul", reset, _product(pieces, direction, hidden, 1))
+    else:
+        inner = _product(pieces, direction, pieces("Mul", reset, hidden), 1)
     new = g(pieces, pieces("Add", candidate, inner))
     # (1 - z) n + z h
     return [pieces("Add", new, pieces("Mul", update, pieces("Sub", hidden, new)))]
-
-
-def _columns(pieces: Pieces, value: ir.Value, start: int, end: int) -> ir.Value:
-    array = constant(value)
-    part = None if array is None else np.ascontiguousarray(array[:, start:end])
-    made = pieces.slice(value, 1, start, end) if part is None else pieces.value(part)
-    assert made is not None
-    return made
 
 
 def lstm_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: State) -> State:
@@ -322,7 +313,7 @@ def _activation(pieces: Pieces, function: _Function, alpha: float, beta: float) 
 
 
 DECOMPOSITIONS: dict[str, Decomposition] = {
-    "GRU": partial(recurrent, cell=gru_cell, gates=3, defaults=("Sigmoid", "Tanh"), states=1),
-    "LSTM": partial(recurrent, cell=lstm_cell, gates=4, defaults=("Sigmoid", "Tanh", "Tanh"), states=2),
-    "RNN": partial(recurrent, cell=rnn_cell, gates=1, defaults=("Tanh",), states=1),
+    "GRU": partial(recurrent, cell=gru_cell, products=(2, 1), defaults=("Sigmoid", "Tanh"), states=1),
+    "LSTM": partial(recurrent, cell=lstm_cell, products=(4,), defaults=("Sigmoid", "Tanh", "Tanh"), states=2),
+    "RNN": partial(recurrent, cell=rnn_cell, products=(1,), defaults=("Tanh",), states=1),
 }
