@@ -25,7 +25,7 @@ def lower_mean(rewriting: Rewriting, node: ir.Node) -> None:
     """GlobalAveragePool, or ReduceMean over all that it does: one window."""
     data, sizes = node.inputs[0], sizes_of(node.inputs[0])
     # A window is as large as the data: there is none for all sizes.
-    if sizes is None or len(sizes) < 3 or -1 in sizes[1:] or _is_unsettled(rewriting, data):
+    if sizes is None or len(sizes) < 3 or -1 in sizes[1:] or not rewriting.is_settled(data, *range(1, len(sizes))):
         rewriting.compute_in_float(node)
         return
     if node.op_type == "ReduceMean" and normalized_axes(node, len(sizes)) != tuple(range(2, len(sizes))):
@@ -53,7 +53,7 @@ def lower_average_pool(rewriting: Rewriting, node: ir.Node) -> None:
     area = kernel[0] * kernel[1]
     border = None
     if any(pads) and not attributes.get_int("count_include_pad", 0):
-        if _is_unsettled(rewriting, node.inputs[0]):
+        if not rewriting.is_settled(node.inputs[0], 2, 3):
             rewriting.compute_in_float(node)
             return
         counts = [
@@ -77,10 +77,6 @@ def lower_average_pool(rewriting: Rewriting, node: ir.Node) -> None:
     rewriting.replace(node, rewriting.node("Mul", [sums, mask], f"{output.name}/result", rewriting.of(output)))
 
 
-def _is_unsettled(rewriting: Rewriting, value: ir.Value | None) -> bool:
-    return value is not None and value.name in rewriting.unsettled
-
-
 def _counts(size: int, result: int, kernel: int, stride: int, pad: int) -> npt.NDArray[np.int64]:
     """How many elements of each window lie inside."""
     starts = np.arange(result) * stride - pad
@@ -93,6 +89,9 @@ def lower_in_place(rewriting: Rewriting, node: ir.Node) -> None:
     same = rewriting.of(data) == rewriting.of(output)
     sizes = sizes_of(data)
     if (same and node.op_type == "Identity") or sizes is None or len(sizes) < 2 or sizes[1] == -1:
+        return
+    if not rewriting.is_settled(data, 1):
+        rewriting.compute_in_float(node)
         return
     if node.op_type == "Identity" or is_redundant_clip(node, rewriting.of(output)):
         _replace(rewriting, node, data, np.ones(sizes[1]))
@@ -126,7 +125,11 @@ def _lower_channel_arithmetic(rewriting: Rewriting, node: ir.Node) -> bool:
     axis = 1 if rank == 4 else rank - 1
     shape = (1,) * (rank - array.ndim) + array.shape
     channels = sizes[axis]
-    if channels == -1 or shape not in {(1,) * rank, (*(1,) * axis, channels, *(1,) * (rank - 1 - axis))}:
+    if (
+        channels == -1
+        or not rewriting.is_settled(data, axis)
+        or shape not in {(1,) * rank, (*(1,) * axis, channels, *(1,) * (rank - 1 - axis))}
+    ):
         return False
     numbers = np.broadcast_to(array.reshape(-1), channels).astype(np.float32)
     factors: npt.NDArray[np.float64] = np.ones(channels)

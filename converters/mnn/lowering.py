@@ -118,7 +118,7 @@ _MOST_ALIKE = 4096
 _MOST_NODES = 16_384
 
 
-def lower(model: CompressedModel, unsettled: frozenset[str | None] = frozenset()) -> Rewriting:
+def lower(model: CompressedModel, unsettled: Mapping[str | None, frozenset[int]] | None = None) -> Rewriting:
     """A copy of the model's graph that MNN's importer takes without loss, with the parameters of its tensors.
 
     Args:
@@ -126,7 +126,7 @@ def lower(model: CompressedModel, unsettled: frozenset[str | None] = frozenset()
         unsettled: See `Rewriting`.
     """
     model = decompose(in_float(model, is_wanting), is_wanting, most_nodes=_MOST_NODES)
-    rewriting = Rewriting(model.graph.clone(), dict(model.quantization), unsettled=unsettled)
+    rewriting = Rewriting(model.graph.clone(), dict(model.quantization), unsettled=unsettled or {})
     graph = rewriting.model.graph
     rewriting.origins.update(
         (value.name or "", origin(node)[0])

@@ -52,11 +52,14 @@ def _lower_dynamic(model: CompressedModel, shapes: InputShapes) -> Rewriting:
     return first
 
 
-def _unsettled(graphs: Sequence[ir.Graph]) -> frozenset[str | None]:
-    """The tensors whose sizes behind the batch are not the same in all graphs."""
-    sizes: dict[str | None, set[tuple[int, ...] | None]] = {}
+def _unsettled(graphs: Sequence[ir.Graph]) -> dict[str | None, frozenset[int]]:
+    """Tensor name -> the axes along which it has not the same size in all graphs."""
+    shapes: dict[str | None, list[tuple[int, ...]]] = {}
     for graph in graphs:
         for value in (*graph.inputs, *(value for node in graph for value in node.outputs)):
-            known = value.shape is not None and value.shape.is_static()
-            sizes.setdefault(value.name, set()).add(shape_of(value)[1:] if known else None)
-    return frozenset(name for name, found in sizes.items() if len(found) > 1)
+            if value.shape is not None and value.shape.is_static():
+                shapes.setdefault(value.name, []).append(shape_of(value))
+    return {
+        name: frozenset(axis for axis, sizes in enumerate(zip(*found, strict=False)) if len(set(sizes)) > 1)
+        for name, found in shapes.items()
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,15 +25,19 @@ class Rewriting:
         quantization: By tensor name; rules add what they make.
         origins: The source node that a tensor was made for, by the tensor's name, for those that rules make.
         problems: Nodes that MNN cannot compute, found by the rules that were to make something else of them.
-        unsettled: Names of tensors with another size behind the batch whenever the graph is rewritten for other sizes
-            of its dynamic dimensions: no rule may write such a size into what it makes.
+        unsettled: Tensor name -> its axes that have another size whenever the graph is rewritten for other sizes of
+            its dynamic dimensions: no rule may write such a size into what it makes.
     """
 
     model: ir.Model
     quantization: dict[str, QuantizationParameters] = field(default_factory=dict)
     origins: dict[str, str] = field(default_factory=dict)
     problems: list[Unsupported] = field(default_factory=list)
-    unsettled: frozenset[str | None] = frozenset()
+    unsettled: Mapping[str | None, frozenset[int]] = field(default_factory=dict)
+
+    def is_settled(self, value: ir.Value | None, *axes: int) -> bool:
+        """Whether a tensor has one size along some axes, counted from the front, at all sizes of the model."""
+        return value is None or self.unsettled.get(value.name, frozenset()).isdisjoint(axes)
 
     def node(
         self,

@@ -193,9 +193,9 @@ def _quantizable_variant(node: ir.Node) -> bool:
     """Attributes that take an operator out of the scheme."""
     attributes = node.attributes
     match node.op_type:
-        case "Conv" | "ConvTranspose" | "Gemm" | "MatMul" if SIZED_KEY in node.metadata_props:
-            # What it multiplies is known but for its size, such as the zeros that a recurrent layer begins with:
-            # where a format fixes the size, nothing is left to compute.
+        case _ if SIZED_KEY in node.metadata_props and OPERATORS[node.op_type].output != "input":
+            # What it computes is known but for its size, such as distances between places, or the product of the zeros
+            # that a recurrent layer begins with: where a size is fixed, nothing is left to compute.
             return False
         case "AveragePool":
             # ONNX Runtime's integer kernel divides by the elements that ceil_mode adds too, unlike its float kernel.

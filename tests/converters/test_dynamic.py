@@ -141,7 +141,44 @@ def embeddings():
     return text, [*weights(table=(128, 12), table_of_kinds=(2, 12), w=(12, 12)), *numbers]
 
 
+def distances():
+    """What encoders with relative places do: logarithms of distances, of 0 too, and scores whose sizes all change."""
+    text = """
+        net (float[n, t, 12] x) => (float[n, t, t] y) {
+            t0 = Shape<start=1, end=2>(x)
+            size = Squeeze(t0, axes)
+            places = Range(zero, size, one)
+            far = Cast<to=1>(places)
+            logarithm = Log(far)
+            scaled = Mul(logarithm, third)
+            near = Less(places, three)
+            bias = Where(near, far, scaled)
+            q = MatMul(x, w)
+            k = Transpose<perm=[0, 2, 1]>(x)
+            scores = MatMul(q, k)
+            less = Mul(scores, third)
+            y = Add(less, bias)
+        }
+    """
+    floats = onnx.numpy_helper.from_array(np.array(1 / 3, np.float32), "third")
+    return text, [*weights(w=(12, 12)), floats, *integers(zero=0, one=1, three=3, axes=[0])]
+
+
+def elements():
+    """An element of each row, chosen by what comes in."""
+    text = """
+        net (float[n, t, 12] x) => (float[n, t, 3] y) {
+            values, places = TopK<axis=2>(x, three)
+            back = Neg(places)
+            y = GatherElements<axis=2>(x, back)
+        }
+    """
+    return text, integers(three=[3])
+
+
 MODELS = {
+    "distances": (distances, ("x=?x?:16x12",)),
+    "elements": (elements, ("x=?x?:16x12",)),
     "embeddings": (embeddings, ("x=?x?:16x12",)),
     "recurrent": (recurrent, ()),
     "classifier": (classifier, ()),
@@ -190,7 +227,7 @@ def test_any_size(name, format_, tmp_path):
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize("name", ["classifier", "pyramid", "recurrent"])
+@pytest.mark.parametrize("name", ["classifier", "pyramid", "recurrent", "distances"])
 def test_any_size_in_int8(name, format_, tmp_path):
     source, model = prepared(name, tmp_path)
     quantized = quantize_static(model, [inputs_at(source, model, {}) for _ in range(4)])

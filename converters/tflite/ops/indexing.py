@@ -15,18 +15,21 @@ from edgecomp.converters.tflite.ops.elementwise import computed, number, options
 from edgecomp.graph.query import shape_of
 
 
-def indices(operation: Operation, index: int, sizes: npt.ArrayLike) -> Tensor:
+def indices(operation: Operation, index: int, sizes: npt.ArrayLike, layout: Layout | None = None) -> Tensor:
     """An input with indices, counted from the front.
 
     Args:
         operation: The node.
         index: Which input.
         sizes: The sizes of the dimensions that the indices are about; broadcasts against them.
+        layout: How the indices are to lie; by default as they are.
     """
     array = operation.array(operation.value(index))
+    layout = layout or identity(len(operation.shape(index)))
     if array is not None:
-        return operation.builder.constant("indices", np.where(array < 0, array + sizes, array).astype(np.int32))
-    source = operation.input(index, identity(len(operation.shape(index))))
+        counted = np.where(array < 0, array + sizes, array).astype(np.int32)
+        return operation.builder.constant("indices", counted.transpose(layout))
+    source = operation.input(index, layout)
     size = operation.builder.constant("sizes", np.asarray(sizes, source.dtype))
     negative = computed(operation, "LESS", source, number(operation, source, 0), dtype="bool")
     return computed(operation, "SELECT_V2", negative, computed(operation, "ADD", source, size), source)
@@ -67,9 +70,22 @@ def gather(operation: Operation) -> None:
 
 
 def gather_elements(operation: Operation) -> None:
-    """GatherElements -> GATHER from the flat tensor."""
-    shape = operation.shape(0)
+    """GatherElements -> GATHER along the last axis with all others as a batch, or from the flat tensor."""
+    shape, where = operation.shape(0), operation.shape(1)
     axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(shape)
+    others = [each for each in range(len(shape)) if each != axis]
+    if all(shape[each] == where[each] for each in others):
+        layout = (*others, axis)
+        options = schema.GatherOptionsT()
+        options.axis = options.batchDims = len(others)
+        found = [operation.input(0, layout), indices(operation, 1, shape[axis], layout)]
+        operation.emit("GATHER", found, [operation.output(layout)], options)
+    else:
+        _gather_flat_elements(operation, axis)
+
+
+def _gather_flat_elements(operation: Operation, axis: int) -> None:
+    shape = operation.shape(0)
     target = identity(len(shape))
     source = flat(operation, operation.input(0, target))
     where = flat_indices(operation, 1, axis, shape)
