@@ -53,29 +53,28 @@ class SeparateAttention(nn.Module):
         is_causal: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Attention of a query to keys and values; `is_causal` is a hint that needs `attn_mask`, and is not used."""
-        single = query.dim() == 2
+        single, batch_axis = query.dim() == 2, 0 if self.batch_first else 1
         if single:
-            query, key, value = (tensor.unsqueeze(0 if self.batch_first else 1) for tensor in (query, key, value))
+            query, key, value = (tensor.unsqueeze(batch_axis) for tensor in (query, key, value))
         if not self.batch_first:
             query, key, value = (tensor.transpose(0, 1) for tensor in (query, key, value))
-        queries, keys, values = (
-            self._split(self.query(query)),
-            self._split(self.key(key)),
-            self._split(self.value(value)),
-        )
+        queries = self._split(self.query(query))
+        keys = self._split(self.key(key))
+        values = self._split(self.value(value))
         scores = queries @ keys.transpose(2, 3) * self.scale
-        for mask in (attn_mask, None if key_padding_mask is None else _spread(key_padding_mask, single)):
-            if mask is not None:
-                scores = scores + _added(
-                    mask.reshape(len(query), -1, *mask.shape[1:]) if mask.dim() == 3 else mask, scores
-                )
+        if attn_mask is not None and attn_mask.dim() == 3:  # (batch x heads, length, length)
+            attn_mask = attn_mask.reshape(len(query), -1, *attn_mask.shape[1:])
+        if attn_mask is not None:
+            scores = scores + _added(attn_mask, scores)
+        if key_padding_mask is not None:
+            scores = scores + _added(_spread(key_padding_mask, single), scores)
         weights = nn.functional.dropout(scores.softmax(3), self.dropout, self.training)
         output = self.out_proj((weights @ values).transpose(1, 2).flatten(2))
         output = output if self.batch_first else output.transpose(0, 1)
         shown = (weights.mean(1) if average_attn_weights else weights) if need_weights else None
         if not single:
             return output, shown
-        return output.squeeze(0 if self.batch_first else 1), None if shown is None else shown.squeeze(0)
+        return output.squeeze(batch_axis), None if shown is None else shown.squeeze(0)
 
     def _split(self, tensor: torch.Tensor) -> torch.Tensor:
         """(batch, length, heads x size) -> (batch, heads, length, size)."""
