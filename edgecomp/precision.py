@@ -31,12 +31,14 @@ class PrecisionFacts:
         simulation_sqnr: Least SQNR in dB between an artifact and the simulation, where the runtime keeps to it. The
             simulation rounds weights as the artifacts store them. Where runtimes round activations too, each in its
             own way (per row or per tensor, with half floats or not), only that rounding may be between the two.
+        simulated: Whether the simulation rounds activations, too, where runtimes do.
     """
 
     weights: str
     activations: str
     calibrated: bool = False
     simulation_sqnr: float = 20.0
+    simulated: bool = True
 
 
 PRECISIONS: Mapping[Precision, PrecisionFacts] = {
@@ -44,7 +46,7 @@ PRECISIONS: Mapping[Precision, PrecisionFacts] = {
     "fp16": PrecisionFacts("float16", "float16 where the processor has it, else float32", simulation_sqnr=30.0),
     "int8": PrecisionFacts("int8 per channel", "int8, calibrated", calibrated=True),
     "int16x8": PrecisionFacts("int8 per channel", "int16, calibrated", calibrated=True, simulation_sqnr=30.0),
-    "dynamic-int8": PrecisionFacts("int8 per channel", "int8, ranges found at run time"),
+    "dynamic-int8": PrecisionFacts("int8 per channel", "int8, ranges found at run time", simulated=False),
     "weight-int8": PrecisionFacts("int8 per channel", "float32", simulation_sqnr=60.0),
     "weight-int4": PrecisionFacts("int4 in blocks (matrices), int8 per channel (convolutions)", "float32 or int8"),
 }

@@ -36,27 +36,35 @@ class Tolerance:
             would give as few only by a chance below `UNLIKELY`: one answer of one proves nothing, two of two do.
         original_sqnr: Least SQNR in dB between an artifact and the original, for outputs without an argmax.
         float_sqnr: Least SQNR in dB between a float artifact and the original.
+        simulated: Whether the simulation rounds what artifacts round. Where it leaves activations as they are, answers
+            tell whether their rounding does harm, and numbers only whether an operator is wrong.
     """
 
     simulation_sqnr: float = 20.0
     agreement: float = 0.95
     original_sqnr: float = 8.0
     float_sqnr: float = 60.0
+    simulated: bool = True
 
     def promised(self, precision: Precision) -> Tolerance:
         """Held to what a precision promises, where that is more."""
-        return replace(self, simulation_sqnr=max(self.simulation_sqnr, PRECISIONS[precision].simulation_sqnr))
+        facts = PRECISIONS[precision]
+        least = max(self.simulation_sqnr, facts.simulation_sqnr)
+        return replace(self, simulation_sqnr=least, simulated=facts.simulated)
 
     def of_the_simulation(self) -> Tolerance:
         """Held to the simulation alone: for a model that was trained after it was rounded, and moved on purpose."""
         return replace(self, agreement=0.0, original_sqnr=-EQUAL)
 
-    def least_sqnr(self, simulated: float | None) -> float:
+    def least_sqnr(self, simulated: float | None, *, has_answers: bool = False) -> float:
         """What an artifact must keep to the simulation of an output, in dB.
 
         Args:
             simulated: The SQNR between the simulation and the original there; None for outputs without one.
+            has_answers: Whether the output's answers are compared with the original's, too.
         """
+        if has_answers and not self.simulated and self.simulation_sqnr <= Tolerance.simulation_sqnr:
+            return WRONG
         # More than the default is asked for on purpose, or by a precision in which activations are not rounded to int8.
         if simulated is None or self.simulation_sqnr > Tolerance.simulation_sqnr:
             return self.simulation_sqnr
@@ -233,7 +241,8 @@ class _Matrix:
     def _violations(self, verdict: Verdict, *, quantized: bool) -> Iterator[str]:
         tolerance = self.tolerance
         for entry in filterfalse(self._is_rounding, verdict.against_simulation):
-            wanted = tolerance.least_sqnr(self._simulated.get(entry.output))
+            has_answers = entry.agreement is not None
+            wanted = tolerance.least_sqnr(self._simulated.get(entry.output), has_answers=has_answers)
             yield from _misses(entry, "the simulation", wanted, tolerance, by_argmax=False)
         least = tolerance.original_sqnr if quantized else tolerance.float_sqnr
         for entry in filterfalse(self._is_rounding, verdict.against_original):

@@ -117,6 +117,20 @@ def test_an_artifact_may_be_as_far_from_the_simulation_as_that_is_from_the_origi
     assert "dB from the simulation, at least 20 dB expected" in exact.violations[0]
 
 
+def test_where_the_simulation_rounds_no_activations_answers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    dynamic = Tolerance().promised("dynamic-int8")
+    noisy = lambda inputs: [np.asarray(inputs[0]) * np.float32(1.2)]  # noqa: E731  # 14 dB, the same answers
+    assert run(monkeypatch, noisy, simulation=original, tolerance=dynamic).violations == ()
+    assert "at least 20 dB expected" in run(monkeypatch, noisy, simulation=original).violations[0]
+    asked = Tolerance(simulation_sqnr=30).promised("dynamic-int8")
+    assert "at least 30 dB expected" in run(monkeypatch, noisy, simulation=original, tolerance=asked).violations[0]
+    wrong = run(monkeypatch, swapped, simulation=original, tolerance=dynamic).violations
+    assert "at least 10 dB expected" in wrong[0]
+    column = lambda factor: lambda inputs: [np.asarray(inputs[0])[:, :1] * np.float32(factor)]  # noqa: E731
+    without = run(monkeypatch, column(1.2), simulation=column(1), source=column(1), tolerance=dynamic)
+    assert "at least 20 dB expected" in without.violations[0]
+
+
 def test_outputs_without_an_argmax_are_held_to_their_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     column = lambda function: lambda inputs: [function(inputs)[0][:, :1]]  # noqa: E731
     found = run(monkeypatch, column(off_by(2)), simulation=column(off_by(2)), source=column(original))

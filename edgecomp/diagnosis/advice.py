@@ -121,7 +121,8 @@ def is_rounding(verification: Verification) -> bool:
     def explained(entry: Comparison) -> bool:
         own = simulated.get(entry.output)
         lost = own is not None and own < WRONG
-        return entry.broken == 0 and (lost or entry.sqnr is None or entry.sqnr >= tolerance.least_sqnr(own))
+        least = tolerance.least_sqnr(own, has_answers=entry.agreement is not None)
+        return entry.broken == 0 and (lost or entry.sqnr is None or entry.sqnr >= least)
 
     return bool(compared) and all(map(explained, compared))
 
