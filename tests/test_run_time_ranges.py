@@ -144,31 +144,51 @@ def test_rows_of_an_integer_table_are_rows_of_a_real_one(tmp_path: Path) -> None
         np.testing.assert_allclose(given, expected, rtol=0, atol=0.02 * np.abs(expected).max(), err_msg=str(path))
 
 
-def test_a_recurrent_layer_computes_with_its_own_weights(tmp_path: Path) -> None:
+@pytest.mark.parametrize("directions", [1, 2])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_a_recurrent_layer_computes_with_its_own_weights(directions: int, per_channel: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    shapes = {"W": (2, 32, 6), "R": (2, 32, 8), "B": (2, 64), "w": (8, 3)}
+    shapes = {"W": (directions, 32, 6), "R": (directions, 32, 8), "B": (directions, 64), "w": (8, 3)}
+    way = ["forward", "bidirectional"][directions - 1]
     nodes = [
-        helper.make_node("LSTM", ["x", "W", "R", "B"], ["", "last"], "lstm", hidden_size=8, direction="bidirectional"),
+        helper.make_node("LSTM", ["x", "W", "R", "B"], ["", "last"], "lstm", hidden_size=8, direction=way),
         helper.make_node("MatMul", ["last", "w"], ["y"], "head"),
     ]
     graph = helper.make_graph(
         nodes,
         "net",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, (5, 1, 6))],
-        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (2, 1, 3))],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (directions, 1, 3))],
         [
             numpy_helper.from_array((0.4 * rng.standard_normal(size)).astype(np.float32), name)
             for name, size in shapes.items()
         ],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "f.onnx")
-    quantize_dynamic(tmp_path / "f.onnx", tmp_path / "dynamic.onnx", op_types_to_quantize=["LSTM", "MatMul"])
+    quantize_dynamic(
+        tmp_path / "f.onnx",
+        tmp_path / "dynamic.onnx",
+        op_types_to_quantize=["LSTM", "MatMul"],
+        per_channel=per_channel,
+    )
     assert "DynamicQuantizeLSTM" in {node.op_type for node in onnx.load(tmp_path / "dynamic.onnx").graph.node}
     source = load_source(tmp_path / "dynamic.onnx")
     result = edgecomp.compress(
         tmp_path / "dynamic.onnx", TARGET, tmp_path / "out", recipe=recipe("fp32", "tflite", "onnxruntime", "mnn")
     )
     assert result.model.precision == "dynamic-int8"
+    written = {
+        each.name: numpy_helper.to_array(each) for each in onnx.load(tmp_path / "dynamic.onnx").graph.initializer
+    }
+    kept = {tuple(value.shape): value for value in result.model.graph.graph.initializers.values()}
+    for name in "WR":
+        value = kept[shapes[name]]
+        entry = result.model.quantization.get(value.name)
+        # A scale for each column of each of two directions has no form in the table.
+        assert (entry is None) == (directions == 2 and per_channel)
+        if entry is not None:
+            integers = entry.quantize(value.const_value.numpy())
+            np.testing.assert_array_equal(integers.transpose(0, 2, 1), written[f"{name}_quantized"])
     x = rng.standard_normal((5, 1, 6)).astype(np.float32)
     (expected,) = source.reference([x])
     for path in result.artifacts.values():

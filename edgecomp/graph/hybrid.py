@@ -126,22 +126,12 @@ def _lift_over_gather(graph: ir.Graph, node: ir.Node) -> None:
 
 
 def _real_lstm(graph: ir.Graph, node: ir.Node) -> bool:
-    """A DynamicQuantizeLSTM becomes an LSTM on the numbers that its weights stand for; says whether it could.
-
-    Its matrices lie transposed: (directions, inputs, 4 * hidden). A scale is one for each direction, or one for each
-    direction and column.
-    """
-    name = node.name or node.outputs[0].name
-    weights = []
-    for index, scale_index in ((1, 8), (2, 10)):
-        arrays = [constant(input_of(node, place)) for place in (index, scale_index, scale_index + 1)]
-        if any(array is None for array in arrays):
-            return False
-        integers, scale, zero = (np.asarray(array, np.float32) for array in arrays)
-        scale, zero = (array.reshape(len(integers), 1, -1) for array in (scale, zero))
-        real = np.ascontiguousarray(((integers - zero) * scale).transpose(0, 2, 1), np.float32)
-        weights.append(_constant(graph, f"{name}/{'WR'[index - 1]}", real))
+    """A DynamicQuantizeLSTM becomes an LSTM with a DequantizeLinear behind its weights; says whether it could."""
+    weights = [_lstm_weight(graph, node, index, scale) for index, scale in ((1, 8), (2, 10))]
+    if any(weight is None for weight in weights):
+        return False
     inputs = [node.inputs[0], *weights, *(input_of(node, index) for index in range(3, 8))]
+    name = node.name or node.outputs[0].name
     lstm = ir.Node("", "LSTM", inputs, node.attributes.values(), num_outputs=len(node.outputs), name=name)
     lstm.metadata_props.update(node.metadata_props)
     graph.insert_before(node, lstm)
@@ -151,6 +141,31 @@ def _real_lstm(graph: ir.Graph, node: ir.Node) -> bool:
         new.name, old.name = old.name, None
     graph.remove(node, safe=True)
     return True
+
+
+def _lstm_weight(graph: ir.Graph, node: ir.Node, index: int, scale_index: int) -> ir.Value | None:
+    """The real numbers of a weight in an LSTM's order, which is (directions, 4 * hidden, inputs); it lies transposed.
+
+    A scale is one for each direction, or for each column. Where it is for each column of two directions, no
+    DequantizeLinear says so, and the integers are lost.
+    """
+    integers, scale, zero = (constant(input_of(node, place)) for place in (index, scale_index, scale_index + 1))
+    if integers is None or scale is None or zero is None:
+        return None
+    name, directions = f"{node.name or node.outputs[0].name}/{'WR'[index - 1]}", len(integers)
+    rows = np.ascontiguousarray(integers.transpose(0, 2, 1))
+    if directions > 1 and scale.size > directions:
+        scale, zero = (np.asarray(array, np.float32).reshape(directions, -1, 1) for array in (scale, zero))
+        return _constant(graph, name, ((rows - zero) * scale).astype(np.float32))
+    given = [
+        _constant(graph, f"{name}/{part}", array.reshape(-1) if array.size > 1 else array.reshape(()))
+        for part, array in (("scale", scale), ("zero_point", zero))
+    ]
+    stored = _constant(graph, f"{name}/integers", rows)
+    real = ir.node("DequantizeLinear", [stored, *given], {"axis": 0 if directions > 1 else 1}, name=name)
+    real.outputs[0].name, real.outputs[0].type = f"{name}/real", ir.TensorType(ir.DataType.FLOAT)
+    graph.insert_before(node, real)
+    return real.outputs[0]
 
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
