@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,8 @@ from edgecomp.recording import Metric, Recorder, Run, Samples
 
 #: What a wrong operator leaves at most, in dB.
 WRONG = 10.0
-
+#: By how many dB two errors of one size, independent of each other, lie further apart than either is large.
+INDEPENDENT = 10 * math.log10(2)
 #: Chance below which too few equal answers are no accident: one side of a 95 % confidence interval.
 UNLIKELY = 0.025
 
@@ -30,8 +32,9 @@ class Tolerance:
     Attributes:
         simulation_sqnr: Least SQNR in dB between an artifact and the simulation. Rounding differences of one step here
             and there leave more than 30 dB; a wrong operator leaves less than `WRONG`. A network that magnifies
-            rounding does the same to the last step in which runtimes differ: there, an artifact has to be as near
-            to the simulation as the simulation is to the original.
+            rounding does the same to the last step in which runtimes differ: there, an artifact may be as far
+            from the simulation as two roundings of the same size are that have nothing in common, by `INDEPENDENT`
+            further than the simulation is from the original.
         agreement: Least share of answers with the original's argmax. It counts as missed when a model that keeps to it
             would give as few only by a chance below `UNLIKELY`: one answer of one proves nothing, two of two do.
         original_sqnr: Least SQNR in dB between an artifact and the original, for outputs without an argmax.
@@ -68,7 +71,7 @@ class Tolerance:
         # More than the default is asked for on purpose, or by a precision in which activations are not rounded to int8.
         if simulated is None or self.simulation_sqnr > Tolerance.simulation_sqnr:
             return self.simulation_sqnr
-        return min(self.simulation_sqnr, max(simulated, WRONG))
+        return min(self.simulation_sqnr, max(simulated - INDEPENDENT, WRONG))
 
 
 @dataclass(frozen=True)

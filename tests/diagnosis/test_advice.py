@@ -21,7 +21,8 @@ def comparison(sqnr: float, broken: int = 0) -> Comparison:
         (12.0, 12.5, 0, True),  # magnified as the network's own rounding is
         (30.0, 12.5, 0, False),  # the artifact computes something else
         (12.0, 25.0, 1, False),
-        (12.0, 11.0, 0, False),  # further from the simulation than that is from the original
+        (16.0, 13.1, 0, True),  # two roundings of one size that have nothing in common
+        (16.0, 12.9, 0, False),  # further apart than these
         (6.0, 4.0, 0, True),  # there is nothing left to keep to
     ],
 )
