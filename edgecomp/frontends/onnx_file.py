@@ -153,7 +153,10 @@ class _Reference:
         return self._session.run_data(inputs)
 
 
-_CURE = "check the model: it gives this for random inputs from 0 to 1, or for the example inputs"
+_CURE = (
+    "check the model: it gives this for random inputs from 0 to 1, or for the example inputs; "
+    "an input that is a setting can be made a constant with --constant NAME=NUMBER"
+)
 
 
 def _parse(path: Path) -> tuple[ir.Model, int, str]:

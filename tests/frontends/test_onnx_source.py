@@ -308,6 +308,7 @@ def test_outputs_that_are_not_finite(path):
     error = refused(save(path, nodes=nodes, weights={"two": np.float32(2)}))
     assert error.subject.endswith("output 'y'")
     assert "random inputs from 0 to 1" in error.cure
+    assert "--constant NAME=NUMBER" in error.cure
 
 
 def external(path, location, **entries):
