@@ -23,6 +23,8 @@ from edgecomp.errors import DataError
 from edgecomp.frontends.torch_module import load_module
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.pipeline import compress, quantize
+from edgecomp.preparation import prepare
+from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization
 from edgecomp.recipe import Recipe
 from edgecomp.recording import Unlabelled
@@ -240,3 +242,33 @@ def test_an_artifact_that_fixes_a_length_is_verified_at_it() -> None:
 
 def whole_of(found: Verification) -> Verification:
     return dataclasses.replace(found, unfit=())
+
+
+class Steps(nn.Module):
+    """What only torch.export takes (diff), and a number of samples that is looked at."""
+
+    def forward(self, sound: torch.Tensor) -> torch.Tensor:
+        steps = torch.diff(sound, dim=1)
+        return steps.flatten(0, 1).unflatten(0, (sound.shape[0], -1))
+
+
+def test_an_example_of_one_sample_does_not_fix_the_batch_of_torch_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a size of 1 for fixed in decoders (LLaMA): it is shown other ones."""
+    shown: list[Any] = []
+    export = torch.onnx.export
+
+    def watching(module: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
+        shown.extend(inputs[0].shape for _ in range(bool(options.get("dynamo"))))
+        return export(module, inputs, *rest, **options)
+
+    monkeypatch.setattr(torch.onnx, "export", watching)
+    shapes = {"sound": (Symbol("batch", 1), Symbol("time", 8), 4)}
+    loaded = load_module(Steps(), (torch.rand(1, 8, 4),), name="steps", subject="steps", shapes=shapes)
+    assert min(shown[0]) > 1
+    prepared = prepare(loaded)
+    assert prepared.dynamic is not None
+    assert set(prepared.dynamic.example) == {"batch", "time"}
+    for shape in ((1, 8, 4), (3, 5, 4), (2, 20, 4)):
+        sound = np.random.default_rng(0).random(shape).astype(np.float32)
+        (found,) = Simulation(prepared, threads=1).run([sound])
+        np.testing.assert_allclose(found, np.diff(sound, axis=1), rtol=1e-5)

@@ -209,10 +209,13 @@ def _record_full_names(wrapper: torch.nn.Module, _: object) -> None:
 
 
 def _capture(wrapper: _Flat, job: Job) -> ir.Model:
+    # torch.export takes a size of 1 for fixed, however dynamic it is said to be.
+    single = any(tensor.shape[axis] == 1 for tensor, axes in zip(job.inputs, _axes(job), strict=True) for axis in axes)
+    inputs = tuple(tensor.clone() for tensor in job.other[0]) if single and job.other else job.fresh_inputs()
     with quiet():
         program = torch.onnx.export(
             wrapper,
-            job.fresh_inputs(),
+            inputs,
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
@@ -229,8 +232,12 @@ def _dynamic_shapes(job: Job) -> Any:
     """What torch.export takes for the wrapper's one variadic parameter; it finds relations between sizes by itself."""
     if not job.axes:
         return None
-    axes = [job.axes.get(name, {}) for name in job.input_names]
-    return {"inputs": tuple(dict.fromkeys(each, torch.export.Dim.AUTO) if each else None for each in axes)}
+    return {"inputs": tuple(dict.fromkeys(each, torch.export.Dim.AUTO) if each else None for each in _axes(job))}
+
+
+def _axes(job: Job) -> list[Mapping[int, str]]:
+    """The dynamic axes of each input, with their names."""
+    return [job.axes.get(name, {}) for name in job.input_names]
 
 
 def _check(model: ir.Model, job: Job) -> tuple[ir.Model, float]:
