@@ -28,6 +28,7 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -320,7 +321,8 @@ def measure(
 
 def _is_there(tool: Tool) -> bool:
     probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({tool.needs!r}) is None)"
-    return run([tool.python, "-c", probe], environment=_environment(tool)).status == 0
+    found = shutil.which(tool.python)
+    return found is not None and run([found, "-c", probe], environment=_environment(tool)).status == 0
 
 
 def _environment(tool: Tool) -> Mapping[str, str]:

@@ -18,6 +18,7 @@ command = importlib.import_module("lite0_command")
 artifacts = importlib.import_module("lite0_artifacts")
 report = importlib.import_module("lite0_report")
 convert = importlib.import_module("convert")
+latency = importlib.import_module("latency")
 processes = importlib.import_module("processes")
 
 
@@ -136,3 +137,16 @@ def test_conversions_are_measured_and_a_tool_that_is_missing_is_named(tmp_path: 
         ("edgecomp, writing only", 1, ""),
         ("litert-torch", 0, "not installed"),
     ]
+
+
+def test_inferences_take_turns(onnx_file: Path) -> None:
+    found = latency.alternate([onnx_file, onnx_file], 4)
+    assert [len(samples) for samples in found] == [4, 4]
+    assert min(map(min, found)) > 0
+
+
+def test_a_tool_that_is_not_there_is_named(tmp_path: Path) -> None:
+    network = convert.write_networks(["chain-5"], tmp_path)[0]
+    tool = convert.Tool("other", str(tmp_path / "python"), lambda network, out: [], "json")
+    (row,) = convert.measure([network], [tool], 1, print)
+    assert row.failure == "not installed"
