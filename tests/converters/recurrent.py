@@ -123,6 +123,7 @@ _CASES: list[Case] = [
     Case("lstm-peepholes", recurrent("LSTM", peepholes=True, results=3)),
     Case("lstm-lengths", recurrent("LSTM", lengths=[4, 2], results=3, **_BOTH)),
     Case("lstm-coupled-clipped", recurrent("LSTM", input_forget=1, clip=0.5)),
+    Case("lstm-clipped", recurrent("LSTM", steps=12, clip=0.1)),
     Case(
         "lstm-activations",
         recurrent(

@@ -283,14 +283,22 @@ _ACTIVATIONS: dict[str, tuple[_Function, float, float]] = {
 _BY_LOWER_CASE = {name.lower(): entry for name, entry in _ACTIVATIONS.items()}
 
 
+#: Which activation an LSTM's cell goes through.
+_CELL = 2
+
+
 def _activations(pieces: Pieces, defaults: Sequence[str]) -> tuple[Activation, ...]:
-    """The activations; alpha and beta are listed for those only that have one."""
-    attributes = pieces.node.attributes
+    """The activations; alpha and beta are listed for those only that have one.
+
+    `clip` bounds what goes into them. The third, an LSTM's of its cell, is left out, as ONNX Runtime does, though the
+    specification could be read otherwise.
+    """
+    attributes, bound = pieces.node.attributes, pieces.number("clip", 0.0)
     given = attributes.get("activations")
     names = [name.lower() for name in (given.as_strings() if given is not None else defaults)]
     listed = {name: list(attributes.get_floats(name, []) or []) for name in PARAMETERS}
     functions: list[Activation] = []
-    for name in names:
+    for place, name in enumerate(names):
         if name not in _BY_LOWER_CASE:
             raise Undecomposable(f"its activation {name!r} is not known")
         function, *parameters = _BY_LOWER_CASE[name]
@@ -298,13 +306,12 @@ def _activations(pieces: Pieces, defaults: Sequence[str]) -> tuple[Activation, .
             listed[parameter].pop(0) if listed[parameter] and name in having else default
             for (parameter, having), default in zip(PARAMETERS.items(), parameters, strict=True)
         )
-        functions.append(_activation(pieces, function, alpha, beta))
+        functions.append(_activation(function, alpha, beta, bound if place < _CELL else 0.0))
     return tuple(functions)
 
 
-def _activation(pieces: Pieces, function: _Function, alpha: float, beta: float) -> Activation:
-    """The function of one number that is left, of a clipped one where the node says so."""
-    bound = pieces.number("clip", 0.0)
+def _activation(function: _Function, alpha: float, beta: float, bound: float) -> Activation:
+    """The function of one number that is left, of a number within a bound where there is one."""
 
     def apply(inner: Pieces, value: ir.Value) -> ir.Value:
         return function(inner, inner("Clip", value, -bound, bound) if bound else value, alpha, beta)
