@@ -47,11 +47,11 @@ def write_onnx(source: str, target: str, shapes: Shapes) -> float:
     import tensorflow as tf
     import tf2onnx
 
-    function, specs, outputs, layers, recurrent = _load(source, shapes)
+    function, specs, outputs, layers = _load(source, shapes)
     generator = np.random.default_rng(0)
     examples = [_example(generator, spec) for spec in specs]
     expected = [np.asarray(value) for value in tf.nest.flatten(function(*map(tf.constant, examples)))]
-    for layer in recurrent:
+    for layer in layers:
         unroll(layer)
         if is_plain(layer):
             layer.call = marking(layer)
@@ -59,16 +59,17 @@ def write_onnx(source: str, target: str, shapes: Shapes) -> float:
     model, _ = tf2onnx.convert.from_function(
         traced, input_signature=specs, opset=_OPSET, custom_op_handlers={MARKER: (translate, [])}
     )
+    _bind_captured(model.graph, traced.get_concrete_function(*specs))
     _rename_outputs(model.graph, outputs)
     for node in model.graph.node:
-        if layer := _layer_of(node.name, layers):
-            node.metadata_props.add(key=MODULE_KEY, value=layer)
+        if owner := _layer_of(node.name, {layer.name for layer in layers}):
+            node.metadata_props.add(key=MODULE_KEY, value=owner)
     onnx.save(model, target)
     return _difference(source, model, examples, expected)
 
 
-def _load(source: str, shapes: Shapes) -> tuple[Any, list[Any], list[str], set[str], list[Any]]:
-    """What to call, its inputs, the names of its outputs, the names of its layers, and the recurrent ones of those."""
+def _load(source: str, shapes: Shapes) -> tuple[Any, list[Any], list[str], list[Any]]:
+    """What to call, its inputs, the names of its outputs, and its layers; a SavedModel has none."""
     import keras
     import tensorflow as tf
 
@@ -91,7 +92,7 @@ def _load(source: str, shapes: Shapes) -> tuple[Any, list[Any], list[str], set[s
             return [results[name] for name in names]
 
         call.owner = loaded  # type: ignore[attr-defined] # the signature alone does not keep the variables alive
-        return call, specs, names, set(), []
+        return call, specs, names, []
     try:
         model = keras.saving.load_model(source, compile=False, safe_mode=True)
     except Exception as error:
@@ -109,13 +110,7 @@ def _load(source: str, shapes: Shapes) -> tuple[Any, list[Any], list[str], set[s
     def run(*inputs: Any) -> Any:
         return model(list(inputs) if len(inputs) > 1 else inputs[0], training=False)
 
-    return (
-        run,
-        specs,
-        names,
-        {layer.name for layer in layers},
-        [layer for layer in layers if isinstance(layer, keras.layers.RNN)],
-    )
+    return run, specs, names, layers
 
 
 def _spec(name: str, given: Any, shapes: Shapes, source: str) -> Any:
@@ -139,6 +134,19 @@ def _example(generator: np.random.Generator, spec: Any) -> Array:
     dtype = spec.dtype.as_numpy_dtype
     numbers = generator.random(spec.shape) if spec.dtype.is_floating else generator.integers(0, 2, spec.shape)
     return np.asarray(numbers, dtype)
+
+
+def _bind_captured(graph: Any, function: Any) -> None:
+    """Makes constants of the tensors that a function captured, a Normalization layer's: tf2onnx leaves them inputs."""
+    from onnx import numpy_helper
+    from tensorflow import resource
+
+    given = function.captured_inputs
+    names = [inner.name for inner in function.inputs[len(function.inputs) - len(given) :]]
+    captured = {name: outer for name, outer in zip(names, given, strict=True) if outer.dtype != resource}
+    for value in [value for value in graph.input if value.name in captured]:
+        graph.initializer.append(numpy_helper.from_array(captured[value.name].numpy(), value.name))
+        graph.input.remove(value)
 
 
 def _rename_outputs(graph: Any, names: Sequence[str]) -> None:

@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 
 def unroll(layer: Any) -> None:
-    """Has any other recurrent layer spelled out step by step instead: its length is known, and a loop's is not."""
+    """Has a layer that is no operator of ONNX's, such as ConvLSTM2D, spelled out step by step rather than as a loop."""
     if hasattr(layer, "unroll"):
         layer.unroll = True
 

@@ -20,7 +20,8 @@ from keras import layers
 
 def mobilenet() -> keras.Model:
     image = keras.Input((32, 32, 3), name="image")
-    x = layers.Conv2D(8, 3, 2, "same", use_bias=False, name="stem")(image)
+    x = layers.Normalization(mean=[0.4, 0.5, 0.6], variance=[0.1, 0.2, 0.3])(image)
+    x = layers.Conv2D(8, 3, 2, "same", use_bias=False, name="stem")(x)
     x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
     for index, (channels, stride) in enumerate([(16, 2), (16, 1)]):
         y = layers.DepthwiseConv2D(3, stride, "same", use_bias=False, name=f"depthwise{index}")(x)
