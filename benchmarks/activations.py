@@ -78,7 +78,6 @@ FUNCTIONS: dict[str, Build] = {
     "Erf": one("Erf"),
     "Exp": one("Exp"),
     "Softmax": one("Softmax", axis=1),
-    "LogSoftmax": one("LogSoftmax", axis=1),
 }
 
 

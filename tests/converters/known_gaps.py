@@ -93,7 +93,6 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
         "tanh": ("Tanh",),
         **dict.fromkeys(("gelu", "gelu-tanh", "gelu-erf"), ("Gelu",)),
         **dict.fromkeys(("softmax-last", "softmax-channels", "softmax-width"), ("Softmax",)),
-        "logsoftmax": ("LogSoftmax",),
         # MNN's integer maximum is wrong.
         **{f"maxpool{kind}": ("MaxPool",) for kind in ("", "-pads", "-pads-even", "-ceil", "-same-lower", "-1d")},
         **dict.fromkeys(("maxpool-dilated", "flatten-two-linear"), ("MaxPool",)),
