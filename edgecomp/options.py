@@ -62,6 +62,7 @@ def plan(
 
     Raises:
         InputError: There is neither, one of them cannot be read, or an option has a value that cannot be.
+        TypeError: There is no such option.
     """
     given = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
     named = target or (None if given is None else given.target)
@@ -81,7 +82,11 @@ def adjusted(recipe: Recipe, **options: Unpack[Options]) -> Recipe:
 
     Raises:
         InputError: An option has a value that a recipe cannot have, or makes no difference to it.
+        TypeError: There is no such option.
     """
+    for name in options.keys() - Options.__annotations__.keys():
+        cure = correction(name, Options.__annotations__, "edgecomp.options.Options lists them")
+        raise TypeError(f"unexpected keyword argument {name!r}; {cure}")
     said: dict[str, Any] = {name: value for name, value in options.items() if value is not None and value is not False}
     content = recipe.as_dict()
     if isinstance(formats := said.get("formats"), str):

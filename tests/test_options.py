@@ -77,3 +77,8 @@ def test_an_option_that_cannot_be_is_called_by_its_name(options: dict[str, Any],
     with pytest.raises(InputError) as caught:
         adjusted(DEFAULT, **options)
     assert (caught.value.subject, caught.value.cure) == (subject, cure)
+
+
+def test_an_option_that_is_not_there_is_no_option_that_changes_nothing() -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'precison'; write precision"):
+        adjusted(DEFAULT, precison="fp16")  # type: ignore[call-arg]

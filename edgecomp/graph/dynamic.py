@@ -25,11 +25,12 @@ import onnx_ir.passes.common as common
 from onnxscript import optimizer
 
 from edgecomp.graph.border import write_inputs, write_static_shapes
-from edgecomp.graph.query import SIZED_KEY, constant, describe, shape_of
+from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, constant, describe, shape_of
 from edgecomp.graph.simplify import simplify
 from edgecomp.graph.size_nodes import SizeNodes
 from edgecomp.graph.sizes import Expression, Numbers, bindings, explain
 from edgecomp.model import CompressedModel, Step
+from edgecomp.quantization.scheme import RECURRENT
 from edgecomp.shapes import InputShapes
 
 Array = npt.NDArray[Any]
@@ -182,7 +183,25 @@ def bind(model: CompressedModel, sizes: Mapping[str, int] | None = None, *, gene
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     common.RemoveUnusedNodesPass()(graph)
     common.ShapeInferencePass()(graph)
+    if general:
+        _mark_recurrent(graph.graph, model.graph.graph)
     return replace(model, graph=graph, dynamic=None)
+
+
+def _mark_recurrent(graph: ir.Graph, example: ir.Graph) -> None:
+    """Marks the recurrent layers whose input has not the sizes that it has in the example."""
+    known = {value.name: value.shape for value in (*example.inputs, *(v for node in example for v in node.outputs))}
+    for node in graph:
+        source = node.inputs[0] if node.op_type in RECURRENT else None
+        if source is None:
+            continue
+        names = ("batch", "steps") if node.attributes.get_int("layout", 0) else ("steps", "batch")
+        here, usual = source.shape or ir.Shape((None, None)), known.get(source.name) or (None, None)
+        differing = [
+            name for name, size, other in zip(names, here, usual, strict=False) if size is None or size != other
+        ]
+        if differing:
+            node.metadata_props[ANY_SIZE_KEY] = " ".join(differing)
 
 
 # --- what follows from shapes alone -----------------------------------------------------------------------------------

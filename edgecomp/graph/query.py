@@ -22,6 +22,9 @@ ORIGIN_KEY, ORIGIN_TYPE_KEY = "edgecomp.origin", "edgecomp.origin_type"
 WHOLE_KEY = "edgecomp.whole"
 #: Of nodes whose result follows from dynamic sizes alone, and must stay computed (see `dynamic`).
 SIZED_KEY = "edgecomp.sized"
+#: Of recurrent layers whose number of "steps" or "batch" stands for others: no loop may hang on the divisors of the
+#: first, nor a constant on the second.
+ANY_SIZE_KEY = "edgecomp.any_size"
 
 
 def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:

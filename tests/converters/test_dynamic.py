@@ -176,6 +176,20 @@ def elements():
     return text, integers(three=[3])
 
 
+def sequences():
+    """An LSTM and a GRU over sequences of any length."""
+    text = """
+        net (float[t, n, 6] x) => (float[t, n, 4] y) {
+            a = LSTM<hidden_size=5>(x, w1, r1, b1)
+            b = Squeeze(a, axes)
+            c = GRU<hidden_size=4, linear_before_reset=1>(b, w2, r2, b2)
+            y = Squeeze(c, axes)
+        }
+    """
+    lstm = weights(w1=(1, 20, 6), r1=(1, 20, 5), b1=(1, 40))
+    return text, [*lstm, *weights(w2=(1, 12, 5), r2=(1, 12, 4), b2=(1, 24)), *integers(axes=[1])]
+
+
 MODELS = {
     "distances": (distances, ("x=?x?:16x12",)),
     "elements": (elements, ("x=?x?:16x12",)),
@@ -184,6 +198,7 @@ MODELS = {
     "classifier": (classifier, ()),
     "pyramid": (pyramid, ("x=?x3x?:32x?:48",)),
     "attention": (attention, ("x=?x?:16x12",)),
+    "sequences": (sequences, ("x=?:16x?:2x6",)),
 }
 
 
@@ -224,6 +239,16 @@ def test_any_size(name, format_, tmp_path):
         given = artifact.predict(inputs)
         for expected, actual in zip(source.reference(tuple(inputs)), given.values(), strict=True):
             np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_sequences_of_lengths_that_are_no_multiple_of_anything(format_, tmp_path):
+    source, model = prepared("sequences", tmp_path)
+    artifact = convert(model, format_, tmp_path)
+    for length in (1, 7, 16, 51):
+        inputs = inputs_at(source, model, {"t": length, "n": 2})
+        (actual,) = artifact.predict(inputs).values()
+        np.testing.assert_allclose(actual, source.reference(tuple(inputs))[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from edgecomp.graph.decompositions.directions import PARAMETERS, is_batch_first, one_direction_each
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 from edgecomp.graph.decompositions.rows import State, blocks_of, walk
-from edgecomp.graph.query import constant
+from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, constant
 
 Activation = Callable[[Pieces, ir.Value], ir.Value]
 
@@ -129,13 +129,22 @@ def _flipped(pieces: Pieces, value: ir.Value) -> ir.Value:
     return pieces.moved(value, np.transpose) or pieces.transpose(value, [1, 0])
 
 
+def _any(pieces: Pieces) -> Sequence[str]:
+    """The sizes that stand for others."""
+    return pieces.node.metadata_props.get(ANY_SIZE_KEY, "").split()
+
+
 def _initial(pieces: Pieces, place: int, batch: int, hidden: int, batch_first: bool) -> ir.Value:
     """The state before the first step."""
     value = pieces.optional(place)
-    if value is None:
-        made = pieces.value(np.zeros((batch, hidden), np.float32))
-        assert made is not None
+    if value is None and "batch" in _any(pieces):
+        made = pieces("Expand", np.zeros((1, hidden), np.float32), np.array([batch, hidden], np.int64))
+        pieces.nodes[-1].metadata_props[SIZED_KEY] = ""  # else it would be folded
         return made
+    if value is None:
+        zeros = pieces.value(np.zeros((batch, hidden), np.float32))
+        assert zeros is not None
+        return zeros
     return pieces("Squeeze", value, np.array([1 if batch_first else 0], np.int64))
 
 
@@ -178,7 +187,8 @@ def _run(
 
     (steps, *row), item = pieces.shape(projected), np.dtype(np.float32).itemsize
     sizes = (item * math.prod(shape) for shape in (row, (row[-1], pieces.shape(2)[2])))
-    final, sequence = walk(pieces, given, initial, step, blocks_of(steps, *sizes))
+    blocks = (1,) if "steps" in _any(pieces) else blocks_of(steps, *sizes)
+    final, sequence = walk(pieces, given, initial, step, blocks)
     return sequence, final
 
 
