@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, input_of, required_constant
+from edgecomp.quantization.scheme import PRECISION_KEY
 
 _RANGE = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)}
 
@@ -31,8 +33,11 @@ def spell_dequantize(graph: ir.Graph, node: ir.Node) -> ir.Value:
 
 
 def spell_quantize(graph: ir.Graph, node: ir.Node, dtype: str) -> ir.Value:
-    """Replaces a QuantizeLinear by Div, Round, Add, Clip and Cast; returns what stands for its output."""
-    builder = _Builder(graph, node)
+    """Replaces a QuantizeLinear by Div, Round, Add, Clip and Cast; returns what stands for its output.
+
+    They stay in float: what becomes whole numbers would be others if it were rounded in another place before.
+    """
+    builder = _Builder(graph, node, {PRECISION_KEY: "float32"})
     scale, zero_point = _aligned(node, _shape(node))
     low, high = (np.float32(bound) for bound in _RANGE[dtype])
     value = builder.add("Round", builder.add("Div", node.inputs[0], scale))
@@ -69,8 +74,9 @@ def _aligned(node: ir.Node, shape: tuple[int, ...]) -> tuple[npt.NDArray[np.floa
 class _Builder:
     """Puts nodes in front of another and then in its place."""
 
-    def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
+    def __init__(self, graph: ir.Graph, node: ir.Node, metadata: Mapping[str, str] | None = None) -> None:
         self._graph, self._node, self._count = graph, node, 0
+        self._metadata = metadata or {}
 
     def add(
         self, op_type: str, *inputs: ir.Value | npt.NDArray[Any] | np.floating[Any] | None, **attributes: int
@@ -78,6 +84,7 @@ class _Builder:
         values = [each if isinstance(each, ir.Value) or each is None else self._constant(each) for each in inputs]
         name = self._name()
         node = ir.node(op_type, values, attributes, name=name)
+        node.metadata_props.update(self._metadata)
         node.outputs[0].name, node.outputs[0].shape = name, self._node.outputs[0].shape
         self._graph.insert_before(self._node, node)
         return node.outputs[0]
