@@ -8,7 +8,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 
 import pytest
-from processes import is_alive
+from liveness import is_alive
 
 from edgecomp import errors
 from edgecomp.isolation import run_isolated

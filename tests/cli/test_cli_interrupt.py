@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import is_alive
+from liveness import is_alive
 
 #: Imported by the calibration function of each test, in the process of the command line.
 HELPER = """
