@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.diagnosis.layers import Layer, layers_of
 from edgecomp.graph.border import loosen
 from edgecomp.graph.query import is_constant
+from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
 from edgecomp.quantization.parameters import QuantizationParameters
@@ -161,7 +161,7 @@ class _Rounder:
         if value is None or value.name is None or not is_constant(value) or value.name not in self._table:
             return value
         numbers = stored_numbers(self._stored[value.name], self._table[value.name])
-        return self._initializer(f"{value.name}/stored", numbers)
+        return add_constant(self._graph, f"{value.name}/stored", numbers)
 
     def _conversions(self, value: ir.Value, parameters: QuantizationParameters) -> list[ir.Node]:
         """QuantizeLinear and DequantizeLinear."""
@@ -170,8 +170,8 @@ class _Rounder:
             self._graph.opset_imports.setdefault(domain, 1)
         zero_point = parameters.zero_point.astype(parameters.dtype)
         numbers = [
-            self._initializer(f"{value.name}/scale", parameters.scale),
-            self._initializer(f"{value.name}/zero_point", zero_point),
+            add_constant(self._graph, f"{value.name}/scale", parameters.scale),
+            add_constant(self._graph, f"{value.name}/zero_point", zero_point),
         ]
         nodes = []
         for op_type, suffix in (("QuantizeLinear", "integers"), ("DequantizeLinear", "reals")):
@@ -180,15 +180,3 @@ class _Rounder:
             value = nodes[-1].outputs[0]
             value.name = name
         return nodes
-
-    def _initializer(self, name: str, array: Array) -> ir.Value:
-        while name in self._graph.initializers:
-            name += "_"
-        made = ir.Value(
-            name=name,
-            const_value=ir.tensor(array, name=name),
-            type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),
-            shape=ir.Shape(np.shape(array)),
-        )
-        self._graph.register_initializer(made)
-        return made

@@ -14,7 +14,7 @@ import onnx_ir.passes.common as common
 
 from edgecomp.graph.decompositions import DECOMPOSITIONS
 from edgecomp.graph.decompositions.bodies import body, operators_with_bodies
-from edgecomp.graph.decompositions.pieces import MOST_NODES, OLDEST_OPSET, Pieces, Undecomposable
+from edgecomp.graph.decompositions.pieces import MOST_NODES, Pieces
 from edgecomp.graph.query import ORIGIN_KEY, ORIGIN_TYPE_KEY, WHOLE_KEY
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
@@ -101,19 +101,9 @@ def _decompose(
     """Replaces one node, or turns it into the call of a function that is inlined later; extends the table."""
     opset = model.opset_imports.get("", 1)
     if (decomposition := DECOMPOSITIONS.get(node.op_type)) is not None:
-        if opset < OLDEST_OPSET:
-            node.metadata_props[WHOLE_KEY] = (
-                f"its opset is {opset}, and it can be decomposed from opset {OLDEST_OPSET} on"
-            )
-            return
         pieces = Pieces(node, opset, most_nodes=most_nodes, quantization=table)
-        try:
-            results = decomposition(pieces)
-        except Undecomposable as reason:
-            node.metadata_props[WHOLE_KEY] = str(reason)
-        else:
-            pieces.replace(results)
-            table.update(pieces.quantization)
+        if pieces.put_in_place(decomposition):
+            table.update(pieces.quantization.maps[0])
         return
     function = body(node, opset) if node.domain in {"", "ai.onnx"} else None
     if function is None:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, input_of, only_consumer
+from edgecomp.graph.values import add_constant, take_place
 
 #: Operator on integers -> operator on real numbers, and the weight's dimension that scales may go along.
 _PRODUCTS = {"ConvInteger": ("Conv", 0), "MatMulInteger": ("MatMul", 1)}
@@ -85,10 +86,10 @@ class _Product:
         weight = self.node.inputs[1]
         assert weight is not None
         zero = constant(input_of(self.node, 3))
-        inputs = [weight, _constant(graph, f"{name}/weight_scale", self.scale.astype(np.float32))]
+        inputs = [weight, add_constant(graph, f"{name}/weight_scale", self.scale.astype(np.float32))]
         if zero is not None:
             spread = np.broadcast_to(zero.reshape(-1) if self.scale.ndim else zero.reshape(()), self.scale.shape)
-            inputs.append(_constant(graph, f"{name}/weight_zero_point", np.ascontiguousarray(spread)))
+            inputs.append(add_constant(graph, f"{name}/weight_zero_point", np.ascontiguousarray(spread)))
         real = ir.node("DequantizeLinear", inputs, {"axis": axis}, name=f"{name}/weight")
         product = ir.node(op_type, [self.x, real.outputs[0]], dict(self.node.attributes), name=name)
         product.metadata_props.update(self.node.metadata_props)
@@ -97,8 +98,7 @@ class _Product:
         old, new = self.result.outputs[0], product.outputs[0]
         new.type, new.shape = ir.TensorType(ir.DataType.FLOAT), old.shape
         graph.insert_before(self.result, [real, product])
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        new.name, old.name = old.name, None
+        take_place(new, old)
         cast = self.node.outputs[0].uses()
         (reader,) = (use.node for use in cast)
         for node in (self.result, reader, self.node):
@@ -120,8 +120,7 @@ def _lift_over_gather(graph: ir.Graph, node: ir.Node) -> None:
     graph.insert_before(gather, real)
     gather.replace_input_with(0, real.outputs[0])
     old, new = node.outputs[0], gather.outputs[0]
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    new.name, old.name = old.name, None
+    take_place(new, old)
     graph.remove(node, safe=True)
 
 
@@ -137,8 +136,7 @@ def _real_lstm(graph: ir.Graph, node: ir.Node) -> bool:
     graph.insert_before(node, lstm)
     for old, new in zip(node.outputs, lstm.outputs, strict=True):
         new.type, new.shape = old.type, old.shape
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
-        new.name, old.name = old.name, None
+        take_place(new, old)
     graph.remove(node, safe=True)
     return True
 
@@ -156,20 +154,13 @@ def _lstm_weight(graph: ir.Graph, node: ir.Node, index: int, scale_index: int) -
     rows = np.ascontiguousarray(integers.transpose(0, 2, 1))
     if directions > 1 and scale.size > directions:
         scale, zero = (np.asarray(array, np.float32).reshape(directions, -1, 1) for array in (scale, zero))
-        return _constant(graph, name, ((rows - zero) * scale).astype(np.float32))
+        return add_constant(graph, name, ((rows - zero) * scale).astype(np.float32))
     given = [
-        _constant(graph, f"{name}/{part}", array.reshape(-1) if array.size > 1 else array.reshape(()))
+        add_constant(graph, f"{name}/{part}", array.reshape(-1) if array.size > 1 else array.reshape(()))
         for part, array in (("scale", scale), ("zero_point", zero))
     ]
-    stored = _constant(graph, f"{name}/integers", rows)
+    stored = add_constant(graph, f"{name}/integers", rows)
     real = ir.node("DequantizeLinear", [stored, *given], {"axis": 0 if directions > 1 else 1}, name=name)
     real.outputs[0].name, real.outputs[0].type = f"{name}/real", ir.TensorType(ir.DataType.FLOAT)
     graph.insert_before(node, real)
     return real.outputs[0]
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-    value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.from_numpy(array.dtype))
-    graph.register_initializer(value)
-    return value

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgecomp.graph.query import constant, input_of, required_constant, turns_of
+from edgecomp.graph.query import before_identities, constant, input_of, required_constant, turns_of
+from edgecomp.graph.values import add_constant, take_place
 
 #: A loop that counts further than this stays as it is.
 _MOST_TURNS = 10_000
@@ -42,9 +43,7 @@ def capture_invariants(model: ir.Model) -> bool:
 
 def _is_invariant(loop: ir.Node, body: ir.Graph, place: int) -> bool:
     """Whether what is carried at a place is given on as it was; an output of the graph needs the name that it has."""
-    parameter, given = body.inputs[place + 2], body.outputs[place + 1]
-    while (producer := given.producer()) is not None and producer.op_type == "Identity" and producer.inputs[0]:
-        given = producer.inputs[0]
+    parameter, given = body.inputs[place + 2], before_identities(body.outputs[place + 1])
     once = sum(output is parameter for output in body.outputs) <= 1
     return given is parameter and once and not loop.outputs[place].is_graph_output()
 
@@ -59,10 +58,8 @@ def _narrow(loop: ir.Node, kept: list[int], carried: int) -> None:
     assert graph is not None
     graph.insert_before(loop, new)
     for before, after in zip(old, new.outputs, strict=True):
-        name, before.name = before.name, f"{before.name}/replaced"
         after.shape, after.type = before.shape, before.type
-        before.replace_all_uses_with(after, replace_graph_outputs=True)
-        after.name = name
+        take_place(after, before)
     graph.remove(loop, safe=True)
 
 
@@ -83,10 +80,7 @@ def _settle(loop: ir.Node, turns: int) -> None:
     graph, body = loop.graph, loop.attributes["body"].as_graph()
     assert graph is not None
     name = f"{loop.outputs[0].name}/turns"
-    limit = ir.Value(name=name, const_value=ir.tensor(np.array(turns, np.int64), name=name))
-    limit.shape, limit.type = ir.Shape(()), ir.TensorType(ir.DataType.INT64)
-    graph.register_initializer(limit)
-    loop.replace_input_with(0, limit)
+    loop.replace_input_with(0, add_constant(graph, name, np.array(turns, np.int64)))
     goes_on = ir.node("Identity", [body.inputs[1]], name=f"{loop.name}/goes_on")
     told = goes_on.outputs[0]
     told.name, told.shape, told.type = f"{name}/goes_on", ir.Shape(()), ir.TensorType(ir.DataType.BOOL)

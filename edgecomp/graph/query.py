@@ -145,13 +145,18 @@ def describe(node: ir.Node) -> str:
     return f"{piece}{op_type} {name!r}{place}"
 
 
+def before_identities(value: ir.Value) -> ir.Value:
+    """What a value is another name of."""
+    while (producer := value.producer()) is not None and producer.op_type == "Identity" and producer.inputs[0]:
+        value = producer.inputs[0]
+    return value
+
+
 def turns_of(loop: ir.Node) -> int | None:
     """How many turns a Loop makes; None when that is computed, or when its condition may end it."""
     limit, first = constant(input_of(loop, 0)), constant(input_of(loop, 1))
     body = loop.attributes["body"].as_graph()
-    last, told = body.outputs[0], constant(body.outputs[0])
-    while (producer := last.producer()) is not None and producer.op_type == "Identity" and producer.inputs[0]:
-        last = producer.inputs[0]
+    last, told = before_identities(body.outputs[0]), constant(body.outputs[0])
     goes_on = last is body.inputs[1] or (told is not None and bool(told.all()))
     if limit is None or not goes_on or (first is None and input_of(loop, 1) is not None):
         return None

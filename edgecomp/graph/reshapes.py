@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.graph.query import only_consumer
+from edgecomp.graph.values import add_constant
 
 _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
@@ -134,12 +135,7 @@ def _write(graph: ir.Graph, node: ir.Node) -> bool:
     result = node.outputs[0]
     assert result.shape is not None
     shape = np.array(result.shape.numpy(), np.int64)
-    name = f"{result.name}/shape"
-    while name in graph.initializers:
-        name += "_"
-    target = ir.Value(name=name, const_value=ir.tensor(shape, name=name), shape=ir.Shape(shape.shape))
-    target.type = ir.TensorType(ir.DataType.INT64)
-    graph.register_initializer(target)
+    target = add_constant(graph, f"{result.name}/shape", shape)
     node.op_type = "Reshape"
     node.attributes.clear()
     node.resize_inputs(2)

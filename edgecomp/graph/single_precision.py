@@ -6,7 +6,7 @@ types: Casts stand behind the first and in front of the second.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 import numpy as np
 import onnx_ir as ir
@@ -20,7 +20,9 @@ _TYPES = ("to", "dtype", "output_dtype", "output_datatype")
 def computes_in(model: ir.Model, dtypes: Collection[ir.DataType]) -> bool:
     """Whether a weight or a border is of one of some types, or a Cast gives it."""
     values = [
-        value for graph in _graphs(model) for value in (*graph.initializers.values(), *graph.inputs, *graph.outputs)
+        value
+        for graph in (model.graph, *model.graph.subgraphs())
+        for value in (*graph.initializers.values(), *graph.inputs, *graph.outputs)
     ]
     if any(value.dtype in dtypes for value in values):
         return True
@@ -32,7 +34,7 @@ def to_single(model: ir.Model, dtypes: Collection[ir.DataType]) -> None:
     """Makes everything of some floating-point types float32, in place, but for the graph's inputs and outputs."""
     graph = model.graph
     border = [(value, value.dtype) for value in (*graph.inputs, *graph.outputs) if value.dtype in dtypes]
-    for part in _graphs(model):
+    for part in (model.graph, *model.graph.subgraphs()):
         for value in (*part.inputs, *part.initializers.values(), *(out for node in part for out in node.outputs)):
             _widen(value, dtypes)
     for node in model.graph.all_nodes():
@@ -44,15 +46,6 @@ def to_single(model: ir.Model, dtypes: Collection[ir.DataType]) -> None:
     for value, dtype in border:
         assert dtype is not None
         (_cast_behind if value in graph.inputs else _cast_before)(graph, value, dtype)
-
-
-def _graphs(model: ir.Model) -> Iterator[ir.Graph]:
-    """The graph, and those of branches and loops."""
-    yield model.graph
-    for node in model.graph.all_nodes():
-        for attribute in node.attributes.values():
-            if attribute.type == ir.AttributeType.GRAPH:
-                yield attribute.as_graph()
 
 
 def _widen(value: ir.Value, dtypes: Collection[ir.DataType]) -> None:

@@ -26,6 +26,6 @@ def _fold(node: ir.Node) -> bool:
     largest = -(-array.shape[axis] // count)
     borders = np.cumsum(sizes[:-1]) if sizes is not None else [largest * index for index in range(1, count)]
     for value, part in zip(node.outputs, np.split(array, borders, axis), strict=True):
-        value.replace_all_uses_with(register(graph, f"{value.name}/part", np.ascontiguousarray(part)))
+        value.replace_all_uses_with(register(graph, f"{value.name}/part", part))
     graph.remove(node, safe=True)
     return True

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, input_of, is_float, pads_are_zero
+from edgecomp.graph.values import add_constant
 
 _Array = npt.NDArray[Any]
 
@@ -182,10 +183,4 @@ def _replace_input(graph: ir.Graph, node: ir.Node, index: int, array: _Array) ->
 
 def register(graph: ir.Graph, name: str, array: _Array) -> ir.Value:
     """A new float32 constant of the graph, under this name or one like it."""
-    while name in graph.initializers:
-        name += "_"
-    array = np.ascontiguousarray(array, np.float32)
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
-    value.type = ir.TensorType(ir.DataType.FLOAT)
-    graph.register_initializer(value)
-    return value
+    return add_constant(graph, name, np.ascontiguousarray(array, np.float32))

@@ -202,15 +202,19 @@ MODELS = {
 }
 
 
-def prepared(name, folder):
-    make, shapes = MODELS[name]
+def save(make, path):
     text, initializers = make()
     model = onnx.ModelProto()
     model.ir_version = 8
     model.opset_import.add(domain="", version=18)
     model.graph.CopyFrom(onnx.parser.parse_graph(text))
     model.graph.initializer.extend(initializers)
-    onnx.save(model, folder / f"{name}.onnx")
+    onnx.save(model, path)
+
+
+def prepared(name, folder):
+    make, shapes = MODELS[name]
+    save(make, folder / f"{name}.onnx")
     source = load_source(folder / f"{name}.onnx", shapes=parse_shapes(shapes))
     return source, simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
 
@@ -353,13 +357,7 @@ def test_a_dynamic_batch_costs_no_operator(tmp_path):
 
 
 def test_several_signatures_share_weights(tmp_path):
-    text, initializers = classifier()
-    model = onnx.ModelProto()
-    model.ir_version = 8
-    model.opset_import.add(domain="", version=18)
-    model.graph.CopyFrom(onnx.parser.parse_graph(text))
-    model.graph.initializer.extend(initializers)
-    onnx.save(model, tmp_path / "net.onnx")
+    save(classifier, tmp_path / "net.onnx")
     folders = {}
     for name, sizes in (("one", (1,)), ("two", (1, 4))):
         shapes = parse_shapes([f"x={size}x3x16x16" for size in sizes])
@@ -378,13 +376,7 @@ def test_several_signatures_share_weights(tmp_path):
 
 
 def test_several_signatures_in_int8_share_weights_and_take_data_of_their_sizes(tmp_path):
-    text, initializers = pyramid()
-    model = onnx.ModelProto()
-    model.ir_version = 8
-    model.opset_import.add(domain="", version=18)
-    model.graph.CopyFrom(onnx.parser.parse_graph(text))
-    model.graph.initializer.extend(initializers)
-    onnx.save(model, tmp_path / "net.onnx")
+    save(pyramid, tmp_path / "net.onnx")
     drawn = [_random.random((1, 3, 16, size)).astype(np.float32) for size in (16, 24, 16, 24, 24)]
     found = {}
     for name, sizes in (("one", (16,)), ("two", (16, 24))):

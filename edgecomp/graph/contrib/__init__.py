@@ -14,8 +14,8 @@ import pkgutil
 
 import onnx_ir as ir
 
-from edgecomp.graph.decompositions.pieces import OLDEST_OPSET, Decomposition, Pieces, Undecomposable
-from edgecomp.graph.query import ORIGIN_KEY, ORIGIN_TYPE_KEY, WHOLE_KEY
+from edgecomp.graph.decompositions.pieces import Decomposition, Pieces
+from edgecomp.graph.query import ORIGIN_KEY, ORIGIN_TYPE_KEY
 
 CONTRIB: dict[str, Decomposition] = {}
 for _module in pkgutil.iter_modules(__path__):
@@ -67,14 +67,5 @@ def spell_contrib(model: ir.Model) -> bool:
     for node in contrib_nodes(model):
         node.metadata_props.setdefault(ORIGIN_KEY, node.name or "")
         node.metadata_props.setdefault(ORIGIN_TYPE_KEY, node.op_type)
-        pieces = Pieces(node, opset)
-        try:
-            if opset < OLDEST_OPSET:
-                raise Undecomposable(f"its opset is {opset}, and it can be written with ONNX's from {OLDEST_OPSET} on")
-            results = CONTRIB[node.op_type](pieces)
-        except Undecomposable as reason:
-            node.metadata_props[WHOLE_KEY] = str(reason)
-        else:
-            pieces.replace(results)
-            changed = True
+        changed |= Pieces(node, opset).put_in_place(CONTRIB[node.op_type])
     return changed

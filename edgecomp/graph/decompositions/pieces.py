@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from edgecomp.graph.query import constant, input_of, shape_of
+from edgecomp.graph.query import WHOLE_KEY, constant, input_of, shape_of
 from edgecomp.quantization.parameters import Change, QuantizationParameters
 
 Array = npt.NDArray[Any]
@@ -43,7 +44,7 @@ class Pieces:
         most_nodes: A loop or branch that would become more nodes stays one.
         nodes: Those made so far.
         constants: Those made so far.
-        quantization: By name, of the graph's constants and of those made of them.
+        quantization: By name, of the graph's constants; in front of them (`maps[0]`) of those made of them.
     """
 
     def __init__(
@@ -52,15 +53,15 @@ class Pieces:
         opset: int,
         parent: Pieces | None = None,
         most_nodes: int = MOST_NODES,
-        quantization: Mapping[str, QuantizationParameters] | None = None,
+        quantization: dict[str, QuantizationParameters] | None = None,
     ) -> None:
         self.node = node
         self.opset = opset
         self.most_nodes: int = most_nodes if parent is None else parent.most_nodes
         self.nodes: list[ir.Node] = []
         self.constants: list[ir.Value] = [] if parent is None else parent.constants
-        own = dict(quantization or {})
-        self.quantization: dict[str, QuantizationParameters] = own if parent is None else parent.quantization
+        known = ChainMap({}, quantization or {})
+        self.quantization: ChainMap[str, QuantizationParameters] = known if parent is None else parent.quantization
         self._parent = parent
         self._name = node.name or node.outputs[0].name or node.op_type
         if parent is not None:
@@ -261,6 +262,20 @@ class Pieces:
             piece.metadata_props.update(self.node.metadata_props)
 
     # --- the end ----------------------------------------------------------------------------------------------------
+
+    def put_in_place(self, decomposition: Decomposition) -> bool:
+        """Replaces the node by what it is made of; where that cannot be, its metadata `WHOLE_KEY` says why."""
+        try:
+            if self.opset < OLDEST_OPSET:
+                raise Undecomposable(
+                    f"its opset is {self.opset}, and it can be decomposed from opset {OLDEST_OPSET} on"
+                )
+            results = decomposition(self)
+        except Undecomposable as reason:
+            self.node.metadata_props[WHOLE_KEY] = str(reason)
+            return False
+        self.replace(results)
+        return True
 
     def replace(self, results: Sequence[ir.Value | None]) -> None:
         """Puts the pieces into the graph, and gives what they make the names of the node's outputs.
