@@ -28,11 +28,11 @@ from accuracy_cases import CASES, Array, Case, MissingDataError, Options, output
 from accuracy_routes import ROUTES, Run, Setting, artifacts, quantized
 from peers import MissingPeerError
 
-from edgecomp.comparison import decibels
 from edgecomp.errors import EdgecompError
 from edgecomp.preparation import prepare
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.recovery.effort import DEFAULT, INT8_STEPS
+from edgecomp.verification.comparison import decibels
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ from edgecomp.preparation import prepare
 from edgecomp.quantization.static import StaticQuantization, quantize_static
 from edgecomp.recipe import DataLimits, Recipe
 from edgecomp.target import load_target
-from edgecomp.verification import Tolerance
+from edgecomp.verification.tolerance import Tolerance
 from edgecomp.workbench import Workbench
 
 #: Pictures in a batch of the graphs that are compared: runtimes are quicker with many.

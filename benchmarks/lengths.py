@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 import edgecomp
-from edgecomp.comparison import EQUAL
 from edgecomp.shapes import parse_shapes
-from edgecomp.verification import Tolerance
+from edgecomp.verification.comparison import EQUAL
+from edgecomp.verification.tolerance import Tolerance
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "examples")]
 

@@ -32,7 +32,7 @@ from edgecomp.model import CompressedModel
 from edgecomp.preparation import prepare
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
-from edgecomp.recording import Unlabelled
+from edgecomp.verification.samples import Unlabelled
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "models"))

@@ -12,7 +12,7 @@ from edgecomp.converters.onnxruntime.precisions import ORT_PRECISIONS
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor, unreadable
 from edgecomp.inspection import Contents, Inspection, Node, Tensor
 from edgecomp.interface import Interface
-from edgecomp.isolation import run_isolated
+from edgecomp.system.isolation import run_isolated
 
 if TYPE_CHECKING:
     from edgecomp.model import CompressedModel

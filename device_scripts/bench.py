@@ -22,8 +22,9 @@ What is measured:
 size of one quantization step of a float output. Quantized outputs agree within 8 steps, or when the expected signal is
 20 dB above the difference: kernels of another processor round elsewhere, and through fifty layers that becomes a few
 steps. Floats agree within a thousandth of the largest expected magnitude, and other integers when they are equal
-(`edgecomp/golden.py` says why, and bundles for apps are held to the same). ONNX Runtime's default int8 kernels saturate
-on x86 without VNNI: there "agrees" is said of a session that does not, and "agrees_as_timed" of the one that was timed.
+(`edgecomp/verification/golden.py` says why, and bundles for apps are held to the same). ONNX Runtime's default int8
+kernels saturate on x86 without VNNI: there "agrees" is said of a session that does not, and "agrees_as_timed" of the
+one that was timed.
 
 An error is a JSON object with "error" (usage, no-runtime, bad-model, bad-golden, interrupted, unexpected) and
 "message", and a non-zero exit code. What native libraries print goes to stderr. With `--progress` so do lines that

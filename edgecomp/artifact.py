@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.columns import read_column, write_columns
 from edgecomp.converter import Array, Converter, Predictor, converter_for
 from edgecomp.errors import DataError, SourceError
 from edgecomp.interface import Interface, TensorInterface, format_shape
+from edgecomp.system.columns import read_column, write_columns
 
 Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 

@@ -35,7 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecomp.errors import DataError
-from edgecomp.spool import Records, Spool
+from edgecomp.system.spool import Records, Spool
 
 __all__ = [
     "CalibrationData",

@@ -15,7 +15,7 @@ from torch import nn
 
 from edgecomp.errors import MissingToolchainError
 from edgecomp.frontends.pictures import Preprocessing
-from edgecomp.threads import one_torch_thread
+from edgecomp.system.threads import one_torch_thread
 
 Arrays = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
 

@@ -16,7 +16,7 @@ from edgecomp.frontends.constants import Constants
 from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.progress import Progress, silent
 from edgecomp.shapes import Shapes
-from edgecomp.threads import one_torch_thread
+from edgecomp.system.threads import one_torch_thread
 
 if TYPE_CHECKING:
     import torch

@@ -15,7 +15,7 @@ from edgecomp.errors import SourceError
 from edgecomp.model import Step
 from edgecomp.precision import Precision
 from edgecomp.processing import Processing
-from edgecomp.verification import Verification
+from edgecomp.verification.result import Verification
 
 SCHEMA = 1
 FILE = "manifest.json"

@@ -16,7 +16,7 @@ from edgecomp.recipe import Recipe, default_recipe, default_steps, load_recipe, 
 from edgecomp.recovery.effort import INT8_STEPS
 from edgecomp.step import GraphStep
 from edgecomp.target import TargetProfile, list_targets, load_target
-from edgecomp.verification import Tolerance
+from edgecomp.verification.tolerance import Tolerance
 
 
 class Options(TypedDict, total=False):

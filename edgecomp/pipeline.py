@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from edgecomp import golden, manifest
+from edgecomp import manifest
 from edgecomp.acceptance import check_float, check_operators, check_own_integers, check_sizes
 from edgecomp.converter import (
     Conversion,
@@ -21,16 +21,13 @@ from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, 
 from edgecomp.diagnosis.advice import advice, rejection, remarks
 from edgecomp.diagnosis.doubts import doubts
 from edgecomp.errors import UnsupportedOperatorError
-from edgecomp.folder import atomic_folder, check_free
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source
 from edgecomp.frontends.constants import Constants
 from edgecomp.graph.shares import share_outputs
 from edgecomp.loading import Brought, Data, load
-from edgecomp.memory import give_back
 from edgecomp.model import CompressedModel
 from edgecomp.options import Options, plan, tolerance_of
-from edgecomp.original import Original
 from edgecomp.precision import Precision, Support, check_support
 from edgecomp.preparation import float_size, prepare
 from edgecomp.processing import describe_processing
@@ -38,13 +35,19 @@ from edgecomp.progress import Progress, silent
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.synthetic import synthetic_inputs
 from edgecomp.recipe import Recipe
-from edgecomp.recording import Arrays, Batches, Metric, Samples, Unlabelled
 from edgecomp.shapes import Shapes
-from edgecomp.size_verification import verify_sizes, verify_unfit
 from edgecomp.stand_ins import stand_ins
+from edgecomp.system.folder import atomic_folder, check_free
+from edgecomp.system.memory import give_back
+from edgecomp.system.threads import one_torch_thread
 from edgecomp.target import TargetProfile
-from edgecomp.threads import one_torch_thread
-from edgecomp.verification import Tolerance, Verification, verify
+from edgecomp.verification import golden
+from edgecomp.verification.agreement import verify
+from edgecomp.verification.original import Original
+from edgecomp.verification.result import Verification
+from edgecomp.verification.samples import Arrays, Batches, Metric, Samples, Unlabelled
+from edgecomp.verification.sizes import verify_sizes, verify_unfit
+from edgecomp.verification.tolerance import Tolerance
 from edgecomp.workbench import Workbench, no_training_data
 
 if TYPE_CHECKING:

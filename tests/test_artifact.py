@@ -13,12 +13,12 @@ from conftest import Made
 
 import edgecomp
 from edgecomp.artifact import Artifact, from_stored, predict_samples, to_stored
-from edgecomp.columns import read_column, write_columns
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import DataError, SourceError
 from edgecomp.graph.simplify import simplify
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.model import CompressedModel
+from edgecomp.system.columns import read_column, write_columns
 
 IMAGE = TensorInterface("image", "int8", (1, 4, 5, 3), (0, 2, 3, 1), scale=0.5, zero_point=-10)
 SCALE = TensorInterface("scale", "float32", (1,))

@@ -27,17 +27,17 @@ from edgecomp.preparation import prepare
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization
 from edgecomp.recipe import Recipe
-from edgecomp.recording import Unlabelled
 from edgecomp.recovery.absorption import BiasAbsorption
 from edgecomp.recovery.adaround import AdaRound
 from edgecomp.recovery.block_rounding import BlockRounding
 from edgecomp.recovery.equalization import Equalization
 from edgecomp.recovery.gptq import Gptq
 from edgecomp.recovery.smoothing import Smoothing
-from edgecomp.reverification import verify_folder
 from edgecomp.shapes import InputShapes, Symbol
-from edgecomp.size_verification import verify_unfit
-from edgecomp.verification import Verdict, Verification
+from edgecomp.verification.result import Verdict, Verification
+from edgecomp.verification.result_folder import verify_folder
+from edgecomp.verification.samples import Unlabelled
+from edgecomp.verification.sizes import verify_unfit
 
 WIDTH = 6
 

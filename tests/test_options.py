@@ -12,7 +12,7 @@ from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.options import adjusted, plan, tolerance_of
 from edgecomp.recipe import default_recipe
 from edgecomp.target import load_target
-from edgecomp.verification import Tolerance
+from edgecomp.verification.tolerance import Tolerance
 
 TARGET = "raspberry-pi-4b"
 DEFAULT = default_recipe(load_target(TARGET))

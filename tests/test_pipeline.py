@@ -13,14 +13,14 @@ from conftest import Made, save_onnx
 from onnx import helper
 
 import edgecomp
-from edgecomp import golden
 from edgecomp.benchmark import measure_local
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import ConversionError, DataError, OutputError, UnsupportedOperatorError, VerificationError
-from edgecomp.isolation import run_isolated
 from edgecomp.recipe import Recipe, default_recipe
+from edgecomp.system.isolation import run_isolated
 from edgecomp.target import load_target
-from edgecomp.verification import Tolerance
+from edgecomp.verification import golden
+from edgecomp.verification.tolerance import Tolerance
 
 TARGET = "raspberry-pi-4b"
 

@@ -20,10 +20,10 @@ from edgecomp.graph.border import border_shape
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.saving import save_graph
 from edgecomp.interface import Interface, TensorInterface
-from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 from edgecomp.processing import Processing
 from edgecomp.shapes import InputShapes
+from edgecomp.system.isolation import run_isolated
 
 _TIMEOUT = 600.0
 

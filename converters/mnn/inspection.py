@@ -14,7 +14,7 @@ from edgecomp.converters.mnn.runtime import interface_of
 from edgecomp.errors import ConversionError
 from edgecomp.inspection import Contents, Inspection, Node, Quantization, Tensor
 from edgecomp.interface import METADATA_KEY, Interface
-from edgecomp.isolation import run_isolated
+from edgecomp.system.isolation import run_isolated
 
 _MARKS = re.compile(r"^.*___tr\d*(?=.)|__matmul_converted.*$|_matmul_.*$")
 _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise", "Deconvolution", "DeconvolutionDepthwise"})

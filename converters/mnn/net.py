@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from edgecomp.converters.mnn.flatbuffer import Buffer, Front, MalformedError, Table
 from edgecomp.errors import SourceError
-from edgecomp.memory import mapped
+from edgecomp.system.memory import mapped
 
 # Net.
 _BIZ_CODE, _DESCRIBES, _EXTRA_INFO, _OPS, _OUTPUT_NAMES, _FORWARD_TYPE = range(6)

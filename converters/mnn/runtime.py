@@ -14,8 +14,8 @@ from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, is_intact, not_a_mod
 from edgecomp.converters.mnn.precisions import LOW_MEMORY
 from edgecomp.errors import ConversionError, DataError, MissingToolchainError
 from edgecomp.interface import Interface, TensorInterface
-from edgecomp.isolation import run_isolated
-from edgecomp.quiet import redirected
+from edgecomp.system.isolation import run_isolated
+from edgecomp.system.quiet import redirected
 
 
 def import_mnn() -> Any:

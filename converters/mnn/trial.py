@@ -16,9 +16,9 @@ import onnx_ir as ir
 
 from edgecomp.converter import Array
 from edgecomp.interface import Interface, TensorInterface
-from edgecomp.isolation import run_isolated
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation
+from edgecomp.system.isolation import run_isolated
 
 _TIMEOUT = 600.0
 

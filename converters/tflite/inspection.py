@@ -13,7 +13,7 @@ from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
 from edgecomp.errors import SourceError
 from edgecomp.inspection import Contents, Inspection, Node, Quantization, Signature, Tensor
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
-from edgecomp.memory import mapped
+from edgecomp.system.memory import mapped
 
 
 def _names(enumeration: type) -> dict[int, str]:

@@ -14,7 +14,7 @@ from edgecomp.converter import Array
 from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
 from edgecomp.errors import ConversionError, DataError
 from edgecomp.interface import Interface
-from edgecomp.isolation import run_isolated
+from edgecomp.system.isolation import run_isolated
 
 #: Seconds that the trial run of a file that is not our own may take.
 _PATIENCE = 120.0

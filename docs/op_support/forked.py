@@ -1,4 +1,4 @@
-"""`edgecomp.isolation.run_isolated` by forking: fresh interpreters for thousands of conversions take an hour."""
+"""`edgecomp.system.isolation.run_isolated` by forking: fresh interpreters for thousands of conversions take an hour."""
 
 from __future__ import annotations
 

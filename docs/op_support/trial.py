@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 from node_tests import Array, NodeTest, with_constant_operands
 
-from edgecomp.comparison import compare
 from edgecomp.converter import ConversionOptions, FloatIsland, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.frontends import load_source
@@ -22,7 +21,8 @@ from edgecomp.preparation import prepare
 from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation, runs_in_integers
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization, quantize_static
-from edgecomp.verification import Tolerance
+from edgecomp.verification.comparison import compare
+from edgecomp.verification.tolerance import Tolerance
 
 Status = Literal["passed", "refused", "disputed", "rejected", "wrong", "crashed", "hung", "nothing"]
 

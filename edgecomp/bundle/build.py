@@ -18,8 +18,8 @@ from edgecomp.bundle.names import parse_name
 from edgecomp.bundle.platform import load_platform
 from edgecomp.bundle.rendering import copy_shared, render, render_text
 from edgecomp.errors import InputError, SourceError
-from edgecomp.folder import atomic_folder, check_free
 from edgecomp.processing import Processing
+from edgecomp.system.folder import atomic_folder, check_free
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from edgecomp.converter import Array
 from edgecomp.errors import SourceError
 from edgecomp.manifest import sha256
 from edgecomp.processing import Processing
-from edgecomp.quiet import silenced
+from edgecomp.system.quiet import silenced
 
 
 @dataclass(frozen=True)

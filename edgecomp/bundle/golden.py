@@ -15,8 +15,8 @@ import numpy as np
 from edgecomp.artifact import load, to_stored
 from edgecomp.converter import Array
 from edgecomp.errors import SourceError
-from edgecomp.golden import Golden, tolerance
-from edgecomp.quiet import silenced
+from edgecomp.system.quiet import silenced
+from edgecomp.verification.golden import Golden, tolerance
 
 if TYPE_CHECKING:
     from pathlib import Path

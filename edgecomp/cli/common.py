@@ -22,7 +22,7 @@ from rich.table import Table
 
 from edgecomp.errors import EdgecompError, PromiseError
 from edgecomp.progress import Progress as Report
-from edgecomp.quiet import redirected
+from edgecomp.system.quiet import redirected
 
 Parameters = ParamSpec("Parameters")
 

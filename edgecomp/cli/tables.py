@@ -7,15 +7,15 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.cli.common import table
-from edgecomp.comparison import EQUAL
 from edgecomp.units import format_size
+from edgecomp.verification.comparison import EQUAL
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgecomp.comparison import Comparison
     from edgecomp.pipeline import Result
-    from edgecomp.verification import Verdict
+    from edgecomp.verification.comparison import Comparison
+    from edgecomp.verification.result import Verdict
 
 #: Stands for the heading that names the precision.
 PRECISION = "precision"

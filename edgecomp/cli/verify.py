@@ -44,7 +44,7 @@ def _verify_result(folder: Path, data: str | None, preprocess: str | None, key: 
             actual="a result folder, or none",
             cure="leave out --key, or give the folder that `edgecomp bundle` wrote",
         )
-    from edgecomp.reverification import verify_folder
+    from edgecomp.verification.result_folder import verify_folder
 
     result = verify_folder(folder, data=data, preprocess=preprocess)
 

@@ -11,7 +11,7 @@ from edgecomp.compression.training.data import Places, TrainingData
 from edgecomp.frontends import structure
 from edgecomp.frontends.source import Array, Arrays, Source
 from edgecomp.frontends.torch_module import preserving
-from edgecomp.recording import as_given
+from edgecomp.verification.samples import as_given
 
 #: Samples in a batch, where the module takes any number.
 _BATCH = 64

@@ -27,8 +27,8 @@ from edgecomp.devices.results import ArtifactResult, DeviceResult
 from edgecomp.devices.session import Ended, Payload, Session
 from edgecomp.devices.shell import Shell, ShellSession
 from edgecomp.errors import DeviceError, EdgecompError, InputError, LinkError, NoPythonError
-from edgecomp.golden import FILE as GOLDEN
 from edgecomp.target import TargetProfile, load_target
+from edgecomp.verification.golden import FILE as GOLDEN
 
 Json = Mapping[str, Any]
 #: Device, stage, how far, of how much.

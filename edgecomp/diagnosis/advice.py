@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edgecomp.comparison import EQUAL, Comparison
 from edgecomp.diagnosis.probe import Arrays
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.errors import VerificationError
@@ -13,7 +12,9 @@ from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
 from edgecomp.quantization.float_share import float_share
 from edgecomp.recovery.effort import ENOUGH
-from edgecomp.verification import WRONG, Verification
+from edgecomp.verification.comparison import EQUAL, Comparison
+from edgecomp.verification.result import Verification
+from edgecomp.verification.tolerance import WRONG
 
 _CALIBRATED = "try more calibration data, another estimator, or --precision fp32"
 #: Precision -> what else may mend it; precisions that are not here need no calibration.

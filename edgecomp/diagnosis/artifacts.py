@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp import manifest
-from edgecomp.comparison import EQUAL
 from edgecomp.converter import load_converter
+from edgecomp.verification.comparison import EQUAL
 
 if TYPE_CHECKING:
     from edgecomp.pipeline import Quantized

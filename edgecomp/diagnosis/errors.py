@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.comparison import EQUAL, decibels
+from edgecomp.verification.comparison import EQUAL, decibels
 
 Array = npt.NDArray[Any]
 

@@ -41,8 +41,8 @@ from edgecomp.frontends.torch_module import (
     name_outputs,
     to_array,
 )
-from edgecomp.quiet import quiet
 from edgecomp.shapes import Shapes
+from edgecomp.system.quiet import quiet
 
 #: What an archive may hold, below its root folder.
 _EXPECTED = re.compile(

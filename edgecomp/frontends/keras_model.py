@@ -12,9 +12,9 @@ from pathlib import Path
 from edgecomp.errors import ConversionError, MissingToolchainError, SourceError
 from edgecomp.frontends.onnx_file import load_onnx
 from edgecomp.frontends.source import Source
-from edgecomp.isolation import run_isolated
 from edgecomp.model import Step
 from edgecomp.shapes import Shape, Shapes
+from edgecomp.system.isolation import run_isolated
 
 #: What the extra `tensorflow` installs.
 _NEEDED = {"tensorflow": "tensorflow-cpu", "tf2onnx": "tf2onnx"}

@@ -34,7 +34,7 @@ from edgecomp.frontends.blame import blame, first_line
 from edgecomp.frontends.naming import name_by_module
 from edgecomp.frontends.size_decisions import decided_by_sizes
 from edgecomp.frontends.structure import flatten
-from edgecomp.quiet import quiet
+from edgecomp.system.quiet import quiet
 
 #: 20 is the first opset with Gelu and the last that both exporters write; every runtime since 2023 reads it.
 OPSET = 20

@@ -24,8 +24,8 @@ from edgecomp.frontends.torch_dimensions import declared_dimensions
 from edgecomp.frontends.torch_export import OPSET, Export, Job, export_module
 from edgecomp.graph.sizes import bindings
 from edgecomp.model import Step
-from edgecomp.recording import Metric, Whole
 from edgecomp.shapes import InputShapes, Shapes
+from edgecomp.verification.samples import Metric, Whole
 
 
 def load_module(

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgecomp.comparison import EQUAL, compare
 from edgecomp.errors import InputError
-from edgecomp.recording import Metric, Recorder, Run, Samples
+from edgecomp.verification.comparison import EQUAL, compare
+from edgecomp.verification.recording import Recorder
+from edgecomp.verification.samples import Metric, Run, Samples
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from edgecomp.mixed_precision.islands import Island, keep_in_float
 from edgecomp.mixed_precision.promise import Judge, Promise, is_drop
 from edgecomp.model import CompressedModel, Step
 from edgecomp.quantization.simulation import Simulation
-from edgecomp.recording import Unlabelled
 from edgecomp.step import Stage, check_setting
+from edgecomp.verification.samples import Unlabelled
 
 if TYPE_CHECKING:
     from edgecomp.mixed_precision.search import Point

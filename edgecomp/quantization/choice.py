@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.comparison import EQUAL, decibels
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
+from edgecomp.verification.comparison import EQUAL, decibels
 
 Arrays = Sequence[npt.NDArray[Any]]
 

@@ -123,7 +123,7 @@ def test_a_full_disk(edgecomp: Run, tmp_path: Path, onnx_file: Path, monkeypatch
         file.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("edgecomp.golden.np.savez", full)
+    monkeypatch.setattr("edgecomp.verification.golden.np.savez", full)
     arguments = compress(onnx_file, tmp_path, "--precision", "fp32", "--formats", "onnxruntime")
     words = ["No space left on device", "nothing was left behind", "free some space"]
     assert_refused(edgecomp, tmp_path, arguments, "OutputError", *words)

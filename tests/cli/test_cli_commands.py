@@ -88,8 +88,8 @@ def test_compress_goes_to_dist_by_itself(edgecomp: Run, onnx_file: Path, tmp_pat
 def test_out_of_tolerance_exits_with_1(
     edgecomp: Run, onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgecomp.verification.Tolerance.float_sqnr", 999.0)
-    monkeypatch.setattr("edgecomp.verification._misses", lambda *_, **__: ["made up"])
+    monkeypatch.setattr("edgecomp.verification.tolerance.Tolerance.float_sqnr", 999.0)
+    monkeypatch.setattr("edgecomp.verification.agreement._misses", lambda *_, **__: ["made up"])
     options = ("--to", "onnxruntime", "-o", tmp_path / "out", "--json")
     result = edgecomp("convert", onnx_file, *options)
     assert result.exit_code == 1

@@ -27,9 +27,9 @@ def abort(pid):
 
 def samples():
     point, action, pid = (os.environ[name] for name in ("TEST_POINT", "TEST_ACTION", "TEST_PID"))
-    from edgecomp import recording
+    from edgecomp.verification import recording
     from edgecomp.converter import load_converter
-    from edgecomp.isolation import run_isolated
+    from edgecomp.system.isolation import run_isolated
 
     def act(*arguments, **options):
         return run_isolated(f"interrupt_helper:{action}", subject=point, cancel=options.get("cancel"), pid=pid)

@@ -13,7 +13,7 @@ from edgecomp.converters.mnn.runtime import import_mnn
 from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.scheme import PRECISION_KEY
 from edgecomp.quantization.static import quantize_static
-from edgecomp.quiet import redirected
+from edgecomp.system.quiet import redirected
 
 
 def floats_between_integers(b: Builder) -> list[str]:

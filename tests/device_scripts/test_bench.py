@@ -14,11 +14,11 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecomp import golden as rules
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.device_scripts import bench
 from edgecomp.model import CompressedModel
-from edgecomp.verification import Tolerance
+from edgecomp.verification import golden as rules
+from edgecomp.verification.tolerance import Tolerance
 
 SCRIPT = Path(bench.__file__)
 FORMATS = {".tflite": "tflite", ".onnx": "onnxruntime", ".mnn": "mnn"}

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from edgecomp.comparison import Comparison
 from edgecomp.diagnosis.advice import is_rounding, rejection
 from edgecomp.precision import Precision
-from edgecomp.verification import Tolerance, Verdict, Verification
+from edgecomp.verification.comparison import Comparison
+from edgecomp.verification.result import Verdict, Verification
+from edgecomp.verification.tolerance import Tolerance
 
 
 def comparison(sqnr: float, broken: int = 0) -> Comparison:

@@ -14,7 +14,7 @@ from edgecomp.frontends import load_source
 from edgecomp.graph.modules import module_of
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
-from edgecomp.quiet import quiet
+from edgecomp.system.quiet import quiet
 
 
 class Block(nn.Module):

@@ -9,9 +9,9 @@ import pytest
 
 from edgecomp.errors import DataError
 from edgecomp.graph.session import Session
-from edgecomp.memory import give_back
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
+from edgecomp.system.memory import give_back
 
 TEXT = """
     <ir_version: 8, opset_import: ["" : 18]>

@@ -18,7 +18,7 @@ from edgecomp.quantization.static import quantize_static
 from edgecomp.recipe import default_recipe
 from edgecomp.recovery.effort import ENOUGH
 from edgecomp.target import load_target
-from edgecomp.verification import Tolerance
+from edgecomp.verification.tolerance import Tolerance
 
 #: Swish between the broken layer and the next: nothing can be evened out there.
 TASK = nets.TASK.replace("first, relu(), wide, relu(), narrow", "first, relu(), wide, torch.nn.Hardswish(), narrow")

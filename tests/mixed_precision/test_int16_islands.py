@@ -8,7 +8,6 @@ import pytest
 from graphs import batches, model_of, node, weights
 
 import edgecomp
-from edgecomp.comparison import decibels
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import InputError
 from edgecomp.frontends import Source
@@ -17,6 +16,7 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
 from edgecomp.target import load_target
+from edgecomp.verification.comparison import decibels
 from edgecomp.workbench import Workbench
 
 

@@ -16,7 +16,7 @@ from edgecomp.pipeline import Result
 from edgecomp.quantization.static import StaticQuantization
 from edgecomp.recipe import Recipe, default_recipe
 from edgecomp.target import load_target
-from edgecomp.verification import Tolerance
+from edgecomp.verification.tolerance import Tolerance
 
 TARGET = "raspberry-pi-4b"
 

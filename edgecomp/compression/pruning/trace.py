@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgecomp.frontends import structure
 from edgecomp.frontends.torch_module import preserving
-from edgecomp.threads import one_torch_thread
+from edgecomp.system.threads import one_torch_thread
 
 #: Modules that are one operation: inside, a runtime's kernel does not keep to dimensions that could be followed.
 LEAVES = (torch.nn.RNNBase, torch.nn.RNNCellBase)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from edgecomp.comparison import EQUAL, binomial_tail, compare
-from edgecomp.verification import UNLIKELY
+from edgecomp.verification.comparison import EQUAL, binomial_tail, compare
+from edgecomp.verification.tolerance import UNLIKELY
 
 
 def test_differences_are_counted_in_steps() -> None:

@@ -56,7 +56,7 @@ def run_isolated(
         folder = Path(name)
         (folder / "arguments.json").write_text(json.dumps(arguments), encoding="utf-8")
         # -P: a `json.py` in the working directory is not ours to import.
-        command = [sys.executable, "-P", "-m", "edgecomp.isolation", function, name]
+        command = [sys.executable, "-P", "-m", "edgecomp.system.isolation", function, name]
         # The child must find the same edgecomp, also when it was put on the path by hand.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         with subprocess.Popen(

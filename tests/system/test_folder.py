@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgecomp.errors import OutputError
-from edgecomp.folder import Staging, atomic_folder, check_free
+from edgecomp.system.folder import Staging, atomic_folder, check_free
 
 
 def test_the_folder_takes_its_name_at_the_end(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_parent_that_cannot_be_written_to_is_found_out_before_any_work(
     def refuse(**_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr("edgecomp.folder.tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr("edgecomp.system.folder.tempfile.TemporaryFile", refuse)
     with pytest.raises(OutputError, match="Read-only file system") as caught:
         check_free(tmp_path / "result")
     assert caught.value.cure == "choose a folder that can be written to with -o"

@@ -12,11 +12,12 @@ import numpy as np
 
 from edgecomp import manifest
 from edgecomp.artifact import from_stored
-from edgecomp.comparison import Comparison, compare
 from edgecomp.data import InputSpec, collect_calibration
-from edgecomp.golden import Golden
 from edgecomp.interface import Interface, TensorInterface
-from edgecomp.recording import Batches, Recorder, Unlabelled
+from edgecomp.verification.comparison import Comparison, compare
+from edgecomp.verification.golden import Golden
+from edgecomp.verification.recording import Recorder
+from edgecomp.verification.samples import Batches, Unlabelled
 
 #: Beyond so many steps from the outputs that were recorded, another machine does not compute the same.
 _GOLDEN_STEPS = 8.0

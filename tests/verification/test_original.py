@@ -9,8 +9,8 @@ import pytest
 
 from edgecomp.errors import ExportError
 from edgecomp.model import CompressedModel
-from edgecomp.original import Original
 from edgecomp.quantization.simulation import Simulation
+from edgecomp.verification.original import Original
 
 X = np.linspace(-14, -11, 8, dtype=np.float32)[None]
 

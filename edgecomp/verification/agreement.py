@@ -2,142 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, filterfalse
 from pathlib import Path
 
-from edgecomp.comparison import EQUAL, Comparison, binomial_tail, compare
-from edgecomp.converter import Array
 from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
-from edgecomp.precision import PRECISIONS, Precision
-from edgecomp.recording import Metric, Recorder, Run, Samples
-
-#: What a wrong operator leaves at most, in dB.
-WRONG = 10.0
-#: By how many dB two errors of one size, independent of each other, lie further apart than either is large.
-INDEPENDENT = 10 * math.log10(2)
-#: Chance below which too few equal answers are no accident: one side of a 95 % confidence interval.
-UNLIKELY = 0.025
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What an artifact must keep to.
-
-    Attributes:
-        simulation_sqnr: Least SQNR in dB between an artifact and the simulation. Rounding differences of one step here
-            and there leave more than 30 dB; a wrong operator leaves less than `WRONG`. A network that magnifies
-            rounding does the same to the last step in which runtimes differ: there, an artifact may be as far
-            from the simulation as two roundings of the same size are that have nothing in common, by `INDEPENDENT`
-            further than the simulation is from the original.
-        agreement: Least share of answers with the original's argmax. It counts as missed when a model that keeps to it
-            would give as few only by a chance below `UNLIKELY`: one answer of one proves nothing, two of two do.
-        original_sqnr: Least SQNR in dB between an artifact and the original, for outputs without an argmax.
-        float_sqnr: Least SQNR in dB between a float artifact and the original.
-        simulated: Whether the simulation rounds what artifacts round. Where it leaves activations as they are, answers
-            tell whether their rounding does harm, and numbers only whether an operator is wrong.
-    """
-
-    simulation_sqnr: float = 20.0
-    agreement: float = 0.95
-    original_sqnr: float = 8.0
-    float_sqnr: float = 60.0
-    simulated: bool = True
-
-    def promised(self, precision: Precision) -> Tolerance:
-        """Held to what a precision promises, where that is more."""
-        facts = PRECISIONS[precision]
-        least = max(self.simulation_sqnr, facts.simulation_sqnr)
-        return replace(self, simulation_sqnr=least, simulated=facts.simulated)
-
-    def of_the_simulation(self) -> Tolerance:
-        """Held to the simulation alone: for a model that was trained after it was rounded, and moved on purpose."""
-        return replace(self, agreement=0.0, original_sqnr=-EQUAL)
-
-    def least_sqnr(self, simulated: float | None, *, has_answers: bool = False) -> float:
-        """What an artifact must keep to the simulation of an output, in dB.
-
-        Args:
-            simulated: The SQNR between the simulation and the original there; None for outputs without one.
-            has_answers: Whether the output's answers are compared with the original's, too.
-        """
-        if has_answers and not self.simulated and self.simulation_sqnr <= Tolerance.simulation_sqnr:
-            return WRONG
-        # More than the default is asked for on purpose, or by a precision in which activations are not rounded to int8.
-        if simulated is None or self.simulation_sqnr > Tolerance.simulation_sqnr:
-            return self.simulation_sqnr
-        return min(self.simulation_sqnr, max(simulated - INDEPENDENT, WRONG))
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What was measured of one artifact, or of the simulation.
-
-    Attributes:
-        name: "simulation", or the artifact's file name.
-        against_original: One comparison per output.
-        against_simulation: One comparison per output; empty for the simulation and for float models.
-        metric: The task's metric; None without labels or a metric.
-        violations: What is out of tolerance, in words.
-    """
-
-    name: str
-    against_original: tuple[Comparison, ...]
-    against_simulation: tuple[Comparison, ...] = ()
-    metric: float | None = None
-    violations: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SizeVerdict:
-    """What was measured at another size of the dynamic dimensions than the example's."""
-
-    sizes: Mapping[str, int]
-    verdicts: tuple[Verdict, ...]
-
-    @property
-    def violations(self) -> tuple[str, ...]:
-        """Everything that is out of tolerance."""
-        place = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
-        return tuple(f"{each.name} at {place}: {text}" for each in self.verdicts for text in each.violations)
-
-
-@dataclass(frozen=True)
-class Verification:
-    """The agreement matrix, and what it rests on.
-
-    Attributes:
-        samples: How many samples it rests on.
-        metric: The original's metric.
-        verdicts: The simulation first when the model is quantized, then each artifact.
-        between: Comparisons of each pair of artifacts, by their file names.
-        tolerance: What the artifacts were held to.
-        interfaces: File name -> how the artifact stores its inputs and outputs.
-        sizes: What was measured at other sizes; empty for a model without dynamic dimensions.
-        unfit: Files that took none of the samples, because a dimension is fixed in them: nothing was measured of them.
-        example: The first batch: "inputs", "original" and each file name -> arrays by name, as the source has them.
-    """
-
-    samples: int
-    metric: float | None
-    verdicts: tuple[Verdict, ...]
-    between: Mapping[tuple[str, str], tuple[Comparison, ...]] = field(default_factory=dict)
-    tolerance: Tolerance = field(default_factory=Tolerance)
-    interfaces: Mapping[str, Interface] = field(default_factory=dict)
-    example: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
-    sizes: tuple[SizeVerdict, ...] = ()
-    unfit: tuple[str, ...] = ()
-
-    @property
-    def violations(self) -> tuple[str, ...]:
-        """Everything that is out of tolerance."""
-        own = (f"{verdict.name}: {text}" for verdict in self.verdicts for text in verdict.violations)
-        return (*own, *(text for each in self.sizes for text in each.violations))
+from edgecomp.verification.comparison import Comparison, binomial_tail, compare
+from edgecomp.verification.recording import Recorder
+from edgecomp.verification.result import Verdict, Verification
+from edgecomp.verification.samples import Metric, Run, Samples
+from edgecomp.verification.tolerance import UNLIKELY, Tolerance
 
 
 def verify(

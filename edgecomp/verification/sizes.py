@@ -13,9 +13,9 @@ import numpy as np
 
 from edgecomp.graph.sizes import unseen
 from edgecomp.interface import Interface
-from edgecomp.recording import Samples, Unlabelled
 from edgecomp.shapes import InputShapes
-from edgecomp.verification import SizeVerdict, Verification
+from edgecomp.verification.result import SizeVerdict, Verification
+from edgecomp.verification.samples import Samples, Unlabelled
 
 #: Samples that are cut for artifacts that take none as they are, in batches.
 _BATCHES = 64

@@ -26,7 +26,7 @@ import numpy as np
 from edgecomp.artifact import to_stored
 from edgecomp.converter import Array
 from edgecomp.errors import SourceError
-from edgecomp.verification import Verification
+from edgecomp.verification.result import Verification
 
 FILE = "golden.npz"
 TOLERANCE_STEPS = 8.0

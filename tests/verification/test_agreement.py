@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgecomp import recording
-from edgecomp.columns import read_column, write_columns
 from edgecomp.errors import ConversionError, VerificationError
 from edgecomp.interface import Interface, TensorInterface
-from edgecomp.recording import Unlabelled
-from edgecomp.verification import Tolerance, Verification, verify
+from edgecomp.system.columns import read_column, write_columns
+from edgecomp.verification import recording
+from edgecomp.verification.agreement import verify
+from edgecomp.verification.result import Verification
+from edgecomp.verification.samples import Unlabelled
+from edgecomp.verification.tolerance import Tolerance
 
 Function = Any
 MODEL = Path("model.fake")

@@ -9,7 +9,7 @@ import warnings
 
 import pytest
 
-from edgecomp.quiet import quiet, redirected, silenced
+from edgecomp.system.quiet import quiet, redirected, silenced
 
 LIBC = ctypes.CDLL(None)
 

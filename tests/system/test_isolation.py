@@ -11,7 +11,7 @@ import pytest
 from liveness import is_alive
 
 from edgecomp import errors
-from edgecomp.isolation import run_isolated
+from edgecomp.system.isolation import run_isolated
 
 HELPER = """
 import os, sys, time

@@ -9,7 +9,7 @@ import pytest
 from conftest import Made
 
 from edgecomp.errors import DataError, SourceError
-from edgecomp.reverification import verify_folder
+from edgecomp.verification.result_folder import verify_folder
 
 
 @pytest.fixture

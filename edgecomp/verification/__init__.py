@@ -1,0 +1,16 @@
+"""Verification: proof that the artifacts compute what the original model does.
+
+Each artifact runs in its real runtime, on the same samples as the original and the simulation of the quantized graph.
+The numbers that compare them are the agreement matrix; what is out of tolerance is a violation, and `compress` fails.
+
+    agreement.py      runs everything on the same samples, compares each pair and judges: `verify`
+    original.py       the source model as the reference, at the speed of its graph
+    samples.py        what models run on: batches of inputs, with or without labels
+    recording.py      runs models on samples and keeps their outputs on disk
+    comparison.py     how far two lists of outputs are apart
+    tolerance.py      how far they may be
+    result.py         what was measured, and what was out of tolerance
+    sizes.py          the same at other sizes of dynamic dimensions
+    golden.py         one sample with its outputs, for devices to prove that they compute the same
+    result_folder.py  verifies a folder again, long after it was written: `edgecomp verify`
+"""

@@ -1,0 +1,77 @@
+"""What a verification found: one verdict for each artifact, and the agreement matrix around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from edgecomp.converter import Array
+from edgecomp.interface import Interface
+from edgecomp.verification.comparison import Comparison
+from edgecomp.verification.tolerance import Tolerance
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured of one artifact, or of the simulation.
+
+    Attributes:
+        name: "simulation", or the artifact's file name.
+        against_original: One comparison per output.
+        against_simulation: One comparison per output; empty for the simulation and for float models.
+        metric: The task's metric; None without labels or a metric.
+        violations: What is out of tolerance, in words.
+    """
+
+    name: str
+    against_original: tuple[Comparison, ...]
+    against_simulation: tuple[Comparison, ...] = ()
+    metric: float | None = None
+    violations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SizeVerdict:
+    """What was measured at another size of the dynamic dimensions than the example's."""
+
+    sizes: Mapping[str, int]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """Everything that is out of tolerance."""
+        place = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return tuple(f"{each.name} at {place}: {text}" for each in self.verdicts for text in each.violations)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The agreement matrix, and what it rests on.
+
+    Attributes:
+        samples: How many samples it rests on.
+        metric: The original's metric.
+        verdicts: The simulation first when the model is quantized, then each artifact.
+        between: Comparisons of each pair of artifacts, by their file names.
+        tolerance: What the artifacts were held to.
+        interfaces: File name -> how the artifact stores its inputs and outputs.
+        sizes: What was measured at other sizes; empty for a model without dynamic dimensions.
+        unfit: Files that took none of the samples, because a dimension is fixed in them: nothing was measured of them.
+        example: The first batch: "inputs", "original" and each file name -> arrays by name, as the source has them.
+    """
+
+    samples: int
+    metric: float | None
+    verdicts: tuple[Verdict, ...]
+    between: Mapping[tuple[str, str], tuple[Comparison, ...]] = field(default_factory=dict)
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    interfaces: Mapping[str, Interface] = field(default_factory=dict)
+    example: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
+    sizes: tuple[SizeVerdict, ...] = ()
+    unfit: tuple[str, ...] = ()
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """Everything that is out of tolerance."""
+        own = (f"{verdict.name}: {text}" for verdict in self.verdicts for text in verdict.violations)
+        return (*own, *(text for each in self.sizes for text in each.violations))
