@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Array
 from edgecomp.frontends import load_source
 from edgecomp.frontends.source import Source
 from edgecomp.preparation import prepare
@@ -21,7 +21,6 @@ from edgecomp.quantization.simulation import Simulation
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests" / "models")]
 
-Array = npt.NDArray[Any]
 Batch = tuple[Array, ...]
 
 #: First outputs of many samples, shape (samples, ...) -> the class that each stands for, shape (samples,).

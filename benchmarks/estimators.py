@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Array
 from edgecomp.demo import DigitNet, digits
 from edgecomp.demo import model as digit_net
 from edgecomp.frontends import load_source
@@ -32,7 +32,6 @@ from edgecomp.quantization.estimators import EstimatorName
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import StaticQuantization, quantize_static
 
-Array = npt.NDArray[Any]
 EXAMPLE = Path(__file__).parent.parent / "examples" / "efficientnet_lite0.py"
 
 

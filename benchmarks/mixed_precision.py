@@ -17,11 +17,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Arrays
 from edgecomp.data import collect_calibration
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.frontends import load_source
@@ -37,7 +36,6 @@ from edgecomp.verification.samples import Unlabelled
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "models"))
 
-Arrays = tuple[npt.NDArray[Any], ...]
 CALIBRATED, JUDGED = 32, 16
 
 

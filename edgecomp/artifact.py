@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.converter import Array, Converter, Predictor, converter_for
+from edgecomp.arrays import Array
+from edgecomp.converter import Converter, Predictor, converter_for
 from edgecomp.errors import DataError, SourceError
 from edgecomp.interface import Interface, TensorInterface, format_shape
 from edgecomp.system.columns import read_column, write_columns

@@ -12,10 +12,9 @@ import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import numpy.typing as npt
-
+from edgecomp.arrays import Array
 from edgecomp.errors import InputError, SourceError, correction
 from edgecomp.inspection import Inspection
 from edgecomp.interface import TensorInterface
@@ -24,8 +23,6 @@ from edgecomp.precision import Precision, Support
 if TYPE_CHECKING:
     from edgecomp.model import CompressedModel
     from edgecomp.processing import Processing
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import DataError
 from edgecomp.system.spool import Records, Spool
 
@@ -44,9 +45,6 @@ __all__ = [
     "collect_calibration",
     "collect_evaluation",
 ]
-
-Array = npt.NDArray[Any]
-Arrays = tuple[Array, ...]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from edgecomp import manifest
 from edgecomp.acceptance import check_float, check_operators, check_own_integers, check_sizes
+from edgecomp.arrays import Arrays
 from edgecomp.converter import (
     Conversion,
     ConversionOptions,
@@ -45,7 +46,7 @@ from edgecomp.verification import golden
 from edgecomp.verification.agreement import verify
 from edgecomp.verification.original import Original
 from edgecomp.verification.result import Verification
-from edgecomp.verification.samples import Arrays, Batches, Metric, Samples, Unlabelled
+from edgecomp.verification.samples import Batches, Metric, Samples, Unlabelled
 from edgecomp.verification.sizes import verify_sizes, verify_unfit
 from edgecomp.verification.tolerance import Tolerance
 from edgecomp.workbench import Workbench, no_training_data

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.arrays import Array, Arrays
+from edgecomp.frontends.source import Source
 
 
 def stand_ins(source: Source, seed: int, count: int = 8) -> tuple[list[Arrays], list[str]]:

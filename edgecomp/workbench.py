@@ -8,10 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgecomp.arrays import Arrays
 from edgecomp.converter import ConversionOptions
 from edgecomp.data import collect_evaluation
 from edgecomp.errors import DataError
-from edgecomp.frontends.source import Arrays, Source
+from edgecomp.frontends.source import Source
 from edgecomp.precision import PRECISIONS
 from edgecomp.progress import Progress, silent
 from edgecomp.target import TargetProfile

@@ -11,11 +11,11 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
+from edgecomp.arrays import Array
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.static import StaticQuantization
 
-Array = np.ndarray
 SHAPE = (1, 8, 8, 8)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization, weight_parameters
 from edgecomp.converters.mnn.rewriting import Rewriting

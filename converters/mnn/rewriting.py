@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from edgecomp.converter import Unsupported
 from edgecomp.graph.query import constant
+from edgecomp.graph.values import add_constant, take_place
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip
 from edgecomp.quantization.scheme import fused_activation
@@ -65,9 +66,7 @@ class Rewriting:
 
     def constant(self, name: str, array: npt.NDArray[np.generic]) -> ir.Value:
         """A new initializer."""
-        value = ir.val(name, const_value=ir.tensor(array, name=name))
-        self.model.graph.register_initializer(value)
-        return value
+        return add_constant(self.model.graph, name, array)
 
     def reshape(self, value: ir.Value, sizes: Sequence[int], output: str) -> ir.Value:
         """A Reshape of `value`, which keeps its parameters."""
@@ -167,23 +166,20 @@ class Rewriting:
         """Puts `result` in the place of a node's output, with its name, and everything it needs in front of it."""
         old, graph = node.outputs[0], self.model.graph
         self.insert(node, result)
-        name, origin = old.name, self.origin(node)
+        origin = self.origin(node)
         result.shape, result.type = old.shape, old.type
-        ir.convenience.replace_all_uses_with(old, result, replace_graph_outputs=True)
-        graph.remove(node, safe=True)
         self.origins.pop(result.name or "")
-        result.name = name
-        self.origins[name or ""] = origin
+        take_place(result, old)
+        self.origins[result.name or ""] = origin
+        graph.remove(node, safe=True)
 
     def drop_activation(self, node: ir.Node) -> None:
         """Removes the activation fused into a node where saturation in int8 does the same."""
         activation = fused_activation(node)
         if activation is None or not is_redundant_clip(activation, self.of(activation.outputs[0])):
             return
-        result, name = node.outputs[0], activation.outputs[0].name
-        ir.convenience.replace_all_uses_with(activation.outputs[0], result, replace_graph_outputs=True)
+        take_place(node.outputs[0], activation.outputs[0])
         self.model.graph.remove(activation, safe=True)
-        result.name = name
 
 
 def _new_makers(result: ir.Value) -> list[ir.Node]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 from edgecomp.converters.mnn.flatbuffer import MalformedError
 from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, is_intact, not_a_model, read_net
 from edgecomp.converters.mnn.precisions import LOW_MEMORY

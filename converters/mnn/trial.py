@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array, Arrays
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import PRECISION_KEY, fused_activation
@@ -55,8 +55,8 @@ class Trial:
         expected: What ONNX Runtime makes of each batch.
     """
 
-    batches: tuple[tuple[Array, ...], ...]
-    expected: tuple[tuple[Array, ...], ...]
+    batches: tuple[Arrays, ...]
+    expected: tuple[Arrays, ...]
 
 
 def prepare(model: CompressedModel) -> Trial:
@@ -73,7 +73,7 @@ def prepare(model: CompressedModel) -> Trial:
     return Trial(tuple(batch for batch, _ in runs), tuple(expected for _, expected in runs))
 
 
-def _batches(model: CompressedModel) -> list[tuple[Array, ...]]:
+def _batches(model: CompressedModel) -> list[Arrays]:
     graph = model.graph.graph
     inputs = [value for value in graph.inputs if value.name not in graph.initializers]
     random = np.random.default_rng(0)

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from edgecomp.graph.border import loosen
 from edgecomp.graph.query import constant, is_float
+from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.half import as_half
 from edgecomp.quantization.scheme import stays_in_float
@@ -140,11 +141,7 @@ class _Caster:
     def _stored(self, value: ir.Value) -> ir.Value:
         array = constant(value)
         assert array is not None
-        name = f"{value.name}/half"
-        tensor = ir.Tensor(as_half(array), name=name)
-        half = ir.Value(name=name, const_value=tensor, type=ir.TensorType(_HALF), shape=value.shape)
-        self._graph.register_initializer(half)
-        return half
+        return add_constant(self._graph, f"{value.name}/half", as_half(array))
 
     def _cast(self, value: ir.Value, dtype: ir.DataType, reader: ir.Node) -> ir.Value:
         name = f"{value.name}/{'half' if dtype == _HALF else 'single'}"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 from edgecomp.errors import SourceError
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 

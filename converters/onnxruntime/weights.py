@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.border import loosen
 from edgecomp.graph.query import input_of, required_constant
+from edgecomp.graph.values import add_constant, take_place
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
 from edgecomp.quantization.packing import pack_int4
@@ -71,10 +73,8 @@ class _Writer:
             result = self._node("Add", [result, bias], f"{node.name}/biased")
         old = node.outputs[0]
         result.shape, result.type = old.shape, old.type
-        name = old.name
-        old.replace_all_uses_with(result, replace_graph_outputs=True)
+        take_place(result, old)
         self._graph.remove(node, safe=True)
-        old.name, result.name = f"{name}/replaced", name
 
     def _write_blocks(
         self, node: ir.Node, rows: npt.NDArray[np.signedinteger], parameters: QuantizationParameters
@@ -159,13 +159,9 @@ class _Writer:
         self._graph.append(node)
         return node.outputs[0]
 
-    def _constant(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
-        if name in self._graph.initializers:
-            return self._graph.initializers[name]
-        tensor = ir.Tensor(array, name=name)
-        value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape))
-        self._graph.register_initializer(value)
-        return value
+    def _constant(self, name: str, array: Array) -> ir.Value:
+        known = self._graph.initializers.get(name)
+        return add_constant(self._graph, name, array) if known is None else known
 
 
 def _name(value: ir.Value | None) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.arrays import Array
 from edgecomp.converters.tflite.versions import operator_version
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.quantization.packing import pack_int4
@@ -54,7 +55,7 @@ class Tensor:
     shape: tuple[int, ...]
     dtype: str
     quantization: QuantizationParameters | None = None
-    data: npt.NDArray[Any] | None = None
+    data: Array | None = None
     signature: tuple[int, ...] | None = None
 
 
@@ -113,7 +114,7 @@ class Builder:
         """A new activation tensor; its name gets a number when it is taken."""
         return Tensor(self._unique(name), tuple(shape), dtype, quantization)
 
-    def constant(self, name: str, data: npt.NDArray[Any], quantization: QuantizationParameters | None = None) -> Tensor:
+    def constant(self, name: str, data: Array, quantization: QuantizationParameters | None = None) -> Tensor:
         """A constant tensor; equal ones are stored once."""
         data = np.ascontiguousarray(data).reshape(data.shape)
         content = data.reshape(-1).view(np.uint8)
@@ -186,7 +187,7 @@ def write_file(mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metada
 class _Packer(flatbuffers.Builder):  # type: ignore[misc]  # it has no types
     """Writes arrays to where they belong, which flatbuffers' own builder does by way of two copies."""
 
-    def CreateNumpyVector(self, x: npt.NDArray[Any]) -> int:  # noqa: N802  # flatbuffers calls it so
+    def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802  # flatbuffers calls it so
         """Appends an array without dimensions of its own: scales, or the bytes of a constant."""
         self.StartVector(x.itemsize, x.size, _ALIGNMENT)
         self.head -= x.nbytes
@@ -299,7 +300,7 @@ class _Writer:
         quantization.details = blocks
         return quantization
 
-    def _buffer(self, data: npt.NDArray[Any]) -> int:
+    def _buffer(self, data: Array) -> int:
         buffer = schema.BufferT()
         buffer.data = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
         self._buffers.append(buffer)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.arrays import Array
 from edgecomp.converters.tflite import kernels
 from edgecomp.converters.tflite.builder import TENSOR_TYPES, Builder, Tensor
 from edgecomp.converters.tflite.layout import Layout, identity, moves_memory, stored_shape
@@ -321,14 +322,14 @@ class Operation:
         """Whether an optional input is given."""
         return input_of(self.node, index) is not None
 
-    def constant(self, index: int) -> npt.NDArray[Any]:
+    def constant(self, index: int) -> Array:
         """The array of an input that has to be constant."""
         array = self.array(self.value(index))
         if array is None:
             raise Unsuited(f"its input {index} ({self.value(index).name}) is computed, and TFLite needs a constant")
         return array
 
-    def array(self, value: ir.Value) -> npt.NDArray[Any] | None:
+    def array(self, value: ir.Value) -> Array | None:
         """The array of a constant, as this node sees it; None when the value is computed."""
         array = constant(value)
         parameters = self.lowering.table.get(value.name or "") if self.island else None
@@ -447,7 +448,7 @@ class Operation:
         """A float32 constant of this node."""
         return self.builder.constant(f"{self.node.name}/{name}", np.asarray(array, np.float32))
 
-    def gathered(self, tensor: Tensor, place: int, index: npt.NDArray[Any], suffix: str) -> Tensor:
+    def gathered(self, tensor: Tensor, place: int, index: Array, suffix: str) -> Tensor:
         """The elements `index` of a tensor along a stored dimension."""
         result = self.temporary(tensor, (*tensor.shape[:place], len(index), *tensor.shape[place + 1 :]), suffix)
         options = schema.GatherOptionsT()

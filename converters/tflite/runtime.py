@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
 from edgecomp.errors import ConversionError, DataError
 from edgecomp.interface import Interface

@@ -16,11 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx.backend.test.case.test_case import TestCase
-
-Array = npt.NDArray[Any]
 
 #: Operator -> the inputs that are constants in real models: they configure the operator, or are its weights.
 CONSTANT_OPERANDS: dict[str, tuple[int, ...]] = {

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from edgecomp.arrays import Array
 from edgecomp.artifact import load
 from edgecomp.bundle import signing
 from edgecomp.bundle.build import find_manifest
 from edgecomp.bundle.contents import FILE, SCHEMA, SIGNATURE
-from edgecomp.converter import Array
 from edgecomp.errors import SourceError
 from edgecomp.manifest import sha256
 from edgecomp.processing import Processing

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from edgecomp.arrays import Array
 from edgecomp.artifact import load, to_stored
-from edgecomp.converter import Array
 from edgecomp.errors import SourceError
 from edgecomp.system.quiet import silenced
 from edgecomp.verification.golden import Golden, tolerance

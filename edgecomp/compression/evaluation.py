@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.compression.training.data import Places, TrainingData
 from edgecomp.frontends import structure
-from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.source import Source
 from edgecomp.frontends.torch_module import preserving
 from edgecomp.verification.samples import as_given
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgecomp.arrays import Array
 from edgecomp.frontends import structure
-from edgecomp.frontends.source import Array
 from edgecomp.frontends.torch_module import preserving
 from edgecomp.workbench import Workbench
 

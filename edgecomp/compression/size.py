@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from edgecomp.frontends.source import Arrays
+from edgecomp.arrays import Arrays
 from edgecomp.frontends.torch_module import preserving
 
 

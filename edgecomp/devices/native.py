@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 from edgecomp.devices import setup
 from edgecomp.devices.device import Device
 from edgecomp.devices.session import Ended, Payload

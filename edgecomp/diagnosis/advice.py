@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from edgecomp.diagnosis.probe import Arrays
+from edgecomp.arrays import Arrays
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.errors import VerificationError
 from edgecomp.model import CompressedModel

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.data import CalibrationData, EvaluationData
 from edgecomp.diagnosis.layers import layers_of
 from edgecomp.model import CompressedModel
@@ -22,8 +21,6 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.calibration import Statistics, collect, largest_of
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.simulation import Simulation
-
-Array = npt.NDArray[Any]
 
 #: How many batches are looked at.
 _BATCHES = 16
@@ -52,12 +49,12 @@ class Facts:
     evaluation: EvaluationData | None
 
     @cached_property
-    def calibration_batches(self) -> list[tuple[Array, ...]]:
+    def calibration_batches(self) -> list[Arrays]:
         """The first of them."""
         return list(islice(self.calibration, _BATCHES))
 
     @cached_property
-    def evaluation_batches(self) -> list[tuple[Array, ...]]:
+    def evaluation_batches(self) -> list[Arrays]:
         """The first of them; empty without."""
         return [inputs for inputs, _ in islice(self.evaluation or (), _BATCHES)]
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Array
 from edgecomp.verification.comparison import EQUAL, decibels
-
-Array = npt.NDArray[Any]
 
 
 @dataclass

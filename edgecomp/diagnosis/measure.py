@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.diagnosis.errors import Array, Error, OutputError
+from edgecomp.arrays import Array, Arrays
+from edgecomp.diagnosis.errors import Error, OutputError
 from edgecomp.diagnosis.layers import Layer
-from edgecomp.diagnosis.probe import Arrays, Probe
+from edgecomp.diagnosis.probe import Probe
 from edgecomp.model import CompressedModel
 from edgecomp.progress import Progress, silent
 from edgecomp.quantization.calibration import Statistics, collect, largest_of

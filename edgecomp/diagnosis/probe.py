@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.diagnosis.layers import Layer, layers_of
 from edgecomp.graph.border import loosen
 from edgecomp.graph.query import is_constant
@@ -17,9 +16,6 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import stored_numbers
 from edgecomp.quantization.simulation import open_session
-
-Array = npt.NDArray[Any]
-Arrays = tuple[Array, ...]
 
 
 class Experiment:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edgecomp.arrays import Arrays
 from edgecomp.diagnosis.artifacts import ArtifactDiagnosis
 from edgecomp.diagnosis.evidence import Evidence
 from edgecomp.diagnosis.findings import Finding, explain
 from edgecomp.diagnosis.measure import Measurement, measure
-from edgecomp.diagnosis.probe import Arrays
 from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
 from edgecomp.progress import Progress, silent

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from edgecomp.arrays import Array
 from edgecomp.errors import SourceError, correction
-from edgecomp.frontends.source import Array
 from edgecomp.shapes import Shapes
 
 

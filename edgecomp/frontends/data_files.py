@@ -19,14 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.data import InputSpec
 from edgecomp.errors import DataError
 from edgecomp.frontends.pictures import SUFFIXES, Preprocessing, find_pictures, read_pictures
 from edgecomp.frontends.task import call, import_task
-
-Array = npt.NDArray[Any]
 
 
 def open_data(
@@ -82,7 +80,7 @@ def _open_folder(folder: Path, inputs: Sequence[InputSpec], preprocessing: Prepr
     return read_pictures(folder, preprocessing)
 
 
-def _read_file(path: Path, inputs: Sequence[InputSpec]) -> Iterator[tuple[Array, ...]]:
+def _read_file(path: Path, inputs: Sequence[InputSpec]) -> Iterator[Arrays]:
     if path.suffix == ".npz":
         yield from _read_npz(path, inputs)
         return
@@ -100,7 +98,7 @@ def _read_file(path: Path, inputs: Sequence[InputSpec]) -> Iterator[tuple[Array,
     yield (array[None] if array.ndim == len(inputs[0].shape) - 1 else array,)
 
 
-def _read_npz(path: Path, inputs: Sequence[InputSpec]) -> Iterator[tuple[Array, ...]]:
+def _read_npz(path: Path, inputs: Sequence[InputSpec]) -> Iterator[Arrays]:
     """The samples of an archive, in pieces of the graph's batch size."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -26,11 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import SourceError
 from edgecomp.frontends import structure
 from edgecomp.frontends.checks import check_outputs
 from edgecomp.frontends.dynamic_shapes import Declared, resolve_declared, write_shapes
-from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.source import Source
 from edgecomp.frontends.torch_export import Job, export_program
 from edgecomp.frontends.torch_module import (
     as_tensors,

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Array
 from edgecomp.errors import SourceError
 from edgecomp.frontends.keras_recurrent import MARKER, is_plain, marking, translate, unroll
 from edgecomp.graph.query import MODULE_KEY
@@ -25,7 +25,6 @@ _OPSET = 18
 #: How far, of its range, an output may be from the original's.
 _TOLERANCE = 1e-3
 
-Array = npt.NDArray[Any]
 Shapes = Mapping[str, Sequence[int]]
 
 

@@ -14,12 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from edgecomp.arrays import Array
 
 #: The operator that stands for a layer while it is traced.
 MARKER = "CudnnRNNV3"
-
-Array = npt.NDArray[Any]
 
 
 def unroll(layer: Any) -> None:

@@ -23,6 +23,7 @@ import onnx_ir as ir
 import onnx_ir.passes.common as common
 from google.protobuf.message import DecodeError  # protobuf ships no stubs
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
@@ -35,7 +36,7 @@ from edgecomp.frontends.onnxruntime_operators import adopted_set_aside, refuse_b
 from edgecomp.frontends.opsets import lower_opset, raise_opset
 from edgecomp.frontends.own_tensors import own_tensors
 from edgecomp.frontends.single_precision import in_single_precision
-from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.source import Source
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.graph.message import read_message
 from edgecomp.graph.stored_weights import StoredWeights

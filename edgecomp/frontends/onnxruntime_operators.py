@@ -13,10 +13,10 @@ import onnx
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.external_data import all_nodes
-from edgecomp.frontends.source import Array, Arrays
 from edgecomp.graph.contrib import ADOPTED, BLOCKED_DOMAIN, DOMAIN, contrib_nodes, is_adopted, spell_contrib
 from edgecomp.graph.qlinear import QLINEAR
 

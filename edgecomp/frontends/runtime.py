@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
+
+from edgecomp.arrays import Array
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
     from edgecomp.graph.session import Session
 
-Array = npt.NDArray[Any]
 
 #: How far an exported graph may lie from its module, as a share of the output's range. Float32 kernels that sum in
 #: another order differ by 1e-7 to 1e-5 over a deep network, and one int8 step is 4e-3 of the range: 1e-4 lies

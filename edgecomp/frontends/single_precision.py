@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.frontends import runtime
-from edgecomp.frontends.source import Array, Arrays
 from edgecomp.graph.single_precision import HALVES, computes_in, to_single
 
 _DOUBLES = frozenset({ir.DataType.DOUBLE})

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy.typing as npt
-
+from edgecomp.arrays import Array, Arrays
 from edgecomp.data import InputSpec
 from edgecomp.model import Step
 from edgecomp.shapes import InputShapes
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     import torch
 
     from edgecomp.frontends.pictures import Preprocessing
-
-Array = npt.NDArray[Any]
-Arrays = tuple[Array, ...]
 
 
 @dataclass(frozen=True)

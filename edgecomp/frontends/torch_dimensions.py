@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from edgecomp.arrays import Array
 from edgecomp.errors import SourceError
 from edgecomp.frontends.dynamic_shapes import Declared
-from edgecomp.frontends.source import Array
 from edgecomp.shapes import Shapes
 
 

@@ -21,12 +21,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import torch
 from torch.jit._trace import TracerWarning
 
+from edgecomp.arrays import Array
 from edgecomp.errors import ExportError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.attention import TRANSLATIONS
@@ -40,8 +40,6 @@ from edgecomp.system.quiet import quiet
 OPSET = 20
 
 _TORCH_MODULES = os.path.dirname(torch.nn.__file__)
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ import numpy as np
 import onnx
 import torch
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import DataError, SourceError
 from edgecomp.frontends import runtime, structure
 from edgecomp.frontends.blame import first_line
 from edgecomp.frontends.checks import bad_weight, check_outputs, check_shapes
 from edgecomp.frontends.dynamic_shapes import resolve_declared, write_shapes
-from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.source import Source
 from edgecomp.frontends.torch_dimensions import declared_dimensions
 from edgecomp.frontends.torch_export import OPSET, Export, Job, export_module
 from edgecomp.graph.sizes import bindings

@@ -22,18 +22,18 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
+from edgecomp.arrays import Array
 from edgecomp.errors import SourceError
 from edgecomp.graph.arithmetic import dequantize_constant, spell_dequantize, spell_quantize
 from edgecomp.graph.hybrid import read_hybrid
 from edgecomp.graph.qlinear import QLINEAR, expand_integer_operators
 from edgecomp.graph.query import constant, describe, input_of, is_float, required_constant
+from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.quantization import scheme
 from edgecomp.quantization.completion import complete, passes_integers_through
@@ -267,7 +267,7 @@ class _Absorber:
                 parameters = self._parameters(node)
                 if isinstance(parameters, str):
                     self.notes.append(f"{describe(node)} is folded, its constant stays in float: {parameters}")
-                    self._constants[key] = self._register(f"{value.name}/real", dequantize_constant(node))
+                    self._constants[key] = add_constant(self._graph, f"{value.name}/real", dequantize_constant(node))
                 else:
                     shifted = integers.astype(np.int64) - _DTYPES[_stored_type(node)][1]
                     self._constants[key] = self._add_constant(value, shifted, parameters)
@@ -283,22 +283,12 @@ class _Absorber:
         self.table[result] = parameters
         return result
 
-    def _add_constant(
-        self, source: ir.Value, integers: npt.NDArray[Any], parameters: QuantizationParameters
-    ) -> ir.Value:
-        value = self._register(f"{source.name}/real", parameters.dequantize(integers))
+    def _add_constant(self, source: ir.Value, integers: Array, parameters: QuantizationParameters) -> ir.Value:
+        value = add_constant(self._graph, f"{source.name}/real", parameters.dequantize(integers))
         self.table[value] = parameters
         different = int((parameters.quantize(required_constant(value)) != integers).sum())
         if different:
             self.notes.append(f"{source.name}: {different} integers beyond 2**24 are rounded as float32 rounds them")
-        return value
-
-    def _register(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
-        while name in self._graph.initializers:
-            name += "_"
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
-        value.shape, value.type = ir.Shape(array.shape), ir.TensorType(ir.DataType.FLOAT)
-        self._graph.register_initializer(value)
         return value
 
     def _replace(self, node: ir.Node, real: ir.Value) -> None:
@@ -324,7 +314,7 @@ class _Absorber:
         assert source is not None
         array, entry = required_constant(source), self.table[source]
         order = node.attributes.get_ints("perm") or tuple(reversed(range(array.ndim)))
-        value = self._register(f"{source.name}/transposed", np.ascontiguousarray(array.transpose(order)))
+        value = add_constant(self._graph, f"{source.name}/transposed", np.ascontiguousarray(array.transpose(order)))
         axis = None if entry.axis is None else tuple(order).index(entry.axis)
         self.table[value] = QuantizationParameters(entry.scale, entry.zero_point, entry.dtype, axis)
         self._replace(node, value)

@@ -13,12 +13,10 @@ activation, the division by 255 in front. Rules, cited by number where they are 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import constant, is_float, only_consumer
 from edgecomp.graph.weights import (
     along_channels,
@@ -31,7 +29,6 @@ from edgecomp.graph.weights import (
     takes_offset,
 )
 
-_Array = npt.NDArray[Any]
 _NEUTRAL = {"Mul": 1.0, "Add": 0.0}
 
 
@@ -67,7 +64,7 @@ def _keeps_shape(node: ir.Node) -> bool:
     )
 
 
-def _drop_neutral(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
+def _drop_neutral(graph: ir.Graph, node: ir.Node, operand: Array) -> bool:
     """Rule 1."""
     if (operand != _NEUTRAL[node.op_type]).any() or node.outputs[0].is_graph_output():
         return False
@@ -75,7 +72,7 @@ def _drop_neutral(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
     return True
 
 
-def _join(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
+def _join(graph: ir.Graph, node: ir.Node, operand: Array) -> bool:
     """Rule 2."""
     source = node.inputs[0]
     before = source.producer() if source is not None else None
@@ -90,7 +87,7 @@ def _join(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
     return True
 
 
-def _fold_back(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
+def _fold_back(graph: ir.Graph, node: ir.Node, operand: Array) -> bool:
     """Rule 3."""
     source, result = node.inputs[0], node.outputs[0]
     before = source.producer() if source is not None else None
@@ -110,7 +107,7 @@ def _fold_back(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
     return True
 
 
-def _fold_forward(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
+def _fold_forward(graph: ir.Graph, node: ir.Node, operand: Array) -> bool:
     """Rule 4."""
     numbers = _numbers_per_channel(node, operand)
     readers = [use.node for use in node.outputs[0].uses()]
@@ -125,7 +122,7 @@ def _fold_forward(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
     return True
 
 
-def _swap(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
+def _swap(graph: ir.Graph, node: ir.Node, operand: Array) -> bool:
     """Rule 5; rule 4 takes the factor when it comes by next."""
     source = node.inputs[0]
     before = source.producer() if source is not None else None
@@ -143,7 +140,7 @@ def _swap(graph: ir.Graph, node: ir.Node, operand: _Array) -> bool:
     return True
 
 
-def _numbers_per_channel(node: ir.Node, operand: _Array) -> _Array | None:
+def _numbers_per_channel(node: ir.Node, operand: Array) -> Array | None:
     """`operand` as one number for each channel of all the operators with weights that alone read `node`, or None."""
     result = node.outputs[0]
     uses = tuple(result.uses())

@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import constant, input_of, required_constant
+from edgecomp.graph.values import add_constant, take_place
 from edgecomp.quantization.scheme import PRECISION_KEY
 
 _RANGE = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535)}
@@ -78,9 +80,7 @@ class _Builder:
         self._graph, self._node, self._count = graph, node, 0
         self._metadata = metadata or {}
 
-    def add(
-        self, op_type: str, *inputs: ir.Value | npt.NDArray[Any] | np.floating[Any] | None, **attributes: int
-    ) -> ir.Value:
+    def add(self, op_type: str, *inputs: ir.Value | Array | np.floating[Any] | None, **attributes: int) -> ir.Value:
         values = [each if isinstance(each, ir.Value) or each is None else self._constant(each) for each in inputs]
         name = self._name()
         node = ir.node(op_type, values, attributes, name=name)
@@ -92,17 +92,12 @@ class _Builder:
     def finish(self, result: ir.Value, dtype: ir.DataType) -> ir.Value:
         old = self._node.outputs[0]
         result.type = ir.TensorType(dtype)
-        old.replace_all_uses_with(result, replace_graph_outputs=True)
-        result.name = old.name
+        take_place(result, old)
         self._graph.remove(self._node, safe=True)
         return result
 
-    def _constant(self, array: npt.NDArray[Any] | np.floating[Any]) -> ir.Value:
-        name = self._name()
-        value = ir.Value(name=name, const_value=ir.tensor(np.asarray(array), name=name))
-        value.shape, value.type = ir.Shape(np.shape(array)), ir.TensorType(ir.DataType.FLOAT)
-        self._graph.register_initializer(value)
-        return value
+    def _constant(self, array: Array | np.floating[Any]) -> ir.Value:
+        return add_constant(self._graph, self._name(), array)
 
     def _name(self) -> str:
         self._count += 1

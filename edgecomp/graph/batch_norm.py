@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import constant, is_float
+from edgecomp.graph.values import take_place
 from edgecomp.graph.weights import register
-
-_Array = npt.NDArray[Any]
 
 
 def spell_out_batch_norms(model: ir.Model) -> bool:
@@ -35,7 +32,7 @@ def spell_out_batch_norms(model: ir.Model) -> bool:
     return changed
 
 
-def _spell_out(graph: ir.Graph, node: ir.Node, source: ir.Value, factor: _Array, offset: _Array) -> None:
+def _spell_out(graph: ir.Graph, node: ir.Node, source: ir.Value, factor: Array, offset: Array) -> None:
     result = node.outputs[0]
     assert source.shape is not None
     along = (-1, *[1] * (len(source.shape) - 2))
@@ -47,7 +44,5 @@ def _spell_out(graph: ir.Graph, node: ir.Node, source: ir.Value, factor: _Array,
         new.metadata_props.update(node.metadata_props)
         new.outputs[0].shape, new.outputs[0].type = result.shape, result.type
     graph.insert_before(node, [product, total])
-    name, result.name = result.name, None
-    result.replace_all_uses_with(total.outputs[0], replace_graph_outputs=True)
+    take_place(total.outputs[0], result)
     graph.remove(node, safe=True)
-    total.outputs[0].name = name

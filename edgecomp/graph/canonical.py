@@ -24,14 +24,13 @@ from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.decompositions.einsum import einsum
 from edgecomp.graph.decompositions.pieces import OLDEST_OPSET, Pieces, Undecomposable
 from edgecomp.graph.query import constant, input_of, is_float, only_consumer, shape_of
-
-Array = npt.NDArray[Any]
+from edgecomp.graph.values import add_constant, take_place
 
 
 def canonicalize(model: ir.Model, quantized: Container[str] = ()) -> None:
@@ -98,18 +97,11 @@ class _Site:
         return result
 
     def constant(self, array: Array) -> ir.Value:
-        name = self._name("constant")
-        value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
-        value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-        self.graph.register_initializer(value)
-        return value
+        return add_constant(self.graph, self._name("constant"), array)
 
     def replace_by(self, value: ir.Value) -> None:
         """Gives the readers of the original node `value` instead, under the old name."""
-        old = self.node.outputs[0]
-        name, old.name = old.name, f"{old.name}/replaced"
-        old.replace_all_uses_with(value, replace_graph_outputs=True)
-        value.name = name
+        take_place(value, self.node.outputs[0])
         self.graph.remove(self.node, safe=True)
 
     def _name(self, suffix: str) -> str:
@@ -304,10 +296,8 @@ def _split(site: _Site) -> None:
         if value not in left_out:
             numbers = (site.constant(np.array([number], np.int64)) for number in (start, end, axis))
             part = site.add("Slice", data, *numbers, shape=shape)
-            part.type, name = value.type, value.name
-            value.name = f"{name}/replaced"
-            value.replace_all_uses_with(part, replace_graph_outputs=True)
-            part.name = name
+            part.type = value.type
+            take_place(part, value)
         start = end
     site.graph.remove(site.node, safe=True)
 

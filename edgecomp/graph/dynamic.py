@@ -16,24 +16,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer
 
+from edgecomp.arrays import Array
 from edgecomp.graph.border import write_inputs, write_static_shapes
 from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, constant, describe, shape_of
 from edgecomp.graph.simplify import simplify
 from edgecomp.graph.size_nodes import SizeNodes
 from edgecomp.graph.sizes import Expression, Numbers, bindings, explain
+from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.quantization.scheme import RECURRENT
 from edgecomp.shapes import InputShapes
 
-Array = npt.NDArray[Any]
 Place = tuple[ir.Value, int]
 
 #: Longer whole-number constants are data, not shapes.
@@ -293,11 +293,7 @@ def _at(
         if name not in known or value.is_graph_output():
             producer.metadata_props[SIZED_KEY] = ""
             continue
-        replacement = ir.Value(name=f"{name}/known", const_value=ir.tensor(known[name], name=f"{name}/known"))
-        replacement.shape = ir.Shape(known[name].shape)
-        replacement.type = ir.TensorType(ir.DataType.from_numpy(known[name].dtype))
-        graph.graph.register_initializer(replacement)
-        value.replace_all_uses_with(replacement)
+        value.replace_all_uses_with(add_constant(graph.graph, f"{name}/known", known[name]))
     return replace(model, graph=graph, dynamic=None)
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, is_float
+from edgecomp.graph.values import take_place
 
 _TANH_SCALE, _TANH_CUBE = math.sqrt(2 / math.pi), 0.044715
 
@@ -59,11 +60,10 @@ def _fuse(graph: ir.Graph, node: ir.Node) -> bool:
             continue
         gelu.metadata_props.update(node.metadata_props)
         old, new = node.outputs[0], gelu.outputs[0]
-        new.shape, new.type, name = old.shape, old.type, old.name
+        new.shape, new.type = old.shape, old.type
         graph.insert_before(node, gelu)
-        old.replace_all_uses_with(new, replace_graph_outputs=True)
+        take_place(new, old)
         graph.remove(node, safe=True)
-        new.name = name
         return True
     return False
 

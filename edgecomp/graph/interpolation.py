@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+
+from edgecomp.arrays import Array
 
 Positions = npt.NDArray[np.float64]
 
@@ -64,7 +64,7 @@ def nearest_index(positions: Positions, mode: str, size: int) -> npt.NDArray[np.
     return np.clip(index, 0, size - 1).astype(np.int64)
 
 
-def cubic_weight(distance: npt.NDArray[Any], a: float) -> npt.NDArray[Any]:
+def cubic_weight(distance: Array, a: float) -> Array:
     """Keys' cubic convolution (1981): what an element at a distance weighs; `a` is `cubic_coeff_a`."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a

@@ -7,7 +7,6 @@ of the body that counts is run alone.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
 from edgecomp.graph.query import before_identities, constant, input_of, required_constant, turns_of
@@ -15,8 +14,6 @@ from edgecomp.graph.values import add_constant, take_place
 
 #: A loop that counts further than this stays as it is.
 _MOST_TURNS = 10_000
-
-Array = npt.NDArray[np.generic]
 
 
 def capture_invariants(model: ir.Model) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, is_float, normalized_axes, only_consumer
+from edgecomp.graph.values import take_place
 from edgecomp.graph.weights import register
 
 #: The first opset with a LayerNormalization.
@@ -58,9 +59,7 @@ def _fuse(graph: ir.Graph, centering: ir.Node) -> bool:
     result = fused.outputs[0]
     result.shape, result.type = end.shape, end.type
     graph.insert_before(producer, fused)
-    end.name = None
-    end.replace_all_uses_with(result, replace_graph_outputs=True)
-    result.name = name
+    take_place(result, end)
     return True
 
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from edgecomp.errors import SourceError
 from edgecomp.graph.query import constant, describe, input_of
+from edgecomp.graph.values import add_constant, take_place
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ class _Expansion:
             self._insert(written, "quantized")
             result = written.outputs[0]
             result.type, result.shape = old.type, old.shape
-        old.replace_all_uses_with(result, replace_graph_outputs=True)
-        result.name, old.name = old.name, None
+        take_place(result, old)
         self._graph.remove(node, safe=True)
 
     def _dequantize(self, position: int) -> ir.Value:
@@ -114,10 +114,7 @@ class _Expansion:
         alpha = np.float32(self._node.attributes.get_float("alpha", 1.0) or 1.0)
         name = f"{self._node.outputs[0].name}/bias_scale"
         product = (scales[0] * scales[1] * alpha).astype(np.float32)
-        scale = ir.Value(
-            name=name, const_value=ir.tensor(product.reshape(-1) if product.size > 1 else product.reshape(()))
-        )
-        self._graph.register_initializer(scale)
+        scale = add_constant(self._graph, name, product.reshape(-1) if product.size > 1 else product.reshape(()))
         return self._conversion([bias, scale], 0, "bias")
 
     def _conversion(self, inputs: Sequence[Any], axis: int, name: str) -> ir.Value:

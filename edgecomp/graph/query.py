@@ -6,12 +6,10 @@ given opset keeps them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.errors import UnknownShapeError
 
 #: The metadata key of the torch module that a node came from.
@@ -27,14 +25,14 @@ SIZED_KEY = "edgecomp.sized"
 ANY_SIZE_KEY = "edgecomp.any_size"
 
 
-def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
+def constant(value: ir.Value | None) -> Array | None:
     """The array of a constant value, or None when the value is absent or computed."""
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
 
 
-def required_constant(value: ir.Value | None) -> npt.NDArray[Any]:
+def required_constant(value: ir.Value | None) -> Array:
     """The array of a value that the caller knows to be constant."""
     array = constant(value)
     if array is None:

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.graph.query import only_consumer
-from edgecomp.graph.values import add_constant
+from edgecomp.graph.values import add_constant, take_place
 
 _RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
@@ -93,11 +93,10 @@ def _unwrap_softmax(graph: ir.Graph, node: ir.Node) -> bool:
         return False
     softmax.replace_input_with(0, source)
     softmax.attributes["axis"] = ir.AttrInt64("axis", -1)
-    result, name = softmax.outputs[0], wide.name
-    result.shape, wide.name = wide.shape, None
-    wide.replace_all_uses_with(result, replace_graph_outputs=True)
+    result = softmax.outputs[0]
+    result.shape = wide.shape
+    take_place(result, wide)
     graph.remove(node, safe=True)
-    result.name = name
     return True
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.message import write_message
 from edgecomp.graph.stored_weights import LARGE, PLAIN, StoredWeights
-
-Array = npt.NDArray[Any]
 
 
 def save_graph(model: ir.Model, path: Path, adjust: Callable[[onnx.ModelProto], None] | None = None) -> None:

@@ -10,14 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import onnxruntime  # it ships no types
 
+from edgecomp.arrays import Array
 from edgecomp.errors import DataError
 from edgecomp.graph.saving import split_message
-
-Array = npt.NDArray[Any]
 
 #: How ONNX Runtime tells that an operator stopped at the numbers that reached it.
 _STOPPED = re.compile(r"while running (\S+) node\. Name:'(.*?)' Status Message: (.*)", re.DOTALL)

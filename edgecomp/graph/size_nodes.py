@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.size_vectors import Arithmetic, SizeVectors
 from edgecomp.graph.sizes import Expression
+from edgecomp.graph.values import add_constant
 
 
 class SizeNodes(SizeVectors[ir.Value]):
@@ -27,9 +28,7 @@ class SizeNodes(SizeVectors[ir.Value]):
         self._shapes: dict[object, ir.Value] = {}
         self._names = {value.name for node in graph for value in node.outputs} | set(graph.initializers)
 
-    def read_by(
-        self, node: ir.Node, parts: Sequence[Expression[tuple[ir.Value, int]]], like: npt.NDArray[Any]
-    ) -> ir.Value:
+    def read_by(self, node: ir.Node, parts: Sequence[Expression[tuple[ir.Value, int]]], like: Array) -> ir.Value:
         """The numbers that `parts` stand for, in front of the node that reads them.
 
         Args:
@@ -79,14 +78,11 @@ class SizeNodes(SizeVectors[ir.Value]):
         self._graph.insert_before(self._reader, made)
         return result
 
-    def _array(self, array: npt.NDArray[Any]) -> ir.Value:
+    def _array(self, array: Array) -> ir.Value:
         key = (array.dtype.name, array.shape, array.tobytes())
         if key not in self._shapes:
             name = self._name(f"sizes/{array.dtype.name}/" + "_".join(map(str, array.reshape(-1))))
-            value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
-            value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
-            self._graph.register_initializer(value)
-            self._shapes[key] = value
+            self._shapes[key] = add_constant(self._graph, name, array)
         return self._shapes[key]
 
     def _name(self, name: str) -> str:

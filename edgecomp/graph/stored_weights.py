@@ -9,12 +9,13 @@ import contextlib
 import math
 import secrets
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
+
+from edgecomp.arrays import Array
 
 #: Bytes. What is smaller may be an argument (axes, sizes, pads), and stays where it is.
 LARGE = 1024
@@ -47,7 +48,7 @@ class StoredWeights:
         """Whether the numbers of a tensor are here, and not in the message."""
         return bool(tensor.raw_data.startswith(self._prefix))
 
-    def numbers(self, tensor: onnx.TensorProto) -> npt.NDArray[Any]:
+    def numbers(self, tensor: onnx.TensorProto) -> Array:
         """A tensor's numbers, wherever they are.
 
         Raises:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy.typing as npt
+import numpy as np
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 
-def add_constant(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
+
+def add_constant(graph: ir.Graph, name: str, array: Array | np.generic) -> ir.Value:
     """A new constant of the graph, under this name or one like it."""
+    array = np.asarray(array)  # what numpy computes from arrays of no dimensions is none itself
     while name in graph.initializers:
         name += "_"
-    value = ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape))
-    value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))
+    # Not ir.tensor(): it tries every protocol that an array could have, which takes longer than all the rest.
+    tensor = ir.Tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape))
     graph.register_initializer(value)
     return value
 

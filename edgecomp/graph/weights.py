@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import constant, input_of, is_float, pads_are_zero
 from edgecomp.graph.values import add_constant
-
-_Array = npt.NDArray[Any]
 
 #: Operator -> the dimension of its output that its output channels lie in, and the one of its input.
 _CHANNELS = {"Conv": (1, 1), "ConvTranspose": (1, 1), "Gemm": (1, 1), "MatMul": (-1, -1)}
@@ -61,7 +57,7 @@ def output_channels(node: ir.Node) -> int:
             return int(weight.shape[0 if node.attributes.get_int("transB", 0) else 1])
 
 
-def scale_outputs(graph: ir.Graph, node: ir.Node, factor: _Array, offset: _Array) -> bool:
+def scale_outputs(graph: ir.Graph, node: ir.Node, factor: Array, offset: Array) -> bool:
     """Changes weight and bias so that `node` gives its output times `factor` plus `offset`.
 
     Args:
@@ -107,7 +103,7 @@ def scale_outputs(graph: ir.Graph, node: ir.Node, factor: _Array, offset: _Array
     return True
 
 
-def scale_inputs(graph: ir.Graph, node: ir.Node, factor: _Array) -> None:
+def scale_inputs(graph: ir.Graph, node: ir.Node, factor: Array) -> None:
     """Changes the weight so that `node` computes with its input times `factor`.
 
     Args:
@@ -123,7 +119,7 @@ def takes_offset(node: ir.Node) -> bool:
     return node.op_type == "Gemm" or (node.op_type == "Conv" and pads_are_zero(node))
 
 
-def shift_inputs(graph: ir.Graph, node: ir.Node, offset: _Array) -> None:
+def shift_inputs(graph: ir.Graph, node: ir.Node, offset: Array) -> None:
     """Changes the bias so that `node` computes with its input plus `offset`.
 
     Args:
@@ -141,7 +137,7 @@ def shift_inputs(graph: ir.Graph, node: ir.Node, offset: _Array) -> None:
         scale_outputs(graph, node, np.ones(1), products.sum(axis=tuple(range(1, weight.ndim))))
 
 
-def along_channels(array: _Array, rank: int, node: ir.Node, *, output: bool) -> _Array | None:
+def along_channels(array: Array, rank: int, node: ir.Node, *, output: bool) -> Array | None:
     """A constant that is broadcast to the input or output of a node with a weight, as one number per channel.
 
     Returns:
@@ -154,7 +150,7 @@ def along_channels(array: _Array, rank: int, node: ir.Node, *, output: bool) -> 
     return wide.reshape(-1) if wide.size == wide.shape[axis] else None
 
 
-def _by_input(node: ir.Node, numbers: _Array) -> _Array:
+def _by_input(node: ir.Node, numbers: Array) -> Array:
     """The weight times one number for each input channel."""
     weight = constant(node.inputs[1])
     assert weight is not None
@@ -175,12 +171,12 @@ def _by_input(node: ir.Node, numbers: _Array) -> _Array:
             return weight * numbers[:, None]
 
 
-def _replace_input(graph: ir.Graph, node: ir.Node, index: int, array: _Array) -> None:
+def _replace_input(graph: ir.Graph, node: ir.Node, index: int, array: Array) -> None:
     if len(node.inputs) <= index:
         node.resize_inputs(index + 1)
     node.replace_input_with(index, register(graph, f"{node.outputs[0].name}/folded_{index}", array))
 
 
-def register(graph: ir.Graph, name: str, array: _Array) -> ir.Value:
+def register(graph: ir.Graph, name: str, array: Array) -> ir.Value:
     """A new float32 constant of the graph, under this name or one like it."""
     return add_constant(graph, name, np.ascontiguousarray(array, np.float32))

@@ -18,8 +18,8 @@ from itertools import islice
 
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.diagnosis.measure import Measured, measure
-from edgecomp.diagnosis.probe import Arrays
 from edgecomp.graph.query import is_float
 from edgecomp.mixed_precision.budget import Budget, Cost, Meter
 from edgecomp.mixed_precision.islands import Island, around, joined, keep_in_float

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.graph.query import input_of, is_constant, required_constant, shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
@@ -64,7 +64,7 @@ def correct_biases(
     return corrected
 
 
-def without_correction(model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]]) -> CompressedModel:
+def without_correction(model: CompressedModel, batches: Iterable[Arrays]) -> CompressedModel:
     """A model with the biases from before they made up for rounding, for what rounds its weights otherwise.
 
     Args:

@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.errors import DataError
 from edgecomp.graph.border import loosen
 from edgecomp.graph.query import shape_of
@@ -171,13 +171,13 @@ class Collector:
 def collect(
     model: ir.Model,
     tensors: Sequence[str],
-    batches: Iterable[tuple[npt.NDArray[Any], ...]],
+    batches: Iterable[Arrays],
     *,
     samples: int = 2048,
     channel_means: Sequence[str] = (),
     threads: int = 0,
     dynamic: InputShapes | None = None,
-    largest: tuple[npt.NDArray[Any], ...] | None = None,
+    largest: Arrays | None = None,
 ) -> Collected:
     """Runs `model` on every batch and gathers statistics of `tensors`.
 
@@ -225,7 +225,7 @@ def collect(
     return Collected(collector.result(), dict(zip(channel_means, parts, strict=bool(channel_means))))
 
 
-def largest_of(batches: Iterable[tuple[npt.NDArray[Any], ...]]) -> tuple[npt.NDArray[Any], ...]:
+def largest_of(batches: Iterable[Arrays]) -> Arrays:
     """The batch of the most numbers, the first of equals."""
     return max(batches, key=lambda batch: sum(array.size for array in batch))
 
@@ -234,7 +234,7 @@ def _elements(
     model: ir.Model,
     tensors: Sequence[str],
     dynamic: InputShapes | None,
-    largest: tuple[npt.NDArray[Any], ...] | None,
+    largest: Arrays | None,
 ) -> list[int]:
     """How many elements each tensor has on the largest batch."""
     values = _values(model.graph)

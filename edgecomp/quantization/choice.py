@@ -9,16 +9,13 @@ edge of a decision can change a sum by more than all others.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.verification.comparison import EQUAL, decibels
-
-Arrays = Sequence[npt.NDArray[Any]]
 
 
 def closest(
@@ -40,22 +37,22 @@ def closest(
     return int(np.argmax(found)), found
 
 
-def _outputs(model: CompressedModel, batches: Sequence[Arrays], threads: int) -> list[Arrays]:
+def _outputs(model: CompressedModel, batches: Sequence[Arrays], threads: int) -> list[Sequence[Array]]:
     return list(Simulation(model, threads=threads, streaming=True).run_all(batches))
 
 
-def _mean_sqnr(reference: Sequence[Arrays], found: Sequence[Arrays]) -> float:
+def _mean_sqnr(reference: Sequence[Sequence[Array]], found: Sequence[Sequence[Array]]) -> float:
     columns = zip(zip(*reference, strict=True), zip(*found, strict=True), strict=True)
     ratios = [_sqnr(real, other) for real, other in columns if real[0].dtype.kind == "f"]
     return float(np.mean(ratios)) if ratios else 0.0
 
 
-def _sqnr(reference: Arrays, found: Arrays) -> float:
+def _sqnr(reference: Sequence[Array], found: Sequence[Array]) -> float:
     """The median over batches of one output."""
     return float(np.median([_of_batch(real, other) for real, other in zip(reference, found, strict=True)]))
 
 
-def _of_batch(real: npt.NDArray[Any], other: npt.NDArray[Any]) -> float:
+def _of_batch(real: Array, other: Array) -> float:
     """What overflows is worst."""
     signal = float(np.square(real, dtype=np.float64).sum())
     noise = float(np.square(real.astype(np.float64) - other).sum())

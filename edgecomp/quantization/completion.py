@@ -7,13 +7,12 @@ contradicts a rule, an Identity changes the parameters. Rules are the scheme's, 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import constant, describe, input_of, is_constant, only_consumer, required_constant
+from edgecomp.graph.values import add_constant
 from edgecomp.quantization import scheme
 from edgecomp.quantization.parameters import QuantizationParameters
 
@@ -218,9 +217,7 @@ def _same_scale(entry: QuantizationParameters, wanted: QuantizationParameters) -
     )
 
 
-def _own_bias(graph: ir.Graph, node: ir.Node, bias: ir.Value, array: npt.NDArray[Any]) -> ir.Value:
-    name = f"{bias.name}/of/{node.name}"
-    copy = ir.Value(name=name, shape=bias.shape, type=bias.type, const_value=ir.tensor(array, name=name))
-    graph.register_initializer(copy)
+def _own_bias(graph: ir.Graph, node: ir.Node, bias: ir.Value, array: Array) -> ir.Value:
+    copy = add_constant(graph, f"{bias.name}/of/{node.name}", array)
     node.replace_input_with(2, copy)
     return copy

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import is_constant, only_consumer, required_constant
+from edgecomp.graph.values import add_constant
 from edgecomp.quantization.scheme import WEIGHTED
 
 #: What would undo it: it multiplies weights, which then are no integers.
@@ -81,10 +83,5 @@ def _by_channel(
     return scale if len(kernel) == 2 and node.op_type != "ConvTranspose" else None
 
 
-def _constant(graph: ir.Graph, array: npt.NDArray[np.float32]) -> ir.Value:
-    tensor = ir.Tensor(array.astype(np.float32), name=f"edgecomp/factor_{len(graph.initializers)}")
-    value = ir.Value(
-        name=tensor.name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape)
-    )
-    graph.register_initializer(value)
-    return value
+def _constant(graph: ir.Graph, array: Array) -> ir.Value:
+    return add_constant(graph, f"edgecomp/factor_{len(graph.initializers)}", array.astype(np.float32))

@@ -7,12 +7,13 @@ What is beyond float16's range saturates at both ends: nothing becomes infinite 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import is_float, required_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.precision import Precision
@@ -63,7 +64,7 @@ def round_to_half(model: CompressedModel) -> CompressedModel:
     return model.after(step, graph=graph, precision="fp16")
 
 
-def as_half(array: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
+def as_half(array: Array) -> npt.NDArray[np.float16]:
     """The float16 numbers nearest to float32 ones, saturated at both ends; infinities and NaN stay."""
     wide = np.asarray(array, np.float32)
     size = np.clip(np.abs(wide), _SMALLEST, _LARGEST)
@@ -72,7 +73,7 @@ def as_half(array: npt.NDArray[Any]) -> npt.NDArray[np.float16]:
     return half
 
 
-def is_half(array: npt.NDArray[Any]) -> bool:
+def is_half(array: Array) -> bool:
     """Whether every number of a float32 array is a float16 number too."""
     with np.errstate(over="ignore"):
         return bool(np.array_equal(array.astype(np.float16).astype(np.float32), array, equal_nan=True))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
+from edgecomp.arrays import Array
 
-def pack_int4(integers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+
+def pack_int4(integers: Array) -> npt.NDArray[np.uint8]:
     """Packs integers from -8 to 15, of which the lower 4 bits count.
 
     Args:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgecomp.arrays import Array
+
 IntegerType = Literal["int4", "int8", "int16", "int32", "int64"]
 #: Makes an array of another one's elements.
-Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+Change = Callable[[Array], Array]
 
 #: The integers that a tensor of each type may take. Weights stay within [-127, 127] (see `scheme`).
 INTEGER_RANGE: dict[IntegerType, tuple[int, int]] = {

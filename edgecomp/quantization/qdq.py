@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.border import loosen
 from edgecomp.graph.query import clip_bounds, is_constant, required_constant
+from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
 from edgecomp.quantization.parameters import QuantizationParameters
@@ -130,13 +132,13 @@ class _Writer:
             value.replace_all_uses_with(real)
             del self._graph.initializers[value.name or ""]
 
-    def _stored(self, name: str, integers: npt.NDArray[Any]) -> ir.Value:
+    def _stored(self, name: str, integers: Array) -> ir.Value:
         """The constant of these integers: the steps of an unrolled recurrent layer, say, have the same ones."""
         if integers.nbytes < _WORTH_SHARING:
-            return self._constant(name, integers)
+            return add_constant(self._graph, name, integers)
         key = integers.dtype.str, integers.shape, hashlib.sha256(integers.tobytes()).digest()
         if key not in self._integers:
-            self._integers[key] = self._constant(name, integers)
+            self._integers[key] = add_constant(self._graph, name, integers)
         return self._integers[key]
 
     def quantize_activations(self, *, integer_io: bool) -> None:
@@ -204,13 +206,7 @@ class _Writer:
 
     def _parameters(self, name: str, parameters: QuantizationParameters, dtype: str) -> list[ir.Value]:
         zero_point = (parameters.zero_point + (128 if dtype == "uint8" else 0)).astype(dtype)
-        return [self._constant(f"{name}/scale", parameters.scale), self._constant(f"{name}/zero_point", zero_point)]
-
-    def _constant(self, name: str, array: npt.NDArray[Any]) -> ir.Value:
-        while name in self._graph.initializers:  # a model may have a constant of that name
-            name += "_"
-        # Not ir.tensor(): it tries every protocol that an array could have, which takes longer than all the rest.
-        tensor = ir.Tensor(array, name=name)
-        value = ir.Value(name=name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=ir.Shape(array.shape))
-        self._graph.register_initializer(value)
-        return value
+        return [
+            add_constant(self._graph, f"{name}/scale", parameters.scale),
+            add_constant(self._graph, f"{name}/zero_point", zero_point),
+        ]

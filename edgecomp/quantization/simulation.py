@@ -7,19 +7,16 @@ agrees with it up to that rounding (see `precision.PrecisionFacts`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import constant, required_constant
 from edgecomp.graph.session import Session
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.exact_sums import UNDOING, add_up_integers
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import to_qdq, with_stored_weights
-
-Array = npt.NDArray[Any]
 
 _AS_IT_SAYS = {
     # Convolutions may take a faster layout, but no integer kernel may take the place of what the graph says.

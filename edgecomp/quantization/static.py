@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.graph.query import input_of, is_constant, required_constant
+from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.precision import Precision
 from edgecomp.quantization import scheme
@@ -86,11 +88,11 @@ class StaticQuantization16(StaticQuantization):
 
 def quantize_static(
     model: CompressedModel,
-    batches: Iterable[tuple[npt.NDArray[Any], ...]],
+    batches: Iterable[Arrays],
     settings: StaticQuantization | None = None,
     *,
     threads: int = 0,
-    largest: tuple[npt.NDArray[Any], ...] | None = None,
+    largest: Arrays | None = None,
 ) -> CompressedModel:
     """Quantizes a float model in the portable scheme.
 
@@ -116,7 +118,7 @@ def quantize_static(
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
     seen = Collected({}, {})
-    first: list[tuple[npt.NDArray[Any], ...]] = []
+    first: list[Arrays] = []
     if settings.estimator == "measured":
         batches = _keeping(batches, first)
     # A graph that computes nothing in integers (it only moves data, say) has nothing to measure.
@@ -139,9 +141,7 @@ def quantize_static(
     return model.after(step, graph=chosen.graph, quantization=chosen.quantization, precision=settings.precision)
 
 
-def _keeping(
-    batches: Iterable[tuple[npt.NDArray[Any], ...]], kept: list[tuple[npt.NDArray[Any], ...]]
-) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+def _keeping(batches: Iterable[Arrays], kept: list[Arrays]) -> Iterator[Arrays]:
     """The batches, of which the first go into a list too."""
     for batch in batches:
         if len(kept) < CHOSEN_ON:
@@ -159,7 +159,7 @@ def _tried(estimator: EstimatorChoice, batches: Sequence[object]) -> Sequence[Es
 def _clearly_closest(
     model: CompressedModel,
     candidates: Mapping[EstimatorName, CompressedModel],
-    batches: Sequence[tuple[npt.NDArray[Any], ...]],
+    batches: Sequence[Arrays],
     threads: int,
 ) -> tuple[CompressedModel, dict[str, Any]]:
     """The first candidate, unless another one is clearly closer to the float model; and what was measured."""
@@ -294,10 +294,6 @@ def _own(graph: ir.Graph, node: ir.Node, index: int, table: Mapping[str, Quantiz
     assert value.name is not None
     if value.name not in table:
         return value
-    name = f"{value.name}/of/{node.name}/{index}"
-    copy = ir.Value(
-        name=name, shape=value.shape, type=value.type, const_value=ir.tensor(required_constant(value), name=name)
-    )
-    graph.register_initializer(copy)
+    copy = add_constant(graph, f"{value.name}/of/{node.name}/{index}", required_constant(value))
     node.replace_input_with(index, copy)
     return copy

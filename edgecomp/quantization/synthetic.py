@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import DataError
-from edgecomp.frontends.source import Array, Arrays, Source
+from edgecomp.frontends.source import Source
 
 #: The share of an image's noise that all of its channels have in common: a colour is mostly its brightness.
 _SHARED = 0.9

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
+from edgecomp.arrays import Arrays
 from edgecomp.graph.weights import scale_outputs, shift_inputs, takes_offset
 from edgecomp.model import CompressedModel, Step
 from edgecomp.recovery.channels import ChannelStatistics, FloatArray, measure_channels
@@ -52,7 +52,7 @@ class BiasAbsorption:
 
 
 def absorb_biases(
-    model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]], settings: BiasAbsorption | None = None
+    model: CompressedModel, batches: Iterable[Arrays], settings: BiasAbsorption | None = None
 ) -> CompressedModel:
     """Moves what a Relu always passes into the biases behind it.
 

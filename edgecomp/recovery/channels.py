@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.graph.border import loosen
 from edgecomp.graph.query import shape_of
 from edgecomp.graph.session import Session
+from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,7 +45,7 @@ _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSumSquare")
 
 
 def measure_channels(
-    model: CompressedModel, axes: Mapping[str, int], batches: Iterable[tuple[npt.NDArray[Any], ...]]
+    model: CompressedModel, axes: Mapping[str, int], batches: Iterable[Arrays]
 ) -> dict[str, ChannelStatistics]:
     """Runs a float graph on every batch and gathers the statistics of channels.
 
@@ -90,9 +91,7 @@ def _instrument(graph: ir.Graph, value: ir.Value, axis: int) -> None:
     """Adds the four reductions of a tensor as outputs, and behind them the number of its elements."""
     rank = len(shape_of(value))
     others = [dimension for dimension in range(rank) if dimension != axis % rank]
-    name = f"{value.name}/edgecomp_axes"
-    axes = ir.Value(name=name, const_value=ir.tensor(np.array(others, np.int64), name=name))
-    graph.register_initializer(axes)
+    axes = add_constant(graph, f"{value.name}/edgecomp_axes", np.array(others, np.int64))
     nodes = [ir.node(op_type, [value, axes], {"keepdims": 0}) for op_type in _REDUCTIONS]
     for node in (*nodes, ir.node("Size", [value])):
         dtype = ir.DataType.INT64 if node.op_type == "Size" else ir.DataType.FLOAT

@@ -16,12 +16,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.graph.query import is_constant, only_consumer, shape_of
 from edgecomp.graph.weights import channel_axes, has_weight, output_channels, scale_inputs, scale_outputs
 from edgecomp.model import CompressedModel, Step
@@ -81,7 +81,7 @@ class Link:
 
 
 def equalize(
-    model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]], settings: Equalization | None = None
+    model: CompressedModel, batches: Iterable[Arrays], settings: Equalization | None = None
 ) -> CompressedModel:
     """Evens out the channels between layers.
 

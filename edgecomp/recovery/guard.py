@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.bias_correction import without_correction
 from edgecomp.quantization.choice import closest
@@ -20,9 +20,7 @@ from edgecomp.quantization.choice import closest
 JUDGED_ON = 16
 
 
-def closer(
-    model: CompressedModel, graph: ir.Model, batches: Iterable[tuple[npt.NDArray[Any], ...]]
-) -> tuple[ir.Model, dict[str, Any]]:
+def closer(model: CompressedModel, graph: ir.Model, batches: Iterable[Arrays]) -> tuple[ir.Model, dict[str, Any]]:
     """One of two graphs with the same table.
 
     Args:
@@ -33,7 +31,7 @@ def closer(
     Returns:
         `graph`, or that of `model` where that is closer, and the facts for the provenance: the signal to noise of both.
     """
-    last: list[tuple[npt.NDArray[Any], ...]] = []
+    last: list[Arrays] = []
     for batch in batches:
         last = [*last[1 - JUDGED_ON :], batch]
     exact = CompressedModel(without_correction(model, last).graph, dynamic=model.dynamic)

@@ -15,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array, Arrays
 from edgecomp.graph.query import input_of, is_constant, required_constant, shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import scheme
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.recovery.balance import grouped_weight
 
-Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.float64]
 
 #: Patches of an image that go into H; more of one image say little new.
@@ -38,16 +39,16 @@ class Layer:
         steps: The size of a step of each output channel, shape (groups, outputs, 1).
     """
 
-    weight: Array
-    second: Array
-    steps: Array
+    weight: FloatArray
+    second: FloatArray
+    steps: FloatArray
 
     @property
     def nearest(self) -> Integers:
         """Every weight rounded by itself."""
         return np.asarray(np.clip(np.rint(self.weight), -127, 127), np.float64)
 
-    def cost(self, integers: Integers) -> Array:
+    def cost(self, integers: Integers) -> FloatArray:
         """The expected square of each output channel's error, shape (groups, outputs)."""
         error = (integers - self.weight) * self.steps
         return np.asarray(np.einsum("gok,gkl,gol->go", error, self.second, error, optimize=True))
@@ -58,7 +59,7 @@ Rounding = Callable[[Layer], Integers]
 
 
 def round_layers(
-    model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]], rounding: Rounding
+    model: CompressedModel, batches: Iterable[Arrays], rounding: Rounding
 ) -> tuple[ir.Model, dict[str, Any]]:
     """Chooses the integers of every layer anew, all of them from one pass over the data.
 
@@ -99,8 +100,8 @@ def is_layer(node: ir.Node, model: CompressedModel) -> bool:
 
 
 def _measure(
-    model: CompressedModel, nodes: list[ir.Node], batches: Iterable[tuple[npt.NDArray[Any], ...]]
-) -> dict[str, tuple[Array, Array]]:
+    model: CompressedModel, nodes: list[ir.Node], batches: Iterable[Arrays]
+) -> dict[str, tuple[FloatArray, FloatArray]]:
     """E x x^T and E x of each layer by its node's name."""
     names = [node.name or "" for node in nodes]
     simulation = Simulation(model, readers=names)
@@ -116,8 +117,8 @@ def _measure(
 class _Moments:
     """Sums over all rows seen so far."""
 
-    second: Array = field(default_factory=lambda: np.zeros(()))
-    first: Array = field(default_factory=lambda: np.zeros(()))
+    second: FloatArray = field(default_factory=lambda: np.zeros(()))
+    first: FloatArray = field(default_factory=lambda: np.zeros(()))
     count: int = 0
 
     def add(self, rows: npt.NDArray[np.float32]) -> None:
@@ -126,7 +127,7 @@ class _Moments:
         self.count += rows.shape[1]
 
 
-def _rows(node: ir.Node, source: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _rows(node: ir.Node, source: Array) -> npt.NDArray[np.float32]:
     """What each output is computed from: (groups, samples, inputs of an output)."""
     if node.op_type != "Conv":
         return source.reshape(1, -1, source.shape[-1])
@@ -137,7 +138,7 @@ def _rows(node: ir.Node, source: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     return np.ascontiguousarray(grouped).reshape(group, batch * positions, -1)
 
 
-def _taps(node: ir.Node, source: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+def _taps(node: ir.Node, source: Array) -> Iterator[Array]:
     """For each tap of a kernel what it meets at the sampled positions: (batch, channels, positions)."""
     sizes = required_constant(node.inputs[1]).shape[2:]
     rank = len(sizes)
@@ -183,7 +184,7 @@ def _pads(node: ir.Node, given: tuple[int, ...], produced: tuple[int, ...]) -> l
     return list(zip(pads[:rank], pads[rank:], strict=True))
 
 
-def _layer(node: ir.Node, model: CompressedModel, second: Array, mean: Array) -> Layer:
+def _layer(node: ir.Node, model: CompressedModel, second: FloatArray, mean: FloatArray) -> Layer:
     parameters = model.quantization[node.inputs[1].name or ""]  # type: ignore[union-attr]
     weight = grouped_weight(node)
     groups, outputs = weight.shape[:2]
@@ -200,7 +201,7 @@ def _own_bias(node: ir.Node) -> ir.Value | None:
     return bias if bias is not None and is_constant(bias) and len(shape_of(bias)) == 1 else None
 
 
-def _write(node: ir.Node, integers: Integers, layer: Layer, mean: Array) -> None:
+def _write(node: ir.Node, integers: Integers, layer: Layer, mean: FloatArray) -> None:
     """Puts the numbers that the integers stand for in place of the weights, and keeps the mean of what comes out."""
     bias, weight = _own_bias(node), node.inputs[1]
     assert weight is not None

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Arrays
 from edgecomp.graph.query import constant, is_constant, only_consumer, required_constant
 from edgecomp.graph.weights import has_weight, register, scale_inputs, scale_outputs
 from edgecomp.model import CompressedModel, Step
@@ -97,9 +97,7 @@ class _Branch:
         return use.node
 
 
-def smooth(
-    model: CompressedModel, batches: Iterable[tuple[npt.NDArray[Any], ...]], settings: Smoothing | None = None
-) -> CompressedModel:
+def smooth(model: CompressedModel, batches: Iterable[Arrays], settings: Smoothing | None = None) -> CompressedModel:
     """Evens out channels in front of and behind linear layers.
 
     Args:

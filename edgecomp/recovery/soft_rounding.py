@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
+from edgecomp.arrays import Array
 from edgecomp.compression.quantization_aware.places import (
     DOMAIN,
     ROUND,
@@ -53,7 +53,7 @@ class SoftRounding(torch.nn.Module):
     floor: Tensor
     scale: Tensor
 
-    def __init__(self, weight: npt.NDArray[Any], parameters: QuantizationParameters) -> None:
+    def __init__(self, weight: Array, parameters: QuantizationParameters) -> None:
         super().__init__()
         shape = [1] * weight.ndim
         if parameters.axis is not None:

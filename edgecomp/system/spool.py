@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from edgecomp.errors import OutputError
 
-Records = npt.NDArray[Any]
+Records = npt.NDArray[np.void]
 
 _GOLDEN_RATIO = (math.sqrt(5) - 1) / 2
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 
 #: The SQNR of equal outputs, in dB.
 EQUAL = 200.0

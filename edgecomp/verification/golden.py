@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecomp.arrays import Array
 from edgecomp.artifact import to_stored
-from edgecomp.converter import Array
 from edgecomp.errors import SourceError
 from edgecomp.verification.result import Verification
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 from edgecomp.errors import ExportError
 from edgecomp.frontends import Source
 from edgecomp.frontends.runtime import difference, tolerance

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import VerificationError
 from edgecomp.interface import Interface
 from edgecomp.system.columns import read_column, write_columns
 from edgecomp.system.isolation import run_isolated
-from edgecomp.verification.samples import Arrays, Metric, Run, Samples, as_given
+from edgecomp.verification.samples import Metric, Run, Samples, as_given
 
 
 class Recorder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array
 from edgecomp.interface import Interface
 from edgecomp.verification.comparison import Comparison
 from edgecomp.verification.tolerance import Tolerance

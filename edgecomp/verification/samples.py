@@ -7,9 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from edgecomp.converter import Array
+from edgecomp.arrays import Array, Arrays
 
-Arrays = tuple[Array, ...]
 Run = Callable[[Arrays], Sequence[Array]]
 #: One array over all samples, or one for each where they are of several sizes.
 Whole = Array | list[Array]

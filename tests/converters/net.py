@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-Array = np.ndarray[Any, Any]
+from edgecomp.arrays import Array
 
 
 @dataclass

@@ -13,6 +13,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from edgecomp.arrays import Array
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import SourceError
 from edgecomp.frontends import load_source, runtime
@@ -20,7 +21,6 @@ from edgecomp.graph.contrib import CONTRIB, contrib_nodes
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 
-Array = np.ndarray
 RANDOM = np.random.default_rng(5)
 
 

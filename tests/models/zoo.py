@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-Array = np.ndarray
+from edgecomp.arrays import Array
+
 Draw = Callable[[int, tuple[int, ...]], Array]
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.arrays import Array
 from edgecomp.converters.tflite.layout import identity
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.convolution import bias_constant, weight_constant
@@ -48,7 +46,7 @@ def matmul(operation: Operation) -> None:
     operation.emit("BATCH_MATMUL", tensors, [operation.output(identity(max(ranks)))], options)
 
 
-def _fully_connected(operation: Operation, weight: npt.NDArray[Any]) -> None:
+def _fully_connected(operation: Operation, weight: Array) -> None:
     """X @ weight.T + bias; `weight` has the shape (out, in)."""
     rank = len(operation.shape(0))
     layout = last(operation, rank - 1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from edgecomp.arrays import Array
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
 from edgecomp.converters.tflite.ops.windows import emit_image, image
@@ -174,7 +173,7 @@ def _weigh(operation: Operation, taps: list[_Taps]) -> None:
     emit_image(operation, "RESHAPE", [tensor, shape], schema.ReshapeOptionsT())
 
 
-def _selected(operation: Operation, tensor: Tensor, axis: int, index: npt.NDArray[Any]) -> Tensor:
+def _selected(operation: Operation, tensor: Tensor, axis: int, index: Array) -> Tensor:
     if np.array_equal(index, np.arange(tensor.shape[axis])):
         return tensor
     return operation.gathered(tensor, axis, index, "gathered")

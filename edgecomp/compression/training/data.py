@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from edgecomp.arrays import Array
 from edgecomp.data import EvaluationData
 
 #: Inputs and labels of some samples, as the module and the loss take them.
@@ -92,5 +92,5 @@ class TrainingData:
         return tuple(_tensor(array) for array in inputs), _tensor(labels)
 
 
-def _tensor(array: npt.NDArray[Any]) -> torch.Tensor:
+def _tensor(array: Array) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(array))

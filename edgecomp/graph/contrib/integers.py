@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.contrib.fused import attributes
-from edgecomp.graph.decompositions.pieces import Array, Decomposition, Pieces, Undecomposable
+from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 
 Results = Sequence[ir.Value | None]
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.query import WHOLE_KEY, constant, input_of, shape_of
 from edgecomp.quantization.parameters import Change, QuantizationParameters
 
-Array = npt.NDArray[Any]
 #: What a piece takes: a value, a number or array that becomes a constant, None for an input that is left out.
 Given = ir.Value | npt.ArrayLike | None
 

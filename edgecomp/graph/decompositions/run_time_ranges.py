@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from edgecomp.graph.decompositions.pieces import Array, Decomposition, Pieces
+from edgecomp.arrays import Array
+from edgecomp.graph.decompositions.pieces import Decomposition, Pieces
 from edgecomp.graph.query import constant, origin
 
 Results = Sequence[ir.Value | None]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from edgecomp.arrays import Array
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 from edgecomp.graph.query import constant
 
@@ -69,7 +69,7 @@ def _fourier(length: int, *, half: bool, inverse: bool) -> npt.NDArray[np.comple
     return matrix
 
 
-def _stacked(matrix: npt.NDArray[np.complex128]) -> npt.NDArray[Any]:
+def _stacked(matrix: npt.NDArray[np.complex128]) -> Array:
     """(samples, real frequencies and then imaginary ones)."""
     return np.concatenate([matrix.real, matrix.imag]).T.astype(np.float32)
 
@@ -102,7 +102,7 @@ def _real_inverse(pieces: Pieces, source: ir.Value, axis: int, length: int) -> i
     return _product(pieces, source, axis, whole, 1)
 
 
-def _product(pieces: Pieces, source: ir.Value, axis: int, matrix: npt.NDArray[Any], parts: int) -> ir.Value:
+def _product(pieces: Pieces, source: ir.Value, axis: int, matrix: Array, parts: int) -> ir.Value:
     """Replaces dimension `axis` and the parts by what a matrix (parts * samples, parts * samples) makes of them."""
     shape = pieces.shape(source)
     last = len(shape) - 1
