@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
     keep_float: Sequence[str] | None
 
 
-def plan(
+def resolve(
     target: str | Path | TargetProfile | None, recipe: Recipe | str | Path | None = None, **options: Unpack[Options]
 ) -> tuple[TargetProfile, Recipe]:
     """The device and the recipe for it: a recipe names a device, a device has a recipe, and options change it.

@@ -28,7 +28,7 @@ from edgecomp.frontends.constants import Constants
 from edgecomp.graph.shares import share_outputs
 from edgecomp.loading import Brought, Data, load
 from edgecomp.model import CompressedModel
-from edgecomp.options import Options, plan, tolerance_of
+from edgecomp.options import Options, resolve, tolerance_of
 from edgecomp.precision import Precision, Support, check_support
 from edgecomp.preparation import float_size, prepare
 from edgecomp.processing import describe_processing
@@ -153,7 +153,7 @@ def compress(
     """
     output = Path(output)
     check_free(output)
-    profile, chosen = _plan(target, recipe, options)
+    profile, chosen = _resolve(target, recipe, options)
     loaded = load(
         source,
         seed=chosen.seed,
@@ -211,15 +211,15 @@ def _job_without_output(
     progress: Progress,
     brought: Brought,
 ) -> _Job:
-    profile, chosen = _plan(target, recipe, {})
+    profile, chosen = _resolve(target, recipe, {})
     loaded = load(source, seed=chosen.seed, progress=progress, **brought)
     return _Job(loaded, profile, chosen, Path(), Tolerance(), progress)
 
 
-def _plan(
+def _resolve(
     target: str | Path | TargetProfile | None, recipe: Recipe | str | Path | None, options: Options
 ) -> tuple[TargetProfile, Recipe]:
-    profile, chosen = plan(target, recipe, **options)
+    profile, chosen = resolve(target, recipe, **options)
     check_support(chosen.precision, precision_tables(), chosen.formats, "the recipe")
     return profile, chosen
 

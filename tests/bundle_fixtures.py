@@ -78,8 +78,8 @@ def lite0(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few = dataclasses.replace(recipe.data, calibration_samples=16, evaluation_samples=16)
     source = dataclasses.replace(load_source(example), labels=tuple(f"class number {index}" for index in range(1000)))
     folder = tmp_path_factory.mktemp("lite0") / "result"
-    plan = dataclasses.replace(recipe, formats=("tflite", "onnxruntime"), data=few)
-    return compress(source, "pixel-8", folder, recipe=plan).folder
+    chosen = dataclasses.replace(recipe, formats=("tflite", "onnxruntime"), data=few)
+    return compress(source, "pixel-8", folder, recipe=chosen).folder
 
 
 @pytest.fixture(scope="session")

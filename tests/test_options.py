@@ -9,7 +9,7 @@ import pytest
 import edgecomp
 from edgecomp.errors import InputError
 from edgecomp.mixed_precision.step import MixedPrecision
-from edgecomp.options import adjusted, plan, tolerance_of
+from edgecomp.options import adjusted, resolve, tolerance_of
 from edgecomp.recipe import default_recipe
 from edgecomp.target import load_target
 from edgecomp.verification.tolerance import Tolerance
@@ -40,14 +40,14 @@ def test_a_promise_takes_the_place_of_the_recipe_s() -> None:
 
 def test_a_recipe_file_names_the_device(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(adjusted(DEFAULT, effort="fast").to_toml())
-    profile, recipe = plan(None, tmp_path / "recipe.toml")
+    profile, recipe = resolve(None, tmp_path / "recipe.toml")
     assert (profile.name, recipe) == (TARGET, adjusted(DEFAULT, effort="fast"))
-    assert plan("pixel-8", tmp_path / "recipe.toml")[1].target == "pixel-8"
+    assert resolve("pixel-8", tmp_path / "recipe.toml")[1].target == "pixel-8"
 
 
 def test_a_device_is_needed() -> None:
     with pytest.raises(InputError, match=r"no target was given\n.*raspberry-pi-4b"):
-        plan(None)
+        resolve(None)
 
 
 def test_compress_takes_them(onnx_file: Path, tmp_path: Path) -> None:

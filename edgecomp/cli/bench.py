@@ -75,12 +75,12 @@ def _measure(
 ) -> Answer:
     from edgecomp.devices import results
     from edgecomp.devices.device import parse_devices
-    from edgecomp.devices.measuring import Measuring, Settings, plan
+    from edgecomp.devices.measuring import Measuring, Settings, job_of
 
     if source is None:
         raise InputError("DIR", expected="a folder or an artifact to measure", actual="none", cure="name one")
     devices = parse_devices(words)
-    job = plan(source, formats)
+    job = job_of(source, formats)
     found: list[DeviceResult] = []
     files: list[Path] = []
     with _progress(devices) as progress:

@@ -72,11 +72,11 @@ def run(
 ) -> Answer:
     """Compress a model for a device and write verified artifacts."""
     from edgecomp.frontends.constants import parse_constants
-    from edgecomp.options import plan
+    from edgecomp.options import resolve
     from edgecomp.pipeline import compress
     from edgecomp.shapes import parse_shapes
 
-    profile, chosen = plan(target, recipe)
+    profile, chosen = resolve(target, recipe)
     with progress_bar() as progress:
         result = compress(
             source,

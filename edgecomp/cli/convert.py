@@ -44,7 +44,7 @@ def run(
     """Convert a model, and check what the artifacts compute."""
     from edgecomp.frontends.constants import parse_constants
     from edgecomp.loading import Brought
-    from edgecomp.options import plan
+    from edgecomp.options import resolve
     from edgecomp.pipeline import compress, forecast
     from edgecomp.shapes import parse_shapes
 
@@ -54,7 +54,7 @@ def run(
         calibration=calibration,
         preprocess=preprocess,
     )
-    profile, chosen = plan(target, formats=to, precision=precision, io_dtype=io_dtype, io_layout=io_layout)
+    profile, chosen = resolve(target, formats=to, precision=precision, io_dtype=io_dtype, io_layout=io_layout)
     if check:
         with progress_bar() as progress:
             outlook = forecast(source, profile, recipe=chosen, progress=progress, **brought)

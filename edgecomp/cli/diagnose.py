@@ -67,10 +67,10 @@ def run(
 ) -> Answer:
     """Tell which layers lose accuracy, why, and what mends it."""
     from edgecomp.diagnosis.picture import page, picture
-    from edgecomp.diagnosis.run import diagnose, plan_of
+    from edgecomp.diagnosis.run import diagnose, target_and_recipe
     from edgecomp.drawing import check_target, write
     from edgecomp.frontends.constants import parse_constants
-    from edgecomp.options import plan
+    from edgecomp.options import resolve
     from edgecomp.shapes import parse_shapes
 
     if draw is not None:
@@ -78,10 +78,10 @@ def run(
     options = {"precision": precision, "effort": effort, "estimator": estimator, "data_free": data_free or None}
     if result is not None:
         _check_alone(result, {"target": target, "recipe": recipe, **options})
-        profile, chosen = plan_of(result)
+        profile, chosen = target_and_recipe(result)
     else:
         _check_source(source)
-        profile, chosen = plan(target, recipe, **options)  # type: ignore[arg-type]  # keys and types of Options
+        profile, chosen = resolve(target, recipe, **options)  # type: ignore[arg-type]  # keys and types of Options
     with progress_bar() as progress:
         diagnosis = diagnose(
             source,

@@ -31,12 +31,12 @@ def run(
     From documented facts, and from what was measured there.
     """
     from edgecomp.artifact import find_converter
-    from edgecomp.devices.measuring import plan
+    from edgecomp.devices.measuring import job_of
     from edgecomp.estimation import estimate
     from edgecomp.estimation.calibration import calibrated, factors
     from edgecomp.target import load_target, require_target
 
-    job = plan(source)
+    job = job_of(source)
     profile = load_target(require_target(target or job.target, source))
     known = factors(results or (), profile)
     found = {}

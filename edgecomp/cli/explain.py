@@ -33,13 +33,13 @@ def run(
     """Say why artifacts are not faster, and what may help."""
     from edgecomp import manifest
     from edgecomp.artifact import find_converter
-    from edgecomp.devices.measuring import plan
+    from edgecomp.devices.measuring import job_of
     from edgecomp.devices.results import read
     from edgecomp.estimation import estimate
     from edgecomp.explanation import Case, explain
     from edgecomp.target import load_target, require_target
 
-    job = plan(source)
+    job = job_of(source)
     measured: dict[str, Any] = {} if results is None else read(results)
     kept = {entry["sha256"]: entry["result"] for entry in measured.get("artifacts", ())}
     profile = load_target(require_target(target or measured.get("target") or job.target, source))

@@ -101,7 +101,7 @@ class Settings:
     patience: float = 60.0
 
 
-def plan(source: Path, formats: Sequence[str] | None = None) -> Job:
+def job_of(source: Path, formats: Sequence[str] | None = None) -> Job:
     """What there is to measure in a result folder, or a single artifact.
 
     Args:

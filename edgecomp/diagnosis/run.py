@@ -75,7 +75,7 @@ def diagnose(
     return replace(diagnosis, artifacts=artifacts)
 
 
-def plan_of(folder: Path) -> tuple[TargetProfile, Recipe]:
+def target_and_recipe(folder: Path) -> tuple[TargetProfile, Recipe]:
     """The target and the recipe that a result was made for and by.
 
     Raises:

@@ -19,8 +19,8 @@ import onnx_ir as ir
 
 from edgecomp.graph.query import required_constant
 from edgecomp.quantization import scheme
+from edgecomp.quantization.groups import Group
 from edgecomp.quantization.parameters import QuantizationParameters
-from edgecomp.quantization.plan import Group
 
 #: XNNPACK refuses below 2**-32 and from 2**8 on.
 SMALLEST, LARGEST = 2.0**-28, 255.0

@@ -21,9 +21,9 @@ from edgecomp.quantization.bias_correction import correct_biases, correctable_in
 from edgecomp.quantization.calibration import Collected, collect, largest_of
 from edgecomp.quantization.choice import closest
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorChoice, EstimatorName
+from edgecomp.quantization.groups import Group, group_activations
 from edgecomp.quantization.multipliers import raise_output_scales, raise_weight_scale
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
-from edgecomp.quantization.plan import Group, plan
 from edgecomp.quantization.relative import keep_ratios
 from edgecomp.quantization.weight_ranges import WEIGHT_RANGES, WeightRange
 from edgecomp.quantization.weights import recurrent_weights
@@ -105,8 +105,8 @@ def quantize_static(
         largest: The largest of the batches, where they are of several sizes (see `calibration.collect`).
 
     Returns:
-        The model with a quantization table. Its graph may have an Identity where parameters change (see `plan`) and
-        copies of biases that several nodes shared.
+        The model with a quantization table. Its graph may have an Identity where parameters change (see
+        `group_activations`) and copies of biases that several nodes shared.
 
     Raises:
         DataError: The data are empty or make the model overflow.
@@ -114,7 +114,7 @@ def quantize_static(
     settings = settings or StaticQuantization()
     graph = model.graph.clone()
     kept = keep_attention_in_float(graph.graph) + keep_ratios(graph.graph)
-    groups = plan(graph.graph, settings.activations)
+    groups = group_activations(graph.graph, settings.activations)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
     seen = Collected({}, {})

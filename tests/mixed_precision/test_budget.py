@@ -12,7 +12,7 @@ from edgecomp.frontends import load_source
 from edgecomp.mixed_precision.budget import SIZES, TIMES, Budget, Cost, Meter, parse_quantity
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.model import CompressedModel
-from edgecomp.options import plan
+from edgecomp.options import resolve
 from edgecomp.preparation import prepare
 from edgecomp.quantization.static import StaticQuantization
 from edgecomp.target import Cpu, load_target
@@ -121,7 +121,7 @@ def test_what_was_chosen_is_said_with_what_it_costs(prepared: Prepared) -> None:
 
 
 def test_the_options_ask_for_it() -> None:
-    _, recipe = plan(nets.TARGET, max_size="1MB", max_latency="3ms")
+    _, recipe = resolve(nets.TARGET, max_size="1MB", max_latency="3ms")
     (step,) = [step for step in recipe.steps if isinstance(step, MixedPrecision)]
     assert str(step.budget) == "1.00 MB and 3 ms"
     assert 'max_size = "1MB"' in recipe.to_toml()

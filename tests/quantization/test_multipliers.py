@@ -11,7 +11,7 @@ from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.errors import ConversionError
 from edgecomp.model import CompressedModel
 from edgecomp.quantization import multipliers, static
-from edgecomp.quantization.plan import plan
+from edgecomp.quantization.groups import group_activations
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
 
@@ -49,7 +49,7 @@ def test_every_runtime_takes_what_one_channel_outweighs(name: str, tmp_path: Pat
 def test_ordinary_networks_keep_their_scales() -> None:
     model = outweighed(3.0)
     table = quantize_static(model, batches(), threads=1).quantization
-    groups = plan(model.graph.clone().graph)
+    groups = group_activations(model.graph.clone().graph)
     before = dict(table)
     assert multipliers.raise_output_scales(model.graph.graph, groups, table) == 0
     assert table == before

@@ -6,14 +6,14 @@ import pytest
 from graphs import batches, model_of, node, weights
 
 from edgecomp.quantization import scheme
+from edgecomp.quantization.groups import group_activations
 from edgecomp.quantization.parameters import QuantizationParameters
-from edgecomp.quantization.plan import plan
 from edgecomp.quantization.qdq import to_qdq
 from edgecomp.quantization.static import StaticQuantization, quantize_static
 
 
 def groups_of(model):
-    return {frozenset(group.members): group for group in plan(model.graph.clone().graph)}
+    return {frozenset(group.members): group for group in group_activations(model.graph.clone().graph)}
 
 
 def quantized(model, **settings):

@@ -10,8 +10,8 @@ import onnx_ir as ir
 from edgecomp.graph.query import input_of, is_constant
 from edgecomp.quantization import scheme
 from edgecomp.quantization.completion import passes_integers_through
+from edgecomp.quantization.groups import group_activations
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
-from edgecomp.quantization.plan import plan
 
 Table = Mapping[str, QuantizationParameters]
 
@@ -36,10 +36,10 @@ class Grid:
 
 
 def grids(graph: ir.Model, table: Table) -> list[Grid]:
-    """The groups of the plan that the table was made by, and each weight."""
+    """The groups that the table was made by, and each weight."""
     found = []
     seen: set[str] = set()
-    for group in plan(graph.clone().graph, _activation_type(graph, table)):
+    for group in group_activations(graph.clone().graph, _activation_type(graph, table)):
         members = tuple(name for name in group.members if name in table and name not in seen)
         seen.update(members)
         # Whoever filled the table may have had reasons to part a group.

@@ -68,7 +68,7 @@ class Groups:
         return list({id(group): group for group in self._group.values()}.values())
 
 
-def plan(graph: ir.Graph, dtype: IntegerType = "int8") -> list[Group]:
+def group_activations(graph: ir.Graph, dtype: IntegerType = "int8") -> list[Group]:
     """Groups the activations of a graph.
 
     Where operators that keep their inputs' parameters (Concat) meet inputs that cannot agree, an Identity is inserted
