@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,3 +62,25 @@ def difference(expected: Array, actual: Array) -> float:
     left, right = left[finite], right[finite]
     span = max(left.max(), 0.0) - min(left.min(), 0.0)
     return float(np.abs(left - right).max() / (span or 1.0))
+
+
+def first_deviation(
+    model: ir.Model, examples: Sequence[Array], expected: Sequence[Array], allowed: float | None = None
+) -> tuple[str, float] | None:
+    """Runs a rewritten graph once and looks for an output that the original does not give.
+
+    Args:
+        model: The rewritten graph.
+        examples: One array for each input.
+        expected: What the original gives for them.
+        allowed: The largest `difference`; None for the `tolerance` of each output's dtype.
+
+    Returns:
+        The name of the first such output and its `difference`; None when there is none.
+    """
+    actual = open_session(model, lasting=False).run(examples)
+    for value, left, right in zip(model.graph.outputs, expected, actual, strict=True):
+        distance = difference(left, right)
+        if distance > (tolerance(left.dtype) if allowed is None else allowed):
+            return value.name or "", distance
+    return None
