@@ -9,6 +9,10 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from edgecomp.lean_import import defer_sympy
+
+defer_sympy()
+
 # From 1.29 on, ONNX Runtime sends usage data to Microsoft unless this is set before it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 

@@ -68,6 +68,8 @@ class Session:
         for key, text in (config or {}).items():
             options.add_session_config_entry(key, text)
         options.add_session_config_entry("session.disable_prepacking", "0" if lasting else "1")
+        # Threads that wait would keep a core busy, which other processes and threads of ours have work for.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         content, arrays = split_message(model)
         #: The session refers to their memory.
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}

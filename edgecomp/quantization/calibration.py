@@ -205,9 +205,7 @@ def collect(
     )
     loosen(instrumented, dynamic)
     collector = Collector(tensors, sizes)
-    # Without spinning: another process may need the core.
-    quiet = {"session.intra_op.allow_spinning": "0"}
-    session = Session(instrumented, threads=threads, streaming=True, config=quiet, optimize=len(model.graph) < _MANY)
+    session = Session(instrumented, threads=threads, streaming=True, optimize=len(model.graph) < _MANY)
     sums = np.zeros(sum(channels))
     for arrays in session.run_all(batches):
         found = dict(zip(session.outputs, arrays, strict=True))

@@ -63,8 +63,7 @@ def measure_channels(
     for value, axis in _values(instrumented.graph, axes):
         _instrument(instrumented.graph, value, axis)
     loosen(instrumented, model.dynamic)
-    quiet = {"session.intra_op.allow_spinning": "0"}  # others may need the core
-    session = Session(instrumented, streaming=True, config=quiet)
+    session = Session(instrumented, streaming=True)
     seen: list[FloatArray] = []
     total = 0
     for arrays in session.run_all(batches):
