@@ -64,17 +64,19 @@ def resolve(
         InputError: There is neither, one of them cannot be read, or an option has a value that cannot be.
         TypeError: There is no such option.
     """
-    given = load_recipe(recipe) if isinstance(recipe, str | Path) else recipe
-    named = target or (None if given is None else given.target)
-    if named is None:
+    profile = load_target(target) if target else None
+    if isinstance(recipe, str | Path):
+        recipe = load_recipe(recipe, profile.name if profile else None)
+    if recipe is not None:
+        profile = profile or load_target(recipe.target)
+    if profile is None:
         raise InputError(
             "--target",
             expected="the device that the model is for",
             actual="no target was given",
             cure=f"add --target with one of {', '.join(list_targets())}",
         )
-    profile = load_target(named)
-    return profile, adjusted(replace(given or default_recipe(profile), target=profile.name), **options)
+    return profile, adjusted(replace(recipe or default_recipe(profile), target=profile.name), **options)
 
 
 def adjusted(recipe: Recipe, **options: Unpack[Options]) -> Recipe:

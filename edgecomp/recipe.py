@@ -16,9 +16,9 @@
     kind = "static-int8"
     estimator = "mse"
 
-Every key has a default but `target`; each precision but fp32 has a step that leads to it, and others may come before
-and after it (see `edgecomp.step`); `compress` writes the recipe with everything filled in. Running it again on the same
-source and data gives the same bytes.
+Every key has a default but `target`, for which `--target` may stand; each precision but fp32 has a step that leads to
+it, and others may come before and after it (see `edgecomp.step`); `compress` writes the recipe with everything filled
+in. Running it again on the same source and data gives the same bytes.
 """
 
 from __future__ import annotations
@@ -130,7 +130,10 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any], *, subject: str) -> Recipe:
-        """Reads what `as_dict` gave.
+        """Reads what `as_dict` gave, or a part of it: `target` and what is to differ from the defaults.
+
+        A recipe without steps on the graph gets those that its precision has by default, behind its steps on the
+        module and before its refinements.
 
         Args:
             content: Plain data.
@@ -170,8 +173,12 @@ def steps_as_dicts(steps: Sequence[ModuleStep | GraphStep]) -> list[dict[str, An
     return [{"kind": step.kind, **asdict(cast(Any, step))} for step in steps]
 
 
-def load_recipe(path: str | Path) -> Recipe:
+def load_recipe(path: str | Path, target: str | None = None) -> Recipe:
     """Reads a recipe file.
+
+    Args:
+        path: The file, which may leave out whatever has a default (see `Recipe.from_dict`).
+        target: The device for a recipe that names none.
 
     Raises:
         SourceError: The file is missing, is not TOML, or does not hold a recipe.
@@ -183,7 +190,8 @@ def load_recipe(path: str | Path) -> Recipe:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         problem = str(error)
     else:
-        return Recipe.from_dict(content, subject=str(path))
+        named = {} if target is None else {"target": target}
+        return Recipe.from_dict(named | content, subject=str(path))
     raise SourceError(
         str(path),
         expected="a recipe, a file in TOML",
@@ -205,7 +213,9 @@ _GRAMMAR = Grammar(
 
 
 def _recipe(content: dict[str, Any]) -> Recipe:
-    schema = content.pop("schema", None)
+    schema = content.pop("schema", SCHEMA)
+    if "target" not in content:
+        raise MismatchError("a target", "none", 'add --target NAME, or target = "NAME" to the recipe')
     if schema != SCHEMA:
         raise MismatchError(f"schema = {SCHEMA}", f"{schema!r}", "use the edgecomp that wrote it, or write it anew")
     steps = content.pop("steps", [])
@@ -213,6 +223,7 @@ def _recipe(content: dict[str, Any]) -> Recipe:
         raise MismatchError("[[steps]] tables", repr(steps))
     recipe: Recipe = _GRAMMAR.table(Recipe, content)
     recipe = replace(recipe, steps=tuple(_step(step, f"steps[{index}]") for index, step in enumerate(steps)))
+    recipe = _completed(recipe)
     known = available_formats()
     if not recipe.formats or len(set(recipe.formats)) < len(recipe.formats) or not set(recipe.formats) <= set(known):
         strange = next((name for name in recipe.formats if name not in known), "")
@@ -223,6 +234,15 @@ def _recipe(content: dict[str, Any]) -> Recipe:
         # fp32: what a source that is quantized itself is converted with.
         raise MismatchError('export.io_dtype "float32"', f'"int8" with precision {recipe.precision}')
     return recipe
+
+
+def _completed(recipe: Recipe) -> Recipe:
+    """A recipe that says nothing about the graph, with the steps that its precision has by default."""
+    stages = {step.stage for step in recipe.steps}
+    if stages & {"graph", "precision"}:
+        return recipe
+    refinements = tuple(step for step in recipe.graph_steps if step.stage == "refinement")
+    return replace(recipe, steps=(*recipe.module_steps, *default_steps(recipe.precision), *refinements))
 
 
 def _check_order(recipe: Recipe) -> None:

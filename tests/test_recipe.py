@@ -48,6 +48,21 @@ def test_defaults_fill_in_what_is_left_out(tmp_path: Path) -> None:
     assert recipe == Recipe("pixel-8", steps=(StaticQuantization(),))
 
 
+def test_steps_that_are_left_out_are_those_of_the_precision(tmp_path: Path) -> None:
+    """A recipe of a few lines is a recipe: the target may be said elsewhere, and int8 has steps by default."""
+    path = save(tmp_path, '[[steps]]\nkind = "prune-channels"\n[[steps]]\nkind = "qat"\n')
+    recipe = load_recipe(path, "pixel-8")
+    assert recipe.target == "pixel-8"
+    assert [step.kind for step in recipe.steps] == [
+        "prune-channels",
+        *(step.kind for step in INT8_STEPS["balanced"]),
+        "qat",
+    ]
+    assert load_recipe(save(tmp_path, MINIMAL + 'precision = "fp32"'), "raspberry-pi-4b") == Recipe(
+        "pixel-8", precision="fp32"
+    )
+
+
 @pytest.mark.parametrize("target", list_targets())
 def test_every_target_has_a_valid_default(target: str, tmp_path: Path) -> None:
     recipe = default_recipe(load_target(target))
@@ -68,9 +83,9 @@ def test_a_precision_brings_its_steps() -> None:
     ("text", "words"),
     [
         ("this is not TOML", "recipe.toml"),
-        ("", "schema = 1"),
+        ("", "a target"),
         ('schema = 2\ntarget = "x"', "actual:   2"),
-        ("schema = 1\n" + STEP, "a key target"),
+        ("schema = 1\n" + STEP, "cure:     add --target NAME"),
         (MINIMAL + "colour = 1\n" + STEP, "unknown key colour"),
         (MINIMAL + 'precison = "int8"\n' + STEP, "cure:     write precision"),
         (MINIMAL + "[export]\nio_type = 1\n" + STEP, r"cure:     write export\.io_dtype"),
@@ -94,7 +109,7 @@ def test_a_precision_brings_its_steps() -> None:
         (MINIMAL + STEP + 'estimator = "guess"\n', r"steps\[0\].estimator: one of"),
         (MINIMAL + STEP + "per_channel = 1\n", r"steps\[0\].per_channel: true or false"),
         (MINIMAL + STEP + "sample = 1\n", r"unknown key steps\[0\].sample"),
-        (MINIMAL, "a step static-int8 with precision int8"),
+        (MINIMAL + '[[steps]]\nkind = "smooth"\n', "a step static-int8 with precision int8"),
         (MINIMAL + 'precision = "fp32"\n' + STEP, "no step that rounds with precision fp32"),
         (MINIMAL + STEP + '[[steps]]\nkind = "prune-weights"\n', "write prune-weights, static-int8"),
         (MINIMAL + '[[steps]]\nkind = "prune-weights"\nsparsity = "half"\n' + STEP, r"steps\[0\].sparsity: a number"),

@@ -138,7 +138,8 @@ def few(islands: list[dict[str, str]], limit: int = 3) -> str:
     from edgecomp.quantization.scheme import OPERATORS
 
     if len(islands) <= limit:
-        return ", ".join(f"{island['op_type']} {island['node']}" for island in islands)
+        # A node of the outermost module is named after its operator.
+        return ", ".join(" ".join(dict.fromkeys((each["op_type"], each["node"]))) for each in islands)
     counts = Counter(island["op_type"] for island in islands).most_common()
     movers = {op_type for op_type, scheme in OPERATORS.items() if scheme.output == "input"}
     computing = [(op_type, count) for op_type, count in counts if op_type not in movers] or counts

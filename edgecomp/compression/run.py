@@ -40,6 +40,14 @@ def compress_module(source: Source, steps: Sequence[ModuleStep], bench: Workbenc
             actual="a graph, which has none",
             cure="give the task.py with the module that the file was exported from, or leave the step out",
         )
+    if any(isinstance(child, torch.jit.ScriptModule) for child in source.module.modules()):
+        raise SourceError(
+            f"{source.name}: the step {steps[0].kind}",
+            expected="a torch module of Python classes, whose layers can be told apart",
+            actual="a TorchScript program",
+            cure="build the module with the code that it was made with, and load torch.jit.load(path).state_dict() "
+            "into it; or leave the step out",
+        )
     module = copy.deepcopy(source.module)
     size = {"size": float_size(prepare(source))}
     history = [*source.history, Step("original", facts=size | _measured(source.module, source, bench))]

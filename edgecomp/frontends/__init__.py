@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends.source import Source
+from edgecomp.frontends.strangers import refusal
 from edgecomp.shapes import Shapes
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from edgecomp.frontends.constants import Constants
 
 __all__ = ["Source", "load_source"]
-
-#: Files that hold a pickle, and would run any code in it when they are read.
-_PICKLES = frozenset({".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".th", ".tar", ".joblib"})
 
 _KERAS = frozenset({".keras", ".h5", ".hdf5"})
 
@@ -51,7 +49,7 @@ def load_source(
     place, _, function = text.rpartition(":")
     names_function = bool(place) and function.isidentifier()
     _check_arguments(text, suffix, example_inputs, constants)
-    if suffix in {".onnx", ".pt2", *_KERAS} or (suffix in _PICKLES and ":" not in text):
+    if suffix in {".onnx", ".pt2", *_KERAS}:
         _check_file(Path(text))
     if suffix == ".onnx":
         from edgecomp.frontends.onnx_file import load_onnx
@@ -69,7 +67,7 @@ def load_source(
         from edgecomp.frontends.task import load_task
 
         return load_task(text, shapes=shapes)
-    raise _no_source(text, suffix)
+    raise refusal(Path(text))
 
 
 def _check_arguments(text: str, suffix: str, example_inputs: Any, constants: Constants | None) -> None:
@@ -88,27 +86,6 @@ def _check_arguments(text: str, suffix: str, example_inputs: Any, constants: Con
             actual=f"constants for {', '.join(constants)}",
             cure="write a task.py whose model() wraps the module and gives it these arguments",
         )
-
-
-def _no_source(text: str, suffix: str) -> SourceError:
-    """The error about what is no form of a model."""
-    if suffix in _PICKLES:
-        return SourceError(
-            text,
-            expected="a task file, module:function, .pt2 or .onnx",
-            actual=f"a {suffix} file: a pickle, which runs any code in it when it is read",
-            cure="write task.py with a function model() that builds the module and loads the file with "
-            "torch.load(path, weights_only=True), and give task.py",
-        )
-    actual = "no such file"
-    if Path(text).exists():
-        actual = "a folder" if Path(text).is_dir() else f"a file with the suffix {suffix!r}"
-    return SourceError(
-        text,
-        expected="task.py, module:function, a .pt2 exported program, an .onnx, .keras or .h5 file or a SavedModel",
-        actual=actual,
-        cure="write a task.py with functions model() and example_inputs()",
-    )
 
 
 def _check_file(path: Path) -> None:

@@ -127,7 +127,9 @@ def _recorded_module(node: ir.Node, known: frozenset[str]) -> str:
     if "pkg.torch.onnx.name_scopes" in node.metadata_props:
         scopes = _scopes(node.metadata_props["pkg.torch.onnx.name_scopes"])
     else:
-        scopes = str(node.name or "").split("/")
+        parts = [part for part in str(node.name or "").split("/") if part]
+        # The parts are whole paths, or, in a module that is a TorchScript program, the names along one path.
+        scopes = [scope for end, part in enumerate(parts, 1) for scope in (".".join(parts[:end]), part)]
     return next((scope for scope in reversed(scopes) if scope and scope in known), "")
 
 

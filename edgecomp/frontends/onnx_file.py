@@ -37,6 +37,7 @@ from edgecomp.frontends.opsets import lower_opset, raise_opset
 from edgecomp.frontends.own_tensors import own_tensors
 from edgecomp.frontends.single_precision import in_single_precision
 from edgecomp.frontends.source import Source
+from edgecomp.frontends.strangers import recognized
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.graph.message import read_message
 from edgecomp.graph.stored_weights import StoredWeights
@@ -183,6 +184,8 @@ def _read(path: Path, weights: StoredWeights) -> tuple[onnx.ModelProto, str]:
     try:
         proto = read_message(path, weights)
     except DecodeError as error:
+        if stranger := recognized(path):
+            raise SourceError(str(path), expected="an ONNX model", actual=stranger.actual, cure=stranger.cure) from None
         raise _damaged(path, f"bytes that do not parse: {error}") from error
     # An empty file, and some garbage, is a valid message without any field.
     if not proto.ir_version or not proto.HasField("graph"):

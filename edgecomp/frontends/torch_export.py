@@ -165,7 +165,8 @@ def export_program(program: torch.export.ExportedProgram, job: Job) -> Export:
 
 def _trace(wrapper: _Flat, job: Job) -> ir.Model:
     buffer = io.BytesIO()
-    handle = wrapper.register_forward_pre_hook(_record_full_names)
+    traced = _around_programs(wrapper, job)
+    handle = None if traced else wrapper.register_forward_pre_hook(_record_full_names)
     # The fused attention kernels of torch's own transformer layers have no counterpart in ONNX; their parts have.
     fused = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -173,7 +174,7 @@ def _trace(wrapper: _Flat, job: Job) -> ir.Model:
         # A dynamic size may decide otherwise when it is another.
         with quiet() as warned, contextlib.nullcontext() if job.axes else decided_by_sizes():
             torch.onnx.export(
-                wrapper,
+                traced or wrapper,
                 job.fresh_inputs(),
                 buffer,  # type: ignore[arg-type] # this exporter takes a stream, the declared type is the other one's
                 opset_version=OPSET,
@@ -183,13 +184,26 @@ def _trace(wrapper: _Flat, job: Job) -> ir.Model:
                 dynamic_axes={name: dict(axes) for name, axes in job.axes.items()},
             )
     finally:
-        handle.remove()
+        if handle:
+            handle.remove()
         torch.backends.mha.set_fastpath_enabled(fused)
     for warning in warned:
         # The checks in torch's own modules are about shapes, which are fixed here: every LSTM warns about them.
         if issubclass(warning.category, TracerWarning) and not warning.filename.startswith(_TORCH_MODULES):
             raise _DecisionOnDataError(warning)
     return ir.from_proto(onnx.load_model_from_string(buffer.getvalue()))
+
+
+def _around_programs(wrapper: _Flat, job: Job) -> torch.jit.ScriptModule | None:
+    """A trace around TorchScript programs, which the exporter does not take as submodules; their branches stay.
+
+    The exporter inlines a program in place: exported once more, its nodes know the program, not the module within.
+    """
+    if not any(isinstance(child, torch.jit.ScriptModule) for child in wrapper.modules()):
+        return None
+    with quiet():
+        traced: torch.jit.ScriptModule = torch.jit.trace(wrapper, job.fresh_inputs(), check_trace=False)  # type: ignore[no-untyped-call]
+    return traced
 
 
 def _record_full_names(wrapper: torch.nn.Module, _: object) -> None:

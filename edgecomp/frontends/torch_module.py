@@ -247,9 +247,11 @@ def _examples_error(subject: str, actual: str) -> SourceError:
 def parameter_names(module: torch.nn.Module, count: int) -> tuple[str, ...]:
     """The names of forward's first `count` positional parameters; those taken by *args are args_0, args_1, ..."""
     names: list[str] = []
+    if isinstance(module, torch.jit.ScriptModule):
+        return tuple(argument.name for argument in module.forward.schema.arguments[1:])[:count]  # type: ignore[attr-defined]
     try:
         parameters = list(inspect.signature(module.forward).parameters.values())
-    except (TypeError, ValueError):  # a ScriptModule may not have one
+    except (TypeError, ValueError):  # a callable of C++ may not have one
         parameters = []
     for parameter in parameters:
         if parameter.kind is inspect.Parameter.VAR_POSITIONAL:

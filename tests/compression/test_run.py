@@ -36,6 +36,16 @@ def test_what_a_step_removes_is_gone_from_the_artifact_and_on_record(tmp_path: P
         assert torch.equal(tensor, before[name]), "the user's module is not touched"
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_torchscript_program_has_no_layers_to_prune(tmp_path: Path) -> None:
+    program = torch.jit.script(network())
+    recipe = Recipe(**{**vars(FLOAT), "steps": (WeightPruning(),)})
+    with pytest.raises(SourceError, match="a TorchScript program") as caught:
+        compress(program, "raspberry-pi-4b", tmp_path / "out", recipe=recipe, example_inputs=torch.rand(1, 8))
+    assert "state_dict()" in caught.value.cure
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_graph_has_no_layers_to_prune(tmp_path: Path) -> None:
     ir.save(load_module(network(), torch.rand(1, 8), name="net", subject="net").graph, tmp_path / "net.onnx")
     recipe = Recipe(**{**vars(FLOAT), "steps": (WeightPruning(),)})
