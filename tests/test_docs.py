@@ -14,6 +14,7 @@ from edgecomp.target import list_targets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+MAP = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## What is where")[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -54,15 +55,14 @@ def test_every_command_is_described() -> None:
 
 
 def test_every_folder_of_the_map_exists() -> None:
-    folders = re.findall(r"`([\w/]+/)`", README.partition("## What is where")[2])
+    folders = re.findall(r"`([\w/]+/)`", MAP)
     assert len(folders) > 8
     assert all((ROOT / folder).is_dir() for folder in folders)
 
 
 def test_every_package_is_on_the_map() -> None:
-    listed = README.partition("## What is where")[2]
     packages = {path.parent.name for path in (ROOT / "edgecomp").glob("*/__init__.py")}
-    assert {name for name in packages if f"`edgecomp/{name}/`" not in listed} == set()
+    assert {name for name in packages if f"`edgecomp/{name}/`" not in MAP} == set()
 
 
 def test_the_tour_names_files_that_exist() -> None:
