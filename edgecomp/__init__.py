@@ -1,4 +1,10 @@
-"""Trained PyTorch and ONNX models onto phones and ARM boards: compressed, converted, proven and measured.
+"""Compress trained PyTorch and ONNX models, and get them onto phones and ARM boards.
+
+    result = edgecomp.compress("task.py", "raspberry-pi-4b", "dist/mine")      # TFLite, ONNX Runtime and MNN, verified
+    outputs = edgecomp.load("dist/mine/model.tflite").predict(image)           # any artifact, like the original model
+
+`compress` is the main job, `load` runs an artifact, `load_target` and `load_recipe` read what decides a job, and
+`load_converter` gives access to a single format. Everything that edgecomp raises on purpose is an `EdgecompError`.
 
 Names are imported when they are first used, so that `import edgecomp` loads neither torch nor a runtime.
 """
