@@ -14,6 +14,9 @@ from edgecomp.arrays import Array
 from edgecomp.graph.message import write_message
 from edgecomp.graph.stored_weights import LARGE, PLAIN, StoredWeights
 
+#: The file that the weights of a split message are said to lie in.
+ELSEWHERE = "memory"
+
 
 def save_graph(model: ir.Model, path: Path, adjust: Callable[[onnx.ModelProto], None] | None = None) -> None:
     """Writes an `.onnx` file; the same graph gives the same bytes.
@@ -66,7 +69,7 @@ def _elsewhere(weights: Sequence[ir.Value]) -> Iterator[dict[str, Array]]:
     for value, tensor in zip(weights, tensors, strict=True):
         assert tensor is not None, "a weight has numbers"
         value.const_value = ir.ExternalTensor(
-            "memory", 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.numpy().shape), name=value.name or ""
+            ELSEWHERE, 0, tensor.nbytes, tensor.dtype, shape=ir.Shape(tensor.numpy().shape), name=value.name or ""
         )
     try:
         yield {

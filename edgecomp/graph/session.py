@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +18,15 @@ import onnxruntime  # it ships no types
 
 from edgecomp.arrays import Array
 from edgecomp.errors import DataError
-from edgecomp.graph.saving import split_message
+from edgecomp.graph.saving import ELSEWHERE, split_message
 
 #: How ONNX Runtime tells that an operator stopped at the numbers that reached it.
 _STOPPED = re.compile(r"while running (\S+) node\. Name:'(.*?)' Status Message: (.*)", re.DOTALL)
 
 #: Batches that are under way at a time, at most: each needs memory for its activations.
 _MOST_AT_ONCE = 4
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
 
 
 class Session:
@@ -73,13 +78,16 @@ class Session:
         content, arrays = split_message(model)
         #: The session refers to their memory.
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
-        options.add_external_initializers(list(self._weights), list(self._weights.values()))
-        if not optimize:  # an optimizer may transpose a weight and leave it its name
+        if optimize:  # an optimizer may read a weight, or transpose it and leave it its name
+            options.add_external_initializers(list(self._weights), list(self._weights.values()))
+        else:  # used as it lies there; the other way copies it
             for name, weight in self._weights.items():
-                options.add_initializer(name, weight)  # as it lies there; else ONNX Runtime keeps a copy
-        self._session = onnxruntime.InferenceSession(
-            content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
-        )
+                options.add_initializer(name, weight)
+        with _file_of_no_weights() as folder:
+            options.add_session_config_entry(_FOLDER, folder)
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(without)
+            )
         self.inputs: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.outputs: tuple[str, ...] = tuple(value.name for value in self._session.get_outputs())
         self.shapes: tuple[list[Any], ...] = tuple(value.shape for value in self._session.get_outputs())
@@ -119,6 +127,14 @@ class Session:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
+
+
+@contextlib.contextmanager
+def _file_of_no_weights() -> Iterator[str]:
+    """A folder with the file that a split message names: ONNX Runtime looks whether it is there, and reads nothing."""
+    with tempfile.TemporaryDirectory(prefix="edgecomp-") as folder:
+        Path(folder, ELSEWHERE).touch()
+        yield folder
 
 
 def _cores() -> int:

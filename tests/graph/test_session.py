@@ -84,3 +84,16 @@ def resident():
     """Bytes of memory that this process has of its own."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.partition("RssAnon:")[2].split()[0])
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_a_large_constant_that_a_shape_hangs_on_is_read_from_memory(optimize):
+    words = """
+        <ir_version: 8, opset_import: ["": 18]>
+        net (float[3, 4] x) => (float[rows, columns] y)
+        { first = Constant<value_ints = [0, 1]>() shape = Gather(sizes, first) y = Reshape(x, shape) }
+    """
+    proto = onnx.parser.parse_model(words)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 6] + 300 * [1]), "sizes"))
+    (found,) = Session(ir.from_proto(proto), optimize=optimize).run([np.arange(12, dtype=np.float32).reshape(3, 4)])
+    np.testing.assert_array_equal(found, np.arange(12, dtype=np.float32).reshape(2, 6))
