@@ -190,10 +190,7 @@ def _promised(recipe: Recipe, said: dict[str, Any]) -> Recipe:
             actual=f"precision {recipe.precision}",
             cure="leave the option out, or add --precision int8",
         )
-    mixed = _mixed_precision({name: said[name] for name in asked})
-    steps = [step for step in recipe.steps if step.kind != mixed.kind]
-    place = sum(step.stage in {"module", "graph"} for step in steps)
-    return replace(recipe, steps=(*steps[:place], mixed, *steps[place:]))
+    return recipe.with_mixed_precision(_mixed_precision({name: said[name] for name in asked}))
 
 
 def _mixed_precision(asked: dict[str, Any]) -> MixedPrecision:

@@ -19,43 +19,36 @@ from edgecomp.converter import (
     load_converter,
 )
 from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
-from edgecomp.diagnosis.advice import advice, rejection, remarks
+from edgecomp.diagnosis.advice import advice, mended_by, rejection, remarks
 from edgecomp.diagnosis.doubts import doubts
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.forecast import Forecast, forecast_format
 from edgecomp.frontends import Source
 from edgecomp.frontends.constants import Constants
-from edgecomp.graph.shares import share_outputs
 from edgecomp.loading import Brought, Data, load
+from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.model import CompressedModel
 from edgecomp.options import Options, resolve, tolerance_of
 from edgecomp.precision import Precision, Support, check_support
 from edgecomp.preparation import float_size, prepare
 from edgecomp.processing import describe_processing
 from edgecomp.progress import Progress, silent
-from edgecomp.quantization.simulation import Simulation
+from edgecomp.quantization.static import StaticQuantization
 from edgecomp.quantization.synthetic import synthetic_inputs
 from edgecomp.recipe import Recipe
 from edgecomp.shapes import Shapes
 from edgecomp.stand_ins import stand_ins
 from edgecomp.system.folder import atomic_folder, check_free
-from edgecomp.system.memory import give_back
-from edgecomp.system.threads import one_torch_thread
 from edgecomp.target import TargetProfile
 from edgecomp.verification import golden
-from edgecomp.verification.agreement import verify
-from edgecomp.verification.original import Original
+from edgecomp.verification.complete import output_steps, verify_completely
 from edgecomp.verification.result import Verification
 from edgecomp.verification.samples import Batches, Metric, Samples, Unlabelled
-from edgecomp.verification.sizes import verify_sizes, verify_unfit
 from edgecomp.verification.tolerance import Tolerance
 from edgecomp.workbench import Workbench, no_training_data
 
 if TYPE_CHECKING:
     import torch
-
-#: Samples that are not worth a copy of the weights as ONNX Runtime's kernels like them best.
-_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -102,6 +95,15 @@ class Quantized:
     samples: Samples
     notes: tuple[str, ...]
     options: ConversionOptions
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """A model with its artifacts, in tolerance or not."""
+
+    model: CompressedModel
+    conversions: Mapping[str, Conversion]
+    verification: Verification
 
 
 def compress(
@@ -265,17 +267,20 @@ class _Job:
         bench = self._bench(calibration, evaluation)
         self._compress_module(bench)
         float_model = self._simplified(calibration, evaluation)
-        options = conversion_options(self._recipe, self._target)
+        processing = describe_processing(self._source, float_model.graph)
+        options = replace(conversion_options(self._recipe, self._target), processing=processing)
         if self._recipe.graph_steps:  # long work; without it, converters will say the same at once
             check_operators(self._source.name, float_model, self._recipe.formats, options)
-        processing = describe_processing(self._source, float_model.graph)
         samples = evaluation or Unlabelled(calibration if calibration is not None else self._stand_ins())
-        model = self._quantized(float_model, bench)
-        self._notes.extend((*doubts(model, self._unrounded, calibration, evaluation), *remarks(model)))
+        known, data = len(self._notes), (calibration, evaluation)
         with atomic_folder(self._output) as staging:
-            conversions = self._convert(model, staging.path, replace(options, processing=processing))
-            paths = [conversion.path for conversion in conversions.values()]
-            verification = self._verify(float_model, model, paths, samples)
+            made = self._attempt(float_model, bench, staging.path, options, samples, data)
+            if (cure := self._cure(made)) is not None:
+                missed = made.verification.violations[0]
+                self._notes[known:] = [f"Layers to keep in float were searched, since with integers alone {missed}."]
+                self._recipe = self._recipe.with_mixed_precision(cure)
+                made = self._attempt(float_model, bench, staging.path, options, samples, data)
+            model, verification, conversions = made.model, made.verification, made.conversions
             content = manifest.build(
                 source=self._source.name,
                 target=self._target.name,
@@ -306,6 +311,31 @@ class _Job:
             shutil.rmtree(bench.checkpoints, ignore_errors=True)
         files = {name: staging.target / conversion.path.name for name, conversion in conversions.items()}
         return Result(staging.target, content, model, verification, files, float_size(float_model))
+
+    def _attempt(
+        self,
+        float_model: CompressedModel,
+        bench: Workbench,
+        folder: Path,
+        options: ConversionOptions,
+        samples: Samples,
+        data: tuple[CalibrationData | None, EvaluationData | None],
+    ) -> _Attempt:
+        """Rounds, converts and verifies."""
+        model = self._quantized(float_model, bench)
+        self._notes.extend((*doubts(model, self._unrounded, *data), *remarks(model)))
+        conversions = self._convert(model, folder, options)
+        paths = [conversion.path for conversion in conversions.values()]
+        return _Attempt(model, conversions, self._verify(float_model, model, paths, samples))
+
+    def _cure(self, made: _Attempt) -> MixedPrecision | None:
+        """What may mend artifacts that integers alone brought out of tolerance, where nobody chose that already."""
+        steps = self._recipe.graph_steps
+        chosen = any(isinstance(step, MixedPrecision) and step.strict for step in steps)
+        static = self._unrounded is not None and any(isinstance(step, StaticQuantization) for step in steps)
+        if chosen or not static or self._recipe.training_steps:
+            return None
+        return mended_by(made.verification)
 
     def forecast(self) -> Forecast:
         """What would become of every node, up to the quantization and no further."""
@@ -440,16 +470,6 @@ class _Job:
     def _verify(
         self, float_model: CompressedModel, model: CompressedModel, artifacts: Sequence[Path], samples: Samples
     ) -> Verification:
-        self._progress("verify", 0, 1)
-        graph = model.graph.graph
-        names = [[value.name or "" for value in values] for values in (graph.inputs, graph.outputs)]
-        many = len(samples) > _FEW
-        # A source that is quantized itself is its own reference: its float graph computes something else.
-        original = (
-            self._source.reference
-            if float_model.quantization
-            else Original(self._source, float_model, lasting=many).run
-        )
         tolerance = self._tolerance.promised(model.precision)
         trained = [step.kind for step in self._recipe.graph_steps if step.kind in self._recipe.training_steps]
         if trained:
@@ -458,42 +478,23 @@ class _Job:
                 f"{trained[0]} trained the model after it was rounded: artifacts are held to the simulation, "
                 "and the metric says how good it is."
             )
-        simulation = Simulation(model, threads=1, lasting=many).run if model.precision != "fp32" else None
-
-        def run(paths: Sequence[Path], batches: Samples, metric: Metric | None = None) -> Verification:
-            return verify(
-                paths,
-                original,
-                simulation,
-                batches,
-                inputs=names[0],
-                outputs=names[1],
-                steps=output_steps(model),
-                shares=share_outputs(float_model.graph.graph),
-                metric=metric,
-                tolerance=tolerance,
-                progress=lambda done, total: self._progress("verify", done, total),
-            )
-
-        give_back()
-        with one_torch_thread():
-            found = run(artifacts, samples, self._source.metric)
-            if model.dynamic is None:
-                return found
-            if found.unfit:
-                sizes = ", ".join(f"{name}={size}" for name, size in model.dynamic.example.items())
-                self._notes.append(f"The data were cut or repeated to {sizes} for {', '.join(found.unfit)}.")
-            found = verify_unfit(run, artifacts, found, model.dynamic, samples)
-            drawn = self._data.get("evaluation") or self._data.get("calibration") or {}
-            return verify_sizes(run, artifacts, found, model.dynamic, drawn.get("sizes", {}))
+        self._progress("verify", 0, 1)
+        found = verify_completely(
+            self._source,
+            float_model,
+            model,
+            artifacts,
+            samples,
+            tolerance=tolerance,
+            seen=(self._data.get("evaluation") or self._data.get("calibration") or {}).get("sizes", {}),
+            progress=lambda done, total: self._progress("verify", done, total),
+        )
+        if found.unfit and model.dynamic is not None:
+            sizes = ", ".join(f"{name}={size}" for name, size in model.dynamic.example.items())
+            self._notes.append(f"The data were cut or repeated to {sizes} for {', '.join(found.unfit)}.")
+        return found
 
 
 def precision_tables() -> dict[str, Mapping[Precision, Support]]:
     """Format -> what it does with every precision."""
     return {name: load_converter(name).precisions for name in available_formats()}
-
-
-def output_steps(model: CompressedModel) -> dict[str, float]:
-    """The quantization step of each quantized output."""
-    names = [value.name or "" for value in model.graph.graph.outputs]
-    return {name: float(model.quantization[name].scale) for name in names if name in model.quantization}

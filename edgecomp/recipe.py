@@ -35,6 +35,7 @@ from edgecomp.compression.training.settings import Training
 from edgecomp.converter import available_formats
 from edgecomp.decoding import COUNT, TEXT, TRUTH, Grammar, Leaf, MismatchError
 from edgecomp.errors import SettingError, SourceError, correction
+from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.model import Step as ProvenanceStep
 from edgecomp.precision import Precision
 from edgecomp.recovery.effort import DEFAULT, INT8_STEPS, Effort
@@ -111,6 +112,12 @@ class Recipe:
     def training_steps(self) -> tuple[str, ...]:
         """The kinds of the steps that train."""
         return tuple(step.kind for step in self.steps if isinstance(step, Training))
+
+    def with_mixed_precision(self, step: MixedPrecision) -> Recipe:
+        """The recipe with this step, instead of what it has of its kind."""
+        steps = [each for each in self.steps if each.kind != step.kind]
+        place = sum(each.stage in {"module", "graph"} for each in steps)
+        return replace(self, steps=(*steps[:place], step, *steps[place:]))
 
     def settled(self, step: GraphStep, done: ProvenanceStep) -> Recipe:
         """The recipe with what a step chose itself as its settings: run again, it does not choose anew."""

@@ -8,6 +8,8 @@ from pathlib import Path
 from edgecomp.arrays import Arrays
 from edgecomp.diagnosis.report import diagnose_model
 from edgecomp.errors import VerificationError
+from edgecomp.mixed_precision.promise import Promise
+from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
 from edgecomp.quantization.float_share import float_share
@@ -62,10 +64,25 @@ def rejection(
     )
 
 
+def mended_by(verification: Verification) -> MixedPrecision | None:
+    """The step that keeps in float what it takes for artifacts that integers alone brought out of tolerance.
+
+    Args:
+        verification: With what is out of tolerance.
+
+    Returns:
+        The step, not a strict one; None when nothing is out of tolerance, or rounding is not to blame.
+    """
+    promise = _missed(verification)
+    if promise == Promise() or not is_rounding(verification):
+        return None
+    return MixedPrecision(min_agreement=promise.min_agreement, min_sqnr=promise.min_sqnr, strict=False)
+
+
 def advice(
     model: CompressedModel, unrounded: CompressedModel, batches: Sequence[Arrays], verification: Verification
 ) -> str | None:
-    """Names the layer that hurts most, and the option that mends it.
+    """Names the layer that hurts most, and the option that mends it, or the most that was reached by it.
 
     Args:
         model: Quantized, and rejected.
@@ -81,9 +98,15 @@ def advice(
     worst, *_ = diagnose_model(model, unrounded, batches, source="", target="").layers
     because = f" ({worst.findings[0].words})" if worst.findings else ""
     module = f" of module {worst.module}" if worst.module else ""
+    tried = _searched(model)
+    option = (
+        f"of layers in float, the best were {tried}"
+        if tried
+        else f"{_option(verification)} keeps in float what is needed"
+    )
     return (
-        f"{_option(verification)} keeps in float what is needed; {worst.op_type} {worst.name!r}{module} causes "
-        f"{worst.share:.0%} of the error{because}: --keep-float {worst.name}; `edgecomp diagnose` tells more"
+        f"{option}; {worst.op_type} {worst.name!r}{module} causes {worst.share:.0%} of the error{because}: "
+        f"--keep-float {worst.name}; `edgecomp diagnose` tells more"
     )
 
 
@@ -115,8 +138,7 @@ def is_rounding(verification: Verification) -> bool:
 
     A network that magnifies the rounding of its own layers does the same to the last step in which runtimes differ.
     """
-    tolerance, simulation, *artifacts = verification.tolerance, *verification.verdicts
-    simulated = {entry.output: entry.sqnr for entry in simulation.against_original}
+    tolerance, artifacts, simulated = verification.tolerance, verification.verdicts[1:], _simulated(verification)
     compared = [entry for verdict in artifacts for entry in verdict.against_simulation]
 
     def explained(entry: Comparison) -> bool:
@@ -128,13 +150,35 @@ def is_rounding(verification: Verification) -> bool:
     return bool(compared) and all(map(explained, compared))
 
 
+def _missed(verification: Verification) -> Promise:
+    """What artifacts would have had to keep; nothing of it where they did."""
+    tolerance, simulated = verification.tolerance, _simulated(verification)
+    least, few = 0.0, False
+    for verdict in verification.verdicts[1:]:
+        for entry in verdict.against_simulation:
+            wanted = tolerance.least_sqnr(simulated.get(entry.output), has_answers=entry.agreement is not None)
+            if entry.sqnr is not None and entry.sqnr < wanted:
+                least = max(least, tolerance.simulation_sqnr)
+        for entry in verdict.against_original:
+            few = few or tolerance.has_too_few_answers(entry)
+            if entry.agreement is None and entry.sqnr is not None and entry.sqnr < tolerance.original_sqnr:
+                least = max(least, tolerance.original_sqnr)
+    return Promise(tolerance.agreement if few else 0.0, least)
+
+
+def _simulated(verification: Verification) -> dict[str, float | None]:
+    """The SQNR between the simulation and the original, by output."""
+    return {entry.output: entry.sqnr for verdict in verification.verdicts[:1] for entry in verdict.against_original}
+
+
 def _option(verification: Verification) -> str:
-    """The promise that was missed, as an option of `compress`."""
-    tolerance = verification.tolerance
-    noise = [entry.sqnr for verdict in verification.verdicts for entry in verdict.against_simulation]
-    if any(sqnr is not None and sqnr < tolerance.simulation_sqnr for sqnr in noise):
-        return f"--min-sqnr {tolerance.simulation_sqnr:g}"
-    answers = [entry.agreement for verdict in verification.verdicts for entry in verdict.against_original]
-    if any(agreement is not None and agreement < tolerance.agreement for agreement in answers):
-        return f"--min-agreement {tolerance.agreement:g}"
-    return f"--min-sqnr {tolerance.original_sqnr:g}"
+    """The promise that was missed, as options of `compress`."""
+    missed = _missed(verification)
+    options = {"--min-sqnr": missed.min_sqnr, "--min-agreement": missed.min_agreement}
+    return " ".join(f"{name} {value:g}" for name, value in options.items() if value)
+
+
+def _searched(model: CompressedModel) -> str:
+    """What a search for layers in float chose; empty without one."""
+    facts = [step.facts for step in model.provenance if step.name == MixedPrecision.kind]
+    return next((str(each["chosen"]) for each in facts if "chosen" in each), "")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgecomp.errors import InputError
-from edgecomp.verification.comparison import EQUAL, compare
+from edgecomp.verification.comparison import EQUAL, Comparison, compare
 from edgecomp.verification.recording import Recorder
 from edgecomp.verification.samples import Metric, Run, Samples
+from edgecomp.verification.tolerance import Tolerance
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class Judge:
         samples: What to compare on.
         outputs: The names of the outputs.
         inputs: The names of the inputs.
+        places: Outputs whose last dimension counts places: their answers count where more than usual is asked for.
         metric: The task's metric, for `max_drop`.
         subject: What error messages are about.
     """
@@ -79,11 +81,13 @@ class Judge:
         *,
         inputs: Sequence[str],
         outputs: Sequence[str],
+        places: Collection[str] = (),
         metric: Metric | None,
         subject: str,
     ) -> None:
         self._promise, self._original, self._subject = promise, original, subject
         self._outputs, self._metric = tuple(outputs), metric
+        self._places = frozenset(places if promise.min_agreement <= Tolerance.agreement else ())
         self._recorder = Recorder(samples, inputs, outputs)
         self._judged = 0
 
@@ -116,13 +120,16 @@ class Judge:
         self._judged += 1
         name = f"candidate {self._judged}"
         self._recorder.run(name, run)
-        found = [compare(output, self._recorder.pairs("original", name, output), None) for output in self._outputs]
+        found = [each.along_places() if each.output in self._places else each for each in self._compared(name)]
         agreements = [each.agreement for each in found if each.agreement is not None]
         return Quality(
             min((each.sqnr for each in found if each.sqnr is not None), default=EQUAL),
             min(agreements) if agreements else None,
             self._recorder.metric_of(name, self._metric),
         )
+
+    def _compared(self, name: str) -> Iterator[Comparison]:
+        return (compare(output, self._recorder.pairs("original", name, output), None) for output in self._outputs)
 
     def holds(self, quality: Quality) -> bool:
         """Whether the promise is kept."""
@@ -131,7 +138,7 @@ class Judge:
     def _misses(self, quality: Quality) -> Iterator[bool]:
         promise = self._promise
         yield quality.sqnr < promise.min_sqnr
-        yield bool(promise.min_agreement) and (quality.agreement or 0.0) < promise.min_agreement
+        yield quality.agreement is not None and quality.agreement < promise.min_agreement
         if promise.max_drop and self._reference is not None and quality.metric is not None:
             allowed = parse_drop(promise.max_drop, self._reference)
             yield not self._reference - quality.metric <= allowed + 1e-9
@@ -145,7 +152,7 @@ class Judge:
                 actual="a source without metric() or evaluation_data()",
                 cure="add both to the task file, or ask for --min-agreement or --min-sqnr",
             )
-        if self._promise.min_agreement and self.judge(self._original).agreement is None:
+        if self._promise.min_agreement and all(each.agreement is None for each in self._compared("original")):
             raise InputError(
                 f"{self._subject}: --min-agreement {self._promise.min_agreement:g}",
                 expected="an output of the shape (batch, classes), whose argmax is the answer",

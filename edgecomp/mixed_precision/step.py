@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, get_args
 
 from edgecomp.converter import load_converter
 from edgecomp.errors import BudgetError, InputError
+from edgecomp.graph.places import place_outputs
 from edgecomp.mixed_precision.budget import SIZES, TIMES, Budget, Meter, is_quantity
 from edgecomp.mixed_precision.islands import Island, keep_in_float
 from edgecomp.mixed_precision.promise import Judge, Promise, is_drop
@@ -123,6 +124,7 @@ class MixedPrecision:
             bench.evaluation or Unlabelled(batches),
             inputs=[value.name or "" for value in graph.inputs],
             outputs=[value.name or "" for value in graph.outputs],
+            places=place_outputs(graph),
             metric=bench.source.metric,
             subject=bench.source.name,
         ) as judge:

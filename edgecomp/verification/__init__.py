@@ -11,6 +11,7 @@ The numbers that compare them are the agreement matrix; what is out of tolerance
     tolerance.py      how far they may be
     result.py         what was measured, and what was out of tolerance
     sizes.py          the same at other sizes of dynamic dimensions
+    complete.py       all of it for one job: on its data, and at other sizes
     golden.py         one sample with its outputs, for devices to prove that they compute the same
     result_folder.py  verifies a folder again, long after it was written: `edgecomp verify`
 """

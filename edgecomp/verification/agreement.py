@@ -11,11 +11,11 @@ from pathlib import Path
 
 from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
-from edgecomp.verification.comparison import Comparison, binomial_tail, compare
+from edgecomp.verification.comparison import Comparison, compare
 from edgecomp.verification.recording import Recorder
 from edgecomp.verification.result import Verdict, Verification
 from edgecomp.verification.samples import Metric, Run, Samples
-from edgecomp.verification.tolerance import UNLIKELY, Tolerance
+from edgecomp.verification.tolerance import Tolerance
 
 
 def verify(
@@ -28,6 +28,7 @@ def verify(
     outputs: Sequence[str],
     steps: Mapping[str, float],
     shares: Collection[str] = (),
+    places: Collection[str] = (),
     metric: Metric | None = None,
     tolerance: Tolerance | None = None,
     threads: int = 2,
@@ -46,6 +47,8 @@ def verify(
         steps: Quantization step of each quantized output.
         shares: Outputs between 0 and 1. Where all of them are nearly 0, as a detector's are that finds nothing, the
             rounding of float32 is no small share of the signal, and is no reason to reject an artifact.
+        places: Outputs whose last dimension counts places (see `Comparison.along_places`): their answers count where
+            more than usual is asked for.
         metric: Larger is better.
         tolerance: What to hold artifacts to.
         threads: How many runs go on at a time; each is single-threaded, since runtimes that share cores wait for each
@@ -79,6 +82,7 @@ def verify(
             tuple(outputs),
             steps if simulation is not None else {},
             frozenset(shares),
+            frozenset(places) if tolerance is None or tolerance.agreement <= Tolerance.agreement else frozenset(),
             metric,
             tolerance or Tolerance(),
         )
@@ -91,6 +95,7 @@ class _Matrix:
     outputs: tuple[str, ...]
     steps: Mapping[str, float]
     shares: frozenset[str]
+    places: frozenset[str]
     metric: Metric | None
     tolerance: Tolerance
 
@@ -145,10 +150,11 @@ class _Matrix:
 
     def _compare(self, reference: str, candidate: str) -> tuple[Comparison, ...]:
         """One comparison per output."""
-        return tuple(
+        found = (
             compare(output, self.recorder.pairs(reference, candidate, output), self.steps.get(output))
             for output in self.outputs
         )
+        return tuple(entry.along_places() if entry.output in self.places else entry for entry in found)
 
 
 def _misses(entry: Comparison, reference: str, sqnr: float, tolerance: Tolerance, *, by_argmax: bool) -> Iterator[str]:
@@ -158,16 +164,9 @@ def _misses(entry: Comparison, reference: str, sqnr: float, tolerance: Tolerance
     if entry.sqnr is not None and not (by_argmax and entry.agreement is not None):
         if entry.sqnr < sqnr:
             yield f"{output} is {entry.sqnr:.1f} dB from {reference}, at least {sqnr:g} dB expected"
-    elif entry.agreement is not None and _is_too_few(
-        entry.agreement, entry.answers or entry.samples, tolerance.agreement
-    ):
+    elif tolerance.has_too_few_answers(entry):
         counted = f"{entry.answers} answers" if entry.answers > entry.samples else f"{entry.samples} samples"
         yield (
             f"{output} agrees with {reference} on {entry.agreement:.1%} of {counted}, "
             f"at least {tolerance.agreement:.1%} expected"
         )
-
-
-def _is_too_few(agreement: float, answers: int, share: float) -> bool:
-    """Whether so few equal answers are no accident, where `share` of all answers ought to be equal."""
-    return binomial_tail(round(agreement * answers), answers, share) < UNLIKELY

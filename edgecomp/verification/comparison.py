@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,10 @@ from edgecomp.arrays import Array
 
 #: The SQNR of equal outputs, in dB.
 EQUAL = 200.0
+
+#: From this SQNR on, in dB, numbers are close enough not to be asked which of them is the largest, if that may mean
+#: nothing.
+_CLOSE = 20.0
 
 #: How far probabilities may be from 1 together.
 _NEARLY = 0.02
@@ -49,6 +53,14 @@ class Comparison:
     agreement: float | None
     broken: int = 0
     answers: int = 0
+
+    def along_places(self) -> Comparison:
+        """The same of an output whose last dimension counts places: where numbers are close, answers are not counted.
+
+        The place of the largest number may be an answer, as where a text's begins, or mean nothing (`graph.places`).
+        """
+        close = self.sqnr is not None and self.sqnr >= _CLOSE
+        return replace(self, agreement=None, answers=0) if close else self
 
 
 def compare(output: str, pairs: Iterable[tuple[Array, Array]], step: float | None) -> Comparison:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from edgecomp.precision import PRECISIONS, Precision
-from edgecomp.verification.comparison import EQUAL
+from edgecomp.verification.comparison import EQUAL, Comparison, binomial_tail
 
 #: What a wrong operator leaves at most, in dB.
 WRONG = 10.0
@@ -63,3 +63,10 @@ class Tolerance:
         if simulated is None or self.simulation_sqnr > Tolerance.simulation_sqnr:
             return self.simulation_sqnr
         return min(self.simulation_sqnr, max(simulated - INDEPENDENT, WRONG))
+
+    def has_too_few_answers(self, entry: Comparison) -> bool:
+        """Whether so few answers equal to the original's are no accident."""
+        if entry.agreement is None:
+            return False
+        answers = entry.answers or entry.samples
+        return binomial_tail(round(entry.agreement * answers), answers, self.agreement) < UNLIKELY

@@ -1,11 +1,16 @@
 """Whether rounding is to blame when artifacts are out of tolerance, and what the error proposes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from broken_nets import BROKEN
 
-from edgecomp.diagnosis.advice import is_rounding, rejection
+from edgecomp.diagnosis.advice import advice, is_rounding, mended_by, rejection
+from edgecomp.mixed_precision.step import MixedPrecision
+from edgecomp.model import Step
 from edgecomp.precision import Precision
+from edgecomp.quantization.static import quantize_static
 from edgecomp.verification.comparison import Comparison
 from edgecomp.verification.result import Verdict, Verification
 from edgecomp.verification.tolerance import Tolerance
@@ -62,3 +67,41 @@ def test_formats_that_agree_can_be_had_without_the_others(precision: Precision, 
     error = rejection("net", verification, Path("x.json"), None, precision=precision, formats=formats)
     assert error.actual == "model.mnn: 'y' is 50.0 dB from the original"
     assert error.cure.startswith(f"look at x.json; {cure}")
+
+
+def answers(share: float, sqnr: float = 15.0) -> Comparison:
+    return Comparison("y", 100, 3.0, 1.0, None, 0.99, sqnr, share, 0, 100)
+
+
+@pytest.mark.parametrize(
+    ("original", "simulated", "promise"),
+    [
+        (answers(0.85), answers(0.97, 25.0), {"min_agreement": 0.95}),
+        (answers(0.97), answers(0.97, 25.0), None),  # nothing is missed
+        (comparison(5.0), comparison(5.0), {"min_sqnr": 20.0}),  # not even a wrong operator leaves less
+        (comparison(6.0), comparison(25.0), {"min_sqnr": 8.0}),
+        (answers(0.5), answers(0.5, 5.0), None),  # the artifact computes something else
+    ],
+)
+def test_what_was_missed_is_what_layers_in_float_are_searched_for(
+    original: Comparison, simulated: Comparison, promise: dict[str, float] | None
+) -> None:
+    own = original if original.agreement is None else answers(0.9, 25.0)
+    verdicts = (Verdict("simulation", (own,)), Verdict("model.tflite", (original,), (simulated,)))
+    step = mended_by(Verification(100, None, verdicts))
+    assert step == (None if promise is None else MixedPrecision(strict=False, **promise))
+
+
+def test_where_a_search_was_not_enough_the_best_of_it_is_said() -> None:
+    broken = BROKEN["outlier-channels"]
+    model = broken.make()
+    quantized = quantize_static(model, broken.calibration(), broken.settings, threads=1)
+    verdicts = (Verdict("simulation", (comparison(5.0),)), Verdict("model.tflite", (comparison(5.0),), ()))
+    verification = Verification(8, None, (verdicts[0], replace(verdicts[1], against_simulation=(comparison(5.0),))))
+    plain = advice(quantized, model, broken.calibration()[:4], verification)
+    assert plain is not None
+    assert plain.startswith("--min-sqnr 20 keeps in float what is needed; Conv 'wide' causes")
+    searched = replace(quantized, provenance=(Step("mixed-precision", facts={"chosen": "1 layer in float"}),))
+    words = advice(searched, model, broken.calibration()[:4], verification)
+    assert words is not None
+    assert words.startswith("of layers in float, the best were 1 layer in float; Conv 'wide' causes")

@@ -183,8 +183,19 @@ def test_the_command_line_asks_for_it(edgecomp: object, task: Path, tmp_path: Pa
     assert "--keep-float" in refused.stderr
 
 
+def test_what_integers_alone_miss_is_mended_unasked(task: Path, tmp_path: Path) -> None:
+    result = edgecomp.compress(task, TARGET, tmp_path / "out", recipe=replace(asking(), steps=(StaticQuantization(),)))
+    assert step_of(result.folder)["layers"] == ["2/Conv"]
+    first, *_ = (note for note in result.manifest["notes"] if note.startswith("Layers to keep in float"))
+    assert "with integers alone model.onnx: output" in first
+    assert any(note.startswith("Mixed precision chose 1 layer in float") for note in result.manifest["notes"])
+    again = edgecomp.load_recipe(result.folder / "recipe.toml")
+    same = edgecomp.compress(task, TARGET, tmp_path / "again", recipe=again)
+    assert (same.folder / "model.onnx").read_bytes() == (result.folder / "model.onnx").read_bytes()
+
+
 def test_a_rejection_names_the_layer_and_the_option(task: Path, tmp_path: Path) -> None:
-    recipe = replace(asking(), steps=(StaticQuantization(),))
+    recipe = asking(layers=("6",))  # what the user chose is not chosen anew
     with pytest.raises(VerificationError) as raised:
         edgecomp.compress(task, TARGET, tmp_path / "out", recipe=recipe)
     cure = raised.value.cure

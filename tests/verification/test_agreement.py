@@ -228,3 +228,29 @@ def test_a_real_artifact_runs_in_a_process_of_its_own(onnx_file: Path, tmp_path:
     )
     assert found.violations == ()
     assert found.interfaces["small.onnx"].inputs == artifact.inputs
+
+
+def pitch(inputs: Sequence[Any]) -> list[Any]:
+    """A number for each of five moments, all nearly the same."""
+    return [100 + np.asarray(inputs[0])]
+
+
+@pytest.mark.parametrize(
+    ("noise", "tolerance", "words"),
+    [
+        (1.0, Tolerance(), None),  # 37 dB: close, whichever moment is the highest
+        (30.0, Tolerance(), "agrees with the original"),
+        (1.0, Tolerance(agreement=0.99), "agrees with the original"),  # asked for on purpose
+    ],
+)
+def test_the_largest_of_places_is_no_answer_where_numbers_are_close(
+    noise: float, tolerance: Tolerance, words: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def noisy(inputs: Sequence[Any]) -> list[Any]:
+        random = np.random.default_rng(int(abs(inputs[0][0, 0]) * 1e6))
+        return [pitch(inputs)[0] + random.normal(0, noise, (2, 5)).astype(np.float32)]
+
+    places = {"source": pitch, "simulation": noisy, "tolerance": tolerance}
+    assert "agrees with" in run(monkeypatch, noisy, **places).violations[0]
+    found = run(monkeypatch, noisy, places=["y"], **places)
+    assert [words] == ([text.split("'y' ")[1][:24] for text in found.violations] or [None])

@@ -1,0 +1,84 @@
+"""The whole verification of what one job made: on its data, and for a dynamic model at other sizes too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from edgecomp.frontends import Source
+from edgecomp.graph.places import place_outputs
+from edgecomp.graph.shares import share_outputs
+from edgecomp.model import CompressedModel
+from edgecomp.quantization.simulation import Simulation
+from edgecomp.system.memory import give_back
+from edgecomp.system.threads import one_torch_thread
+from edgecomp.verification.agreement import verify
+from edgecomp.verification.original import Original
+from edgecomp.verification.result import Verification
+from edgecomp.verification.samples import Metric, Samples
+from edgecomp.verification.sizes import verify_sizes, verify_unfit
+from edgecomp.verification.tolerance import Tolerance
+
+#: Samples that are not worth a copy of the weights as ONNX Runtime's kernels like them best.
+_FEW = 8
+
+
+def verify_completely(
+    source: Source,
+    float_model: CompressedModel,
+    model: CompressedModel,
+    artifacts: Sequence[Path],
+    samples: Samples,
+    *,
+    tolerance: Tolerance,
+    seen: Mapping[str, Sequence[int]],
+    progress: Callable[[int, int], None],
+) -> Verification:
+    """Runs everything on the samples, and at other sizes where sizes are dynamic.
+
+    Args:
+        source: The model as the user brought it.
+        float_model: Its simplified graph.
+        model: What the artifacts were made of.
+        artifacts: Their files.
+        samples: What to compare on.
+        tolerance: What to hold artifacts to.
+        seen: Dimension -> the smallest and the largest size of the samples.
+        progress: Called with the number of finished runs and their total.
+    """
+    graph = model.graph.graph
+    inputs, outputs = ([value.name or "" for value in values] for values in (graph.inputs, graph.outputs))
+    many = len(samples) > _FEW
+    # A source that is quantized itself is its own reference: its float graph computes something else.
+    original = source.reference if float_model.quantization else Original(source, float_model, lasting=many).run
+    simulation = Simulation(model, threads=1, lasting=many).run if model.precision != "fp32" else None
+
+    def run(paths: Sequence[Path], batches: Samples, metric: Metric | None = None) -> Verification:
+        return verify(
+            paths,
+            original,
+            simulation,
+            batches,
+            inputs=inputs,
+            outputs=outputs,
+            steps=output_steps(model),
+            shares=share_outputs(float_model.graph.graph),
+            places=place_outputs(float_model.graph.graph),
+            metric=metric,
+            tolerance=tolerance,
+            progress=progress,
+        )
+
+    give_back()
+    with one_torch_thread():
+        found = run(artifacts, samples, source.metric)
+        if model.dynamic is None:
+            return found
+        found = verify_unfit(run, artifacts, found, model.dynamic, samples)
+        return verify_sizes(run, artifacts, found, model.dynamic, seen)
+
+
+def output_steps(model: CompressedModel) -> dict[str, float]:
+    """The quantization step of each quantized output."""
+    names = [value.name or "" for value in model.graph.graph.outputs]
+    return {name: float(model.quantization[name].scale) for name in names if name in model.quantization}
