@@ -1,5 +1,6 @@
 """The documentation says what the code does."""
 
+import ast
 import importlib.util
 import re
 from collections.abc import Iterator
@@ -63,6 +64,18 @@ def test_every_folder_of_the_map_exists() -> None:
 def test_every_package_is_on_the_map() -> None:
     packages = {path.parent.name for path in (ROOT / "edgecomp").glob("*/__init__.py")}
     assert {name for name in packages if f"`edgecomp/{name}/`" not in MAP} == set()
+
+
+def test_the_docstring_of_a_package_is_a_map_of_it() -> None:
+    # Commands, and operators by what they do, speak for themselves: each file of these packages is found by its name.
+    listed_by_name = {"cli", "contrib", "decompositions", "ops"}
+    missing = set()
+    for init in [*(ROOT / "edgecomp").glob("*/**/__init__.py"), *(ROOT / "converters").glob("*/**/__init__.py")]:
+        modules = [path for path in init.parent.glob("*.py") if path != init]
+        if modules and "platforms" not in init.parts and init.parent.name not in listed_by_name:
+            words = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
+            missing |= {str(path.relative_to(ROOT)) for path in modules if path.name not in words}
+    assert missing == set()
 
 
 def test_the_tour_names_files_that_exist() -> None:

@@ -1,6 +1,26 @@
 """The MNN converter: `.mnn` files, written by MNN's own converter with edgecomp's scales.
 
 MNN itself is imported by the functions that need it, most of them in a process of their own.
+
+Writing:
+
+    convert.py       a model -> a `.mnn` file: lowers it, runs MNN's converter, and tries what it wrote
+    lowering.py      rewrites the graph into what MNN computes correctly, with the rules in products.py, depthwise.py,
+                     pooling.py, padding.py, indexing.py, types.py and repairs.py; rewriting.py is what they share
+    operators.py     what MNN's importer reads, and what it reads but computes wrongly
+    parameters.py    scales as MNN's compression parameters; precision.py, precisions.py: what computes in integers
+    overlay.py       dynamic dimensions, from several sizes
+
+MNN itself, in processes of its own:
+
+    toolchain.py     its converter; attempt.py is one run of it
+    trial.py         what it wrote, beside ONNX Runtime; blame.py finds the node that fails
+    runtime.py       runs a `.mnn` file
+
+Reading:
+
+    inspection.py    what is inside a `.mnn` file
+    net.py, flatbuffer.py  the file's tables, with every offset checked
 """
 
 from __future__ import annotations

@@ -1,4 +1,12 @@
-"""ONNX Runtime: the graph as it is, with QuantizeLinear / DequantizeLinear pairs where it is quantized."""
+"""ONNX Runtime: the graph as it is, with QuantizeLinear / DequantizeLinear pairs where it is quantized.
+
+convert.py     graph and quantization table -> `.onnx`: QDQ pairs, weights.py (integer weights), half.py (fp16)
+unsharing.py   no two operators of a quantized graph read the same weight
+metadata.py    processing and labels as `metadata_props`
+precisions.py  what the runtime makes of each precision
+runtime.py     runs an `.onnx` or `.ort` file
+inspection.py  what is inside an `.onnx` file
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,22 @@
-"""TFLite / LiteRT: a direct writer from graph and quantization table, without TensorFlow."""
+"""TFLite / LiteRT: a direct writer from graph and quantization table, without TensorFlow.
+
+Writing:
+
+    file.py        a model -> the bytes of a file: static, dynamic, or with several signatures
+    convert.py     a graph with static shapes -> operators
+    lowering.py    the state of one conversion: which tensor holds which value, in which layout and form
+    ops/           one small function per ONNX operator
+    forms.py       nodes that are first written with simpler operators
+    layout.py      how dimensions lie in memory; outlook.py: what a layout costs further on
+    overlay.py     dynamic dimensions, from several sizes
+    builder.py     tensors and operators -> a flatbuffer; versions.py, seal.py, metadata.py
+    kernels.py, precisions.py  what LiteRT's kernels take, and what it makes of each precision
+
+Reading:
+
+    runtime.py     runs a `.tflite` file
+    inspection.py  what is inside one
+"""
 
 from __future__ import annotations
 

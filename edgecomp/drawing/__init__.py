@@ -1,4 +1,10 @@
-"""Draws the graph of an artifact as one file that needs nothing else: an SVG picture, or an HTML page around it."""
+"""Draws the graph of an artifact as one file that needs nothing else: an SVG picture, or an HTML page around it.
+
+scene.py    what is drawn: boxes, words and arrows
+layers.py   where they stand: a layered layout
+columns.py  a long layout folded into columns
+picture.py  the SVG picture; page.py the HTML page around it
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,8 @@
    is never below the roofline (Williams, Waterman and Patterson, 2009): multiplications over the SIMD peak, or bytes
    over the memory's bandwidth where that is documented.
 4. What nobody documents is left out: a core that `cores.toml` does not have gets instructions and no time.
+
+`calibration.py` holds estimates against measurements of the same device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,21 @@
-"""Every way to bring a model in: a task file, a Python module, a torch module, an exported program, an ONNX file."""
+"""Every way to bring a model in: a task file, a Python module, a torch module, an exported program, an ONNX file.
+
+`source.py` is what every frontend gives: a graph, the original to compare with, and the data that came along.
+
+    task.py               task files and importable modules
+    torch_module.py       torch modules: example inputs, dimensions (torch_dimensions.py), outputs (structure.py)
+    torch_export.py       their graphs: attention.py, size_decisions.py, naming.py, and blame.py for what failed
+    exported_program.py   `.pt2` programs
+    onnx_file.py          `.onnx` files: message and weights (external_data.py, own_tensors.py, weightless.py),
+                          opsets.py, node_order.py, single_precision.py, onnxruntime_operators.py
+    keras_model.py        Keras models and SavedModels, written as ONNX by keras_export.py and keras_recurrent.py
+    strangers.py          files that hold a model in a form that edgecomp does not read
+
+    checks.py             checks that all of these share; runtime.py runs a graph and compares it with the original
+    dynamic_shapes.py     which dimensions are fixed and which stay dynamic
+    constants.py          inputs that become constants
+    data_files.py         data from files and folders; pictures.py decodes and preprocesses pictures
+"""
 
 from __future__ import annotations
 

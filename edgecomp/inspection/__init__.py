@@ -2,6 +2,11 @@
 
 A converter only reads its file into `Contents`; counts, memory, multiplications and islands are worked out here once,
 for every format alike.
+
+    contents.py  the graph of an artifact, the same for every format
+    islands.py   float islands
+    macs.py      multiply-accumulate operations
+    memory.py    how much memory activations need
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ How channels are removed, in the order in which it happens:
     selection.py     which channels go; sensitivity.py says how much each layer can lose
     costs.py         what that saves
     surgery.py       cuts them out of parameters, buffers and attributes
+    reconstruction.py fits what is left behind removed channels
     structured.py    all of this together
 
     residual.py      finds residual blocks and removes them
