@@ -18,6 +18,9 @@ from edgecomp.verification.comparison import EQUAL, Comparison
 from edgecomp.verification.result import Verification
 from edgecomp.verification.tolerance import WRONG
 
+#: Among how many layers a rejection names the worst: on large graphs it searches instead of trying every layer.
+_SUSPECTS = 24
+
 _CALIBRATED = "try more calibration data, another estimator, or --precision fp32"
 #: Precision -> what else may mend it; precisions that are not here need no calibration.
 _ELSE: Mapping[Precision, str] = {
@@ -95,7 +98,7 @@ def advice(
     """
     if not model.quantization or not batches or not is_rounding(verification):
         return None
-    worst, *_ = diagnose_model(model, unrounded, batches, source="", target="").layers
+    worst, *_ = diagnose_model(model, unrounded, batches, source="", target="", suspects=_SUSPECTS).layers
     because = f" ({worst.findings[0].words})" if worst.findings else ""
     module = f" of module {worst.module}" if worst.module else ""
     tried = _searched(model)

@@ -1,12 +1,14 @@
 """Measures what each layer of a quantized model does to its own tensor and to the model's outputs.
 
 With L layers this takes L + 4 passes over the samples: the float model, the simulation, every layer beside the float
-model, the histograms, and one for each layer rounded alone.
+model, the histograms, and one for each layer rounded alone. Each of the L opens a session of the whole graph, so that
+all of it grows with the square of the graph: who needs no more than the worst layer asks for a search, in which parts
+of the network are rounded, then parts of the worst of them, until few layers are left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,6 +29,9 @@ FloatArray = npt.NDArray[np.float32]
 #: Operators whose channels come second whatever the rank.
 _CHANNELS_FIRST = frozenset({"Input", "Conv", "ConvTranspose", "GlobalAveragePool", "AveragePool", "MaxPool"})
 
+#: Into how many parts a search divides a network.
+_PARTS = 8
+
 
 @dataclass
 class Measured:
@@ -37,7 +42,7 @@ class Measured:
         own: The error of its tensor when it alone is rounded.
         all: The same when all layers are.
         alone: The error of the model's outputs when it alone is rounded.
-        share: `alone` in relation to the sum over all layers.
+        share: `alone` in relation to the sum over all layers; with suspects, at most in relation to the whole error.
         statistics: The statistics of its tensor in the float model; None for weights alone.
         clipped: The share of its own error that comes from values beyond the range.
         rounding: The share that rounding to steps of this size makes on average, one twelfth of a step's square.
@@ -80,6 +85,7 @@ def measure(
     batches: Sequence[Arrays],
     *,
     threads: int = 0,
+    suspects: int | None = None,
     progress: Progress = silent,
 ) -> Measurement:
     """Measures every layer.
@@ -89,18 +95,28 @@ def measure(
         prepared: The same before it was rounded.
         batches: Typical inputs.
         threads: ONNX Runtime's threads; 0 for one a core.
+        suspects: Searches for the worst layer until at most so many are left, and rounds those alone; the others get no
+            share.
         progress: Called as the work goes on.
     """
     probe = Probe(model, prepared, threads=threads)
     measured = [Measured(layer) for layer in probe.layers]
     originals, outputs = _compare_tensors(probe, model, measured, batches, progress)
-    for done, each in enumerate(measured):
-        progress("layers", done, len(measured))
-        experiment = probe.rounded([each.layer])
+
+    def rounded(layers: Sequence[Measured]) -> OutputError:
+        experiment, error = probe.rounded([each.layer for each in layers]), OutputError()
         for batch, original in zip(batches, originals, strict=True):
-            each.alone.add(original, experiment.run(batch)[0])
-    progress("layers", len(measured), len(measured))
+            error.add(original, experiment.run(batch)[0])
+        return error
+
+    suspected = _worst_part(measured, suspects or len(measured), rounded)
+    for done, each in enumerate(suspected):
+        progress("layers", done, len(suspected))
+        each.alone = rounded([each])
+    progress("layers", len(suspected), len(suspected))
     total = sum(each.alone.ratio for each in measured)
+    if len(suspected) < len(measured):
+        total = max(total, outputs.ratio)  # what the others do is in there
     for each in measured:
         each.share = each.alone.ratio / total if total else 0.0
     names = list(dict.fromkeys(each.layer.tensor for each in measured))
@@ -111,6 +127,17 @@ def measure(
         for each in measured:
             each.statistics = statistics[each.layer.tensor]
     return Measurement(outputs, tuple(measured), len(batches))
+
+
+def _worst_part(
+    measured: Sequence[Measured], size: int, rounded: Callable[[Sequence[Measured]], OutputError]
+) -> Sequence[Measured]:
+    """At most `size` neighbours, among which the worst layer is: the worst part of the worst part, and so on."""
+    while len(measured) > size:
+        length = -(-len(measured) // _PARTS)
+        parts = [measured[start : start + length] for start in range(0, len(measured), length)]
+        measured = max(parts, key=lambda part: rounded(part).ratio)
+    return measured
 
 
 def _compare_tensors(

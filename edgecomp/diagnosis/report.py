@@ -119,6 +119,7 @@ def diagnose_model(
     target: str,
     threads: int = 0,
     notes: Sequence[str] = (),
+    suspects: int | None = None,
     progress: Progress = silent,
 ) -> Diagnosis:
     """Measures a quantized model and explains what hurts it.
@@ -131,9 +132,10 @@ def diagnose_model(
         target: For the report.
         threads: ONNX Runtime's threads; 0 for one a core.
         notes: For the report.
+        suspects: How many layers to round alone, after a search for the worst (see `measure`); None for all.
         progress: Called as the work goes on.
     """
-    measurement = measure(model, prepared, batches, threads=threads, progress=progress)
+    measurement = measure(model, prepared, batches, threads=threads, suspects=suspects, progress=progress)
     layers = sorted(_layers(measurement, model, prepared), key=lambda layer: -layer.share)
     return Diagnosis(
         source, target, model.precision, len(batches), measurement.outputs.sqnr, tuple(layers), tuple(notes)

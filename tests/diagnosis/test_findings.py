@@ -54,3 +54,24 @@ def test_a_dead_channel_does_not_pass_for_a_saturated_bias() -> None:
         integers = np.abs(evidence.weight_parameters.quantize(evidence.weight)).max(axis=(1, 2, 3))
         assert integers.min() < 64
         assert (saturated.explain(evidence) is not None) == expected
+
+
+@pytest.mark.parametrize("name", ["swish-tail", "attention-mask", "outlier-weights"])
+def test_a_search_finds_the_worst_layer_without_rounding_every_one_alone(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgecomp.diagnosis.measure._PARTS", 2)
+    broken, alone = BROKEN[name], 0
+    model, batches = broken.make(), broken.calibration()
+    quantized = quantize_static(model, batches, broken.settings, threads=1)
+
+    def watch(stage: str, done: int, total: int, note: str = "", /) -> None:
+        nonlocal alone
+        alone = total if stage == "layers" else alone
+
+    everything = diagnose_model(quantized, model, batches[:2], source="", target="", threads=1, progress=watch).layers
+    assert alone == len(everything) > 2
+    found = diagnose_model(quantized, model, batches[:2], source="", target="", threads=1, suspects=1, progress=watch)
+    assert alone == 1
+    assert found.layers[0].name == everything[0].name
+    assert found.layers[0].share == pytest.approx(everything[0].share, abs=0.2)
