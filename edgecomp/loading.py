@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
+from edgecomp.arrays import Arrays
+from edgecomp.data import InputSpec, collect_calibration
+from edgecomp.errors import EdgecompError
 from edgecomp.frontends import Source, load_source
 from edgecomp.frontends.constants import Constants
 from edgecomp.frontends.pictures import Preprocessing
@@ -61,7 +64,13 @@ def load(
         loaded = (
             source
             if isinstance(source, Source)
-            else load_source(source, shapes=shapes, example_inputs=example_inputs, constants=constants)
+            else load_source(
+                source,
+                shapes=shapes,
+                example_inputs=example_inputs,
+                sample=None if calibration is None else lambda inputs: _sample(calibration, inputs, preprocess),
+                constants=constants,
+            )
         )
     progress("load", 1, 1)
     return replace(
@@ -81,6 +90,19 @@ def _seed(seed: int, source: object) -> None:
         import torch
 
         torch.manual_seed(seed)
+
+
+def _sample(data: Data, inputs: Sequence[InputSpec], preprocess: str | None) -> Arrays | None:
+    """The first of some data, if it has the example sizes; what is wrong with data is said when all are read."""
+    from edgecomp.frontends.data_files import open_data
+
+    try:
+        preprocessing = None if preprocess is None else Preprocessing.parse(preprocess)
+        items = open_data(data, inputs, preprocessing=preprocessing) if isinstance(data, str | Path) else data()
+        batch = max((spec.shape[0] for spec in inputs if spec.shape), default=1)
+        return next(iter(collect_calibration(items, inputs, subject="the calibration data", limit=batch)))
+    except EdgecompError:
+        return None
 
 
 def _opener(data: Data | None, source: Source, preprocess: str | None) -> Callable[[], Iterable[Any]] | None:

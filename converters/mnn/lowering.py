@@ -192,9 +192,9 @@ def _tell_weights_apart(rewriting: Rewriting) -> None:
 
 
 def _put_constants_on_grid(rewriting: Rewriting, node: ir.Node) -> None:
-    if node.op_type not in WEIGHTED | RECURRENT:
+    if node.op_type not in WEIGHTED | RECURRENT | {"Gather"}:
         return
-    for value in node.inputs[1:]:
+    for value in node.inputs[:1] if node.op_type == "Gather" else node.inputs[1:]:
         real = rewriting.real(value)
         if value is not None and real is not None and constant(value) is not real:
             value.const_value = ir.tensor(real, name=value.name)

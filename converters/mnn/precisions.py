@@ -13,7 +13,7 @@ _UNPACKED = (
 )
 
 #: Its converter folds what would unpack them.
-_RECURRENT = "recurrent weights are stored as the float32 numbers that int8 stands for"
+_RECURRENT = "recurrent weights and tables of rows are stored as the float32 numbers that int8 stands for"
 
 PRECISIONS: Mapping[Precision, Support] = {
     "fp32": Support("executes", "float kernels"),

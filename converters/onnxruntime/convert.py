@@ -23,6 +23,7 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.float_share import reason_in_float
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip, to_qdq
+from edgecomp.quantization.tables import look_up_integers
 
 #: Operators of the portable scheme that ONNX Runtime's CPU provider has no integer kernel for: it executes them in
 #: float between a DequantizeLinear and a QuantizeLinear. Read off the optimized graphs of ONNX Runtime 1.31, as
@@ -68,6 +69,7 @@ def check(model: CompressedModel) -> list[Unsupported]:
 
 def write(model: CompressedModel, options: ConversionOptions, path: Path) -> None:
     """Writes the `.onnx` file; the same model gives the same bytes."""
+    model = look_up_integers(model)
     if model.precision == "fp16":
         graph = to_half(model)
     elif model.weights_only:

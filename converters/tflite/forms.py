@@ -10,6 +10,7 @@ from edgecomp.converters.tflite.ops import LOWERINGS
 from edgecomp.graph.decompose import decomposable, decompose, in_float
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import WEIGHTED
+from edgecomp.quantization.tables import look_up_integers
 
 #: Operators without a lowering, and one that is better without.
 _OPERATORS = (decomposable() - LOWERINGS.keys()) | {"Loop"}
@@ -57,6 +58,7 @@ def written_out(model: CompressedModel) -> CompressedModel:
 
     What has a weight is in integers or not at all: in float, its weight and its bias would be others.
     """
+    model = look_up_integers(model)
     model = in_float(model, lambda node: _is_rare(node) and node.op_type not in WEIGHTED)
     return decompose(model, lambda node: node.op_type in _OPERATORS or _is_rare(node))
 

@@ -63,7 +63,6 @@ class Lowering:
         builder: Collects the file's tensors and operators.
         table: The model's quantization table.
         precision: What the file is to be in.
-        weights_only: Whether the table is about weights alone.
         outlook: What a layout will cost further on.
 
     Args:
@@ -78,9 +77,7 @@ class Lowering:
         self.table = model.quantization
         self._model, self._lower = model, lower
         self.precision = model.precision
-        self.weights_only = model.weights_only
         self._unpacked: dict[Tensor, Tensor] = {}
-        self._tables: dict[Tensor, Tensor] = {}
         self._places: dict[ir.Value, dict[tuple[Form, Layout], Tensor]] = {}
         self._home: dict[ir.Value, tuple[Form, Layout]] = {}
         self._restored: dict[tuple[ir.Value, Layout], Tensor] = {}
@@ -232,18 +229,6 @@ class Lowering:
             self.builder.operator("DEQUANTIZE", [tensor], [real], schema.DequantizeOptionsT())
             self._unpacked[tensor] = real
         return self._unpacked[tensor]
-
-    def as_table(self, tensor: Tensor) -> Tensor:
-        """The float32 rows of a table that a source stores in integers."""
-        parameters = self.table.get(tensor.name) if self.weights_only and tensor.dtype == "float32" else None
-        if parameters is None or tensor.data is None:
-            return tensor
-        if tensor not in self._tables:
-            integers = parameters.quantize(tensor.data)
-            self._tables[tensor] = self.unpacked(
-                self.builder.constant(f"{tensor.name}/{parameters.dtype}", integers, parameters)
-            )
-        return self._tables[tensor]
 
     def as_half(self, tensor: Tensor) -> Tensor:
         """A float32 constant stored as float16; one that would lose by it, or gain next to nothing, as it is."""
@@ -404,8 +389,6 @@ class Operation:
         """Appends an operator, between CASTs where its kernel does not take the numbers (see `kernels`)."""
         if self.lowering.precision == "fp16" and not scheme.stays_in_float(self.node):
             inputs = [None if tensor is None else self.lowering.as_half(tensor) for tensor in inputs]
-        if name == "GATHER" and inputs[0] is not None:
-            inputs = [self.lowering.as_table(inputs[0]), *inputs[1:]]
         data = inputs[kernels.data_input(name)]
         assert data is not None
         wide = data.dtype if data.quantization else kernels.computing_type(name, data.dtype)

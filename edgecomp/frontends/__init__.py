@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgecomp.errors import SourceError
-from edgecomp.frontends.source import Source
+from edgecomp.frontends.source import Sample, Source
 from edgecomp.frontends.strangers import refusal
 from edgecomp.shapes import Shapes
 
@@ -43,6 +43,7 @@ def load_source(
     *,
     shapes: Shapes | None = None,
     example_inputs: Any = None,
+    sample: Sample | None = None,
     constants: Constants | None = None,
 ) -> Source:
     """Loads a model from any of its forms.
@@ -53,6 +54,7 @@ def load_source(
         shapes: Input name -> shape. Fixes the dynamic inputs of a model file.
         example_inputs: For a torch module: a tuple of tensors, one for each parameter of its forward. For an `.onnx`
             file, where they may be left out: a tuple of arrays, one for each input.
+        sample: Gives a sample of the user's data, which an `.onnx` file runs on where it has no example inputs.
         constants: Inputs of an `.onnx` file that are to be constants, with their numbers.
 
     Raises:
@@ -71,7 +73,7 @@ def load_source(
     if suffix == ".onnx":
         from edgecomp.frontends.onnx_file import load_onnx
 
-        return load_onnx(Path(text), shapes=shapes, example_inputs=example_inputs, constants=constants)
+        return load_onnx(Path(text), shapes=shapes, example_inputs=example_inputs, sample=sample, constants=constants)
     if suffix in _KERAS or (Path(text) / "saved_model.pb").is_file():
         from edgecomp.frontends.keras_model import load_keras
 

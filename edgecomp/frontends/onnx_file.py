@@ -24,6 +24,7 @@ import onnx_ir.passes.common as common
 from google.protobuf.message import DecodeError  # protobuf ships no stubs
 
 from edgecomp.arrays import Array, Arrays
+from edgecomp.data import InputSpec
 from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import bad_weight, check_outputs, format_shape
@@ -36,7 +37,7 @@ from edgecomp.frontends.onnxruntime_operators import adopted_set_aside, refuse_b
 from edgecomp.frontends.opsets import lower_opset, raise_opset
 from edgecomp.frontends.own_tensors import own_tensors
 from edgecomp.frontends.single_precision import in_single_precision
-from edgecomp.frontends.source import Source
+from edgecomp.frontends.source import Sample, Source
 from edgecomp.frontends.strangers import recognized
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.graph.message import read_message
@@ -57,6 +58,8 @@ OLDEST_KEPT_OPSET = 13
 #: Elements of an input: 2**27 float32 numbers are 512 MB, more than a device has for one tensor.
 _LARGEST_INPUT = 2**27
 
+_GENERATED = "The file brings no example inputs: seeded random numbers from 0 to 1 stand in for them."
+
 _STANDARD = ("", "ai.onnx")
 #: Operators whose constant inputs are trained weights: infinity there is a diverged training, elsewhere a mask.
 _WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LSTM", "GRU", "RNN"})
@@ -67,6 +70,7 @@ def load_onnx(
     *,
     shapes: Shapes | None = None,
     example_inputs: Sequence[Array] | None = None,
+    sample: Sample | None = None,
     constants: Constants | None = None,
 ) -> Source:
     """Loads an ONNX model.
@@ -75,7 +79,8 @@ def load_onnx(
         path: The file; it exists.
         shapes: Input name -> shape, for dynamic inputs (see `edgecomp.shapes`).
         example_inputs: One array for each input; their shapes are the example sizes of dynamic inputs. Without them,
-            inputs are generated.
+            the sample is taken, or inputs are generated.
+        sample: Gives one sample of the data that the model is used with, if there are any of the example sizes.
         constants: Inputs that are to be constants, with their numbers.
 
     Raises:
@@ -97,27 +102,28 @@ def load_onnx(
     given = None if example_inputs is None else _shapes_of(example_inputs, graph, subject)
     resolved, notes = resolve_shapes(graph, shapes, subject, given)
     if example_inputs is not None:
-        examples = _check_examples(graph, dtypes, example_inputs, resolved.at(), subject)
+        candidates = [_check_examples(graph, dtypes, example_inputs, resolved.at(), subject)]
     else:
         _check_sizes(resolved.at(), subject)
-        examples = _generate(dtypes, [resolved.at()[str(value.name)] for value in graph.inputs])
-        notes.append("The file brings no example inputs: seeded random numbers from 0 to 1 stand in for them.")
+        drawn = sample and sample(_specs(graph, dtypes, resolved))
+        candidates = [drawn] if drawn else _generate(dtypes, [resolved.at()[str(each.name)] for each in graph.inputs])
+        notes.extend([] if drawn else [_GENERATED])
     write_shapes(model, resolved)
-    model, single = in_single_precision(model, examples)
+    model, single = in_single_precision(model, candidates[0])
     graph = model.graph
     notes.extend(single)
     session = _open(model, subject)
     facts: dict[str, object] = {"opset": opset, "file_sha256": digest, "versions": {"onnx": onnx.__version__}}
     if isinstance(session, SourceError):
         notes.append(f"ONNX Runtime cannot run the original, so nothing was compared with it: {session.actual}.")
-        failure = session
+        failure, examples = session, candidates[0]
 
         def refuse(inputs: Arrays) -> list[Array]:
             raise failure
 
         reference: Callable[[Arrays], list[Array]] = refuse
     else:
-        expected = _run(session, examples, subject)
+        examples, expected = _run_first(session, candidates, subject)
         del session  # it may hold the weights in another form
         reference = _Reference(model, examples, expected)
         check_outputs([str(value.name) for value in graph.outputs], expected, subject, _CURE)
@@ -334,13 +340,27 @@ def _check_examples(
     return arrays
 
 
-def _generate(dtypes: Sequence[np.dtype[Any]], shapes: Sequence[tuple[int, ...]]) -> Arrays:
-    """Seeded inputs: from 0 to 1 like pictures, where logarithms and roots are defined; 0 and 1 for integers."""
-    random = np.random.default_rng(0)
-    return tuple(
-        (random.random(shape) if dtype.kind == "f" else random.integers(0, 2, shape)).astype(dtype)
-        for dtype, shape in zip(dtypes, shapes, strict=True)
-    )
+def _specs(graph: ir.Graph, dtypes: Sequence[np.dtype[Any]], resolved: InputShapes) -> list[InputSpec]:
+    """What data for a graph have to look like at the example sizes."""
+    names = [str(value.name) for value in graph.inputs]
+    return [InputSpec(name, dtype.name, resolved.at()[name]) for name, dtype in zip(names, dtypes, strict=True)]
+
+
+def _generate(dtypes: Sequence[np.dtype[Any]], shapes: Sequence[tuple[int, ...]]) -> list[Arrays]:
+    """Seeded inputs: from 0 to 1 like pictures, where logarithms and roots are defined; 0 and 1 for integers.
+
+    Returns:
+        Inputs to try in turn: integers may be places in something that has but one.
+    """
+
+    def draw(integers: int) -> Arrays:
+        random = np.random.default_rng(0)
+        return tuple(
+            (random.random(shape) if dtype.kind == "f" else random.integers(0, integers, shape)).astype(dtype)
+            for dtype, shape in zip(dtypes, shapes, strict=True)
+        )
+
+    return [draw(2), draw(1)] if any(dtype.kind in "iu" for dtype in dtypes) else [draw(2)]
 
 
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]], subject: str) -> None:
@@ -395,8 +415,16 @@ def _run(session: Session, examples: Arrays, subject: str) -> list[Array]:
             subject,
             expected=f"a model that runs on inputs of shape {sizes}",
             actual=_one_line(error),
-            cure="give the shapes that the model needs with --shape NAME=...",
+            cure="give the shapes that it needs with --shape NAME=..., or inputs that it takes with --calibration",
         ) from error
+
+
+def _run_first(session: Session, candidates: Sequence[Arrays], subject: str) -> tuple[Arrays, list[Array]]:
+    """The first inputs that the model runs on, and what it gives."""
+    for inputs in candidates:
+        with contextlib.suppress(SourceError):
+            return inputs, _run(session, inputs, subject)
+    return candidates[0], _run(session, candidates[0], subject)
 
 
 def _raise_opset(

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from edgecomp.frontends.pictures import Preprocessing
 
+#: Gives a sample of the data that a model is used with, for inputs of these forms; None where there is none.
+Sample = Callable[[Sequence[InputSpec]], Arrays | None]
+
 
 @dataclass(frozen=True)
 class Source:

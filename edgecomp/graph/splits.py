@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from edgecomp.graph.query import constant, input_of
-from edgecomp.graph.weights import register
+from edgecomp.graph.values import add_constant
 
 
 def fold_splits(model: ir.Model) -> bool:
@@ -18,7 +18,7 @@ def fold_splits(model: ir.Model) -> bool:
 def _fold(node: ir.Node) -> bool:
     array, sizes = constant(input_of(node, 0)), constant(input_of(node, 1))
     graph = node.graph
-    if array is None or array.dtype != np.float32 or graph is None:
+    if array is None or graph is None:
         return False
     if (sizes is None and input_of(node, 1) is not None) or any(value.is_graph_output() for value in node.outputs):
         return False
@@ -26,6 +26,6 @@ def _fold(node: ir.Node) -> bool:
     largest = -(-array.shape[axis] // count)
     borders = np.cumsum(sizes[:-1]) if sizes is not None else [largest * index for index in range(1, count)]
     for value, part in zip(node.outputs, np.split(array, borders, axis), strict=True):
-        value.replace_all_uses_with(register(graph, f"{value.name}/part", part))
+        value.replace_all_uses_with(add_constant(graph, f"{value.name}/part", np.ascontiguousarray(part)))
     graph.remove(node, safe=True)
     return True

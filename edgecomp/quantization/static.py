@@ -26,7 +26,7 @@ from edgecomp.quantization.multipliers import raise_output_scales, raise_weight_
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.relative import keep_ratios
 from edgecomp.quantization.weight_ranges import WEIGHT_RANGES, WeightRange
-from edgecomp.quantization.weights import recurrent_weights
+from edgecomp.quantization.weights import weights_of_float_layers
 from edgecomp.step import Stage
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _with_ranges(
         table |= dict.fromkeys(group.members, parameters)
     raise_output_scales(graph.graph, groups, table)
     quantize_constants(graph.graph, table, per_channel=settings.per_channel, weight_range=settings.weight_range)
-    table |= recurrent_weights(graph.graph)
+    table |= weights_of_float_layers(graph.graph, table)
     corrected = correct_biases(graph.graph, table, seen.channel_means)
     step = Step(estimator, facts={"biases_corrected": corrected})
     return model.after(step, graph=graph, quantization=table, precision=settings.precision)

@@ -6,12 +6,12 @@
 3. Only matrices become int4. Convolutions have too few weights a channel for it to pay, and no runtime but MNN could
    compute with them.
 4. Recurrent layers have int8 weights wherever others have integers, in static int8 too, and real numbers for their
-   state.
+   state. So have tables of rows that real numbers are looked up in (see `tables`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -24,6 +24,7 @@ from edgecomp.model import CompressedModel, Step
 from edgecomp.precision import Precision
 from edgecomp.quantization import scheme
 from edgecomp.quantization.parameters import QuantizationParameters
+from edgecomp.quantization.tables import is_table, row_parameters
 from edgecomp.step import Stage
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class WeightInt4(WeightQuantization):
 
 
 def quantize_weights(model: CompressedModel, settings: WeightQuantization) -> CompressedModel:
-    """Chooses integers for the constant weights of convolutions, matrix products and recurrent layers.
+    """Chooses integers for constant weights of convolutions, matrix products, recurrent layers, and for tables of rows.
 
     Args:
         model: A simplified float model.
@@ -91,16 +92,26 @@ def quantize_weights(model: CompressedModel, settings: WeightQuantization) -> Co
     return model.after(step, quantization=table, precision=settings.precision)
 
 
-def recurrent_weights(graph: ir.Graph) -> dict[str, QuantizationParameters]:
-    """The parameters of the weights of recurrent layers, which compute in float whatever the precision of the rest."""
+def weights_of_float_layers(
+    graph: ir.Graph, table: Mapping[str, QuantizationParameters]
+) -> dict[str, QuantizationParameters]:
+    """The parameters of weights of what computes in float though the rest is in integers (rule 4).
+
+    Args:
+        graph: The float graph.
+        table: Of the rest.
+    """
     names = {value.name for node in graph if node.op_type in scheme.RECURRENT for value in node.inputs[1:3] if value}
+    names |= {name for name, value in graph.initializers.items() if name not in table and is_table(value)}
     return {name: entry for name, entry in _chosen(graph, WeightInt8()) if name in names}
 
 
 def _chosen(graph: ir.Graph, settings: WeightQuantization) -> Iterator[tuple[str, QuantizationParameters]]:
     """The name of every weight that becomes integers, and its parameters."""
     for weight, nodes in _weights(graph):
-        if all(scheme.is_weight_of(node, weight) for node in nodes):
+        if is_table(weight):
+            yield weight.name or "", row_parameters(required_constant(weight))
+        elif all(scheme.is_weight_of(node, weight) for node in nodes):
             chosen = {_parameters(node, weight, settings) for node in nodes}
             if len(chosen) == 1:
                 yield weight.name or "", chosen.pop()

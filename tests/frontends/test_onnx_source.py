@@ -7,8 +7,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgecomp.errors import SourceError
+from edgecomp.data import collect_calibration
+from edgecomp.errors import DataError, SourceError
 from edgecomp.frontends import external_data, load_source, onnx_file
+from edgecomp.loading import load
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4) / 10
 
@@ -212,6 +214,38 @@ def test_example_inputs_that_do_not_fit(path, examples, expected, actual):
     with pytest.raises(SourceError) as caught:
         load_source(path, example_inputs=examples)
     assert (caught.value.expected, caught.value.actual) == (expected, actual)
+
+
+def lookup(path):
+    """Rows of a table by number: of integers, most are no row."""
+    save(
+        path,
+        nodes=[helper.make_node("Gather", ["table", "i"], ["y"])],
+        inputs=[helper.make_tensor_value_info("i", TensorProto.INT64, [1, 3])],
+        outputs=[helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        weights={"table": np.ones((1, 4), np.float32)},
+    )
+    return path
+
+
+def test_integers_that_may_be_places_fit_into_what_has_one_place(path):
+    (indices,) = load_source(lookup(path)).inputs
+    assert not indices.any()
+
+
+def test_the_first_of_the_data_is_the_example(path):
+    given = [np.array([[0, -1, 0]]), np.array([[0, 0, -1]])]
+    source = load(lookup(path), calibration=lambda: given)
+    np.testing.assert_array_equal(source.inputs[0], given[0])
+    assert not [note for note in source.notes if "stand in" in note]
+
+
+@pytest.mark.parametrize("given", [[], [np.zeros((1, 4), np.int64)], [np.zeros((1, 3), np.float32)]])
+def test_data_that_do_not_fit_are_no_example_and_are_complained_about_when_they_are_read(path, given):
+    source = load(lookup(path), calibration=lambda: given)
+    assert [note for note in source.notes if "stand in" in note]
+    with pytest.raises(DataError):
+        collect_calibration(source.calibration_data(), source.input_specs, subject="data")
 
 
 def test_weights_may_be_inputs_too(path):

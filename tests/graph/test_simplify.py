@@ -148,6 +148,21 @@ def test_old_opsets_are_raised_and_simplified(name):
     assert operators(result) == expected
 
 
+def test_sizes_that_are_split_and_joined_become_constants():
+    """As tf2onnx turns the order of pads."""
+    nodes = [
+        node("Split", "pads", "top left bottom right", axis=0, num_outputs=4),
+        node("Concat", "zero zero top left zero zero bottom right", "turned", axis=0),
+        node("Pad", "x turned", "y"),
+    ]
+    constants = {"pads": np.array([1, 2, 0, 1]), "zero": np.array([0])}
+    model = model_of(nodes, {"x": IMAGE}, {"y": [1, 3, 5, 7]}, constants)
+    result = simplified(model)
+    assert operators(result) == ["Pad"]
+    assert result.graph.graph[0].inputs[1].const_value.numpy().tolist() == [0, 0, 1, 2, 0, 0, 0, 1]
+    assert_same(model, result.graph)
+
+
 def gelu_model(form, opset=20):
     b = Builder(0)
     shape = (2, 3)
