@@ -41,7 +41,7 @@ def _is_looked_up(value: ir.Value, *, by_row: bool) -> bool:
     return bool(readers) and all(
         node.op_type == "Gather"
         and node.inputs[0] is value
-        and not (by_row and node.attributes.get_int("axis", 0))
+        and (not by_row or node.attributes.get_int("axis", 0) == 0)
         and not scheme.stays_in_float(node)
         for node in readers
     )
