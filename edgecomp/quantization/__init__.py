@@ -12,7 +12,7 @@ The rules:
 Recipe steps that choose a precision:
 
     static.py            int8 and int16x8, from calibration data; choice.py compares several ways in simulation
-    weights.py           dynamic-int8, weight-int8 and weight-int4
+    weights.py           dynamic-int8, weight-int8 and weight-int4; tables.py: tables of rows, which Gather reads
     half.py              fp16
 
 How numbers are found:
