@@ -40,7 +40,7 @@ class OrtConverter:
 
         with tempfile.TemporaryDirectory(prefix="edgecomp-ort-") as folder:
             source = Path(folder) / "model.onnx"
-            write(model, options, source)
+            write(model, source, options)
             run_isolated(
                 "edgecomp.converters.ort:write_ort", subject=str(path), source=str(source), target=str(path.absolute())
             )

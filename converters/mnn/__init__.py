@@ -8,7 +8,8 @@ Writing:
     lowering.py      rewrites the graph into what MNN computes correctly, with the rules in products.py, depthwise.py,
                      pooling.py, padding.py, indexing.py, types.py and repairs.py; rewriting.py is what they share
     operators.py     what MNN's importer reads, and what it reads but computes wrongly
-    parameters.py    scales as MNN's compression parameters; precision.py, precisions.py: what computes in integers
+    parameters.py    scales as MNN's compression parameters
+    integer_kernels.py, precisions.py  which ops compute in integers, and what MNN makes of each precision
     overlay.py       dynamic dimensions, from several sizes
 
 MNN itself, in processes of its own:
@@ -39,44 +40,40 @@ if TYPE_CHECKING:
 
 
 class MnnConverter:
-    """Everything that edgecomp knows about MNN's format (see `edgecomp.converter.Converter`)."""
+    """`.mnn` files."""
 
-    def __init__(self) -> None:
-        self.name = "mnn"
-        self.suffixes: tuple[str, ...] = (".mnn",)
-        self.precisions = PRECISIONS
+    name = "mnn"
+    suffixes: tuple[str, ...] = (".mnn",)
+    precisions = PRECISIONS
 
     @property
     def runtime(self) -> str:
-        """The runtime with its version."""
+        """The runtime and its version."""
         try:
             return f"MNN {importlib.metadata.version('MNN')}"
         except importlib.metadata.PackageNotFoundError:
             return "MNN"
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
-        """The nodes that MNN cannot express; empty when `convert` will succeed."""
-        from edgecomp.converters.mnn.lowering import lower
-        from edgecomp.converters.mnn.operators import unsupported_nodes
-        from edgecomp.graph.dynamic import bind
+        """The nodes that MNN cannot express."""
+        from edgecomp.converters.mnn.convert import check
 
-        static = bind(model)
-        return unsupported_nodes(static, options, lower(static))
+        return check(model, options)
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
-        """Writes `model` to `path` (see `convert.convert`)."""
+        """Writes a `.mnn` file, through MNN's own converter."""
         from edgecomp.converters.mnn.convert import convert
 
         return convert(model, path, options)
 
     def open(self, path: Path, threads: int = 1) -> Predictor:
-        """Loads a `.mnn` file for running (see `runtime.MnnPredictor`)."""
+        """Loads a model for running on the CPU."""
         from edgecomp.converters.mnn.runtime import MnnPredictor
 
         return MnnPredictor(path, threads)
 
     def inspect(self, path: Path) -> Inspection:
-        """Reads what is inside a `.mnn` file (see `inspection.inspect`)."""
+        """Reads the graph of a `.mnn` file."""
         from edgecomp.converters.mnn.inspection import inspect
 
         return inspect(path)

@@ -8,13 +8,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
+from edgecomp.converter import Conversion, ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.mnn.attempt import Attempt, attempt
 from edgecomp.converters.mnn.blame import at_node, blamed, wrong_node
+from edgecomp.converters.mnn.integer_kernels import is_plumbing, runs_in_int8
+from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.net import Net
 from edgecomp.converters.mnn.operators import unsupported_nodes
 from edgecomp.converters.mnn.overlay import lower_any
-from edgecomp.converters.mnn.precision import is_plumbing, runs_in_int8
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.converters.mnn.trial import largest_difference, prepare, with_floats
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
@@ -26,6 +27,12 @@ _ACTIVATIONS = frozenset({"ReLU", "ReLU6"})
 
 #: Names that a note lists.
 _LISTED = 5
+
+
+def check(model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
+    """The nodes that MNN cannot express."""
+    static = bind(model)
+    return unsupported_nodes(static, options, lower(static))
 
 
 def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:

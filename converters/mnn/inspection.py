@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from edgecomp.converters.mnn.flatbuffer import MalformedError, Table
+from edgecomp.converters.mnn.integer_kernels import is_plumbing, op_precision
 from edgecomp.converters.mnn.net import Net, Op, blob_bytes, convolution, not_a_model, read_net
-from edgecomp.converters.mnn.precision import is_plumbing, op_precision
 from edgecomp.converters.mnn.runtime import interface_of
 from edgecomp.errors import ConversionError
 from edgecomp.inspection import Contents, Inspection, Node, Quantization, Tensor

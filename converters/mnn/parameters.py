@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from edgecomp.converters.mnn.integer_kernels import MOVERS
 from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
-from edgecomp.converters.mnn.precision import MOVERS
 from edgecomp.graph.query import constant, required_constant
 from edgecomp.quantization.parameters import QuantizationParameters
 

@@ -45,10 +45,9 @@ class OnnxRuntimeConverter:
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes an `.onnx` file, with QDQ pairs for the static precisions."""
-        from edgecomp.converters.onnxruntime.convert import float_islands, write
+        from edgecomp.converters.onnxruntime.convert import convert
 
-        write(model, options, path)
-        return Conversion(path, float_islands(model))
+        return convert(model, path, options)
 
     def open(self, path: Path, threads: int = 1) -> OnnxRuntimePredictor:
         """Loads a model for running on the CPU."""

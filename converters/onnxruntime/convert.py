@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
+from edgecomp.converter import Conversion, ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.onnxruntime.half import to_half
 from edgecomp.converters.onnxruntime.metadata import IMAGE, properties
 from edgecomp.converters.onnxruntime.weights import multiplies_integers, with_integer_weights
@@ -67,7 +67,13 @@ def check(model: CompressedModel) -> list[Unsupported]:
     ]
 
 
-def write(model: CompressedModel, options: ConversionOptions, path: Path) -> None:
+def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
+    """Writes a model to `path`."""
+    write(model, path, options)
+    return Conversion(path, float_islands(model))
+
+
+def write(model: CompressedModel, path: Path, options: ConversionOptions) -> None:
     """Writes the `.onnx` file; the same model gives the same bytes."""
     model = look_up_integers(model)
     if model.precision == "fp16":

@@ -3,7 +3,7 @@
 Writing:
 
     file.py        a model -> the bytes of a file: static, dynamic, or with several signatures
-    convert.py     a graph with static shapes -> operators
+    static_graph.py  a graph with static shapes -> operators
     lowering.py    the state of one conversion: which tensor holds which value, in which layout and form
     ops/           one small function per ONNX operator
     forms.py       nodes that are first written with simpler operators
@@ -48,18 +48,16 @@ class TfliteConverter:
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
         """The nodes that have no lowering."""
-        from edgecomp.converters.tflite.convert import check
+        from edgecomp.converters.tflite.static_graph import check
         from edgecomp.graph.dynamic import bind
 
         return check(bind(model))
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
         """Writes a `.tflite` file."""
-        from edgecomp.converters.tflite.file import write
+        from edgecomp.converters.tflite.file import convert
 
-        content, islands, notes = write(model, options)
-        path.write_bytes(content)
-        return Conversion(path, islands, notes)
+        return convert(model, path, options)
 
     def open(self, path: Path, threads: int = 1) -> LiteRtPredictor:
         """Loads a model for running with XNNPACK."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
-from edgecomp.converter import ConversionOptions, FloatIsland
+from edgecomp.converter import Conversion, ConversionOptions, FloatIsland
 from edgecomp.converters.tflite.builder import SIGNATURE, Builder, write_file
-from edgecomp.converters.tflite.convert import Lowered, lower_graph
 from edgecomp.converters.tflite.metadata import ENTRY, append_files, associated_files, describe
 from edgecomp.converters.tflite.overlay import overlay
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
+from edgecomp.converters.tflite.static_graph import Lowered, lower_graph
 from edgecomp.errors import UnsupportedOperatorError
 from edgecomp.graph.dynamic import NotGeneralError, bind, choose
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
@@ -23,17 +24,21 @@ from edgecomp.shapes import InputShapes
 HALF_IS_ENOUGH = {"reduced_precision_support": b"fp16accfp16"}
 
 
-def write(
-    model: CompressedModel, options: ConversionOptions
-) -> tuple[bytearray, tuple[FloatIsland, ...], tuple[str, ...]]:
-    """Lowers a model.
-
-    Returns:
-        The file's bytes, the nodes of a quantized model that are computed in float, and notes for the user.
+def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
+    """Writes a model to `path`.
 
     Raises:
         UnsupportedOperatorError: A node has no lowering.
     """
+    content, islands, notes = _lowered(model, options)
+    path.write_bytes(content)
+    return Conversion(path, islands, notes)
+
+
+def _lowered(
+    model: CompressedModel, options: ConversionOptions
+) -> tuple[bytearray, tuple[FloatIsland, ...], tuple[str, ...]]:
+    """The file's bytes, the nodes of a quantized model that are computed in float, and notes for the user."""
     shapes, notes = model.dynamic, tuple[str, ...]()
     if shapes is not None and shapes.signatures:
         return _signatures(model, shapes, options)

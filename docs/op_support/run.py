@@ -79,8 +79,6 @@ def run(
 
 def _import_runtimes(formats: set[str]) -> None:
     """What every trial needs, imported once; no runtime is started, as its threads would not survive a fork."""
-    import edgecomp.artifact
-    import edgecomp.frontends.onnx_file
     from edgecomp.converter import load_converter
 
     for name in formats:
@@ -88,8 +86,7 @@ def _import_runtimes(formats: set[str]) -> None:
     if "mnn" in formats:
         use_in_mnn()
     if "tflite" in formats:
-        import edgecomp.converters.tflite.convert
-        import edgecomp.converters.tflite.runtime  # noqa: F401
+        pass
 
 
 def _start(jobs: list[Job], precisions: Sequence[str], limit: float, trial: Trial) -> _Worker:

@@ -22,8 +22,8 @@ from mnn_nets import IMAGE, Body, Builder, data, judge, model_of
 import edgecomp
 from edgecomp.converter import Conversion, ConversionOptions, load_converter
 from edgecomp.converters.mnn.blame import wrong_node
+from edgecomp.converters.mnn.integer_kernels import op_precision
 from edgecomp.converters.mnn.net import read_net
-from edgecomp.converters.mnn.precision import op_precision
 from edgecomp.converters.mnn.runtime import MnnPredictor
 from edgecomp.errors import ConversionError, DataError, SourceError, UnsupportedOperatorError
 from edgecomp.graph.dynamic import simplify_dynamic
