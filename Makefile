@@ -3,9 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test test-board sysroot test-all lint types docs op-support fuzz bench clean
+.PHONY: help setup demo test test-board test-bundle test-all sysroot lint types docs op-support fuzz bench clean
 
-setup: $(VENV)/.ready
+help:                ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1|/' | awk -F'|' '{ printf "%-12s %s\n", $$1, $$2 }'
+
+setup: $(VENV)/.ready   ## a virtual environment with edgecomp and what its tests need
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("edgecomp needs Python 3.11 or newer; this is %d.%d. Try: make PYTHON=python3.12 setup" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
@@ -25,7 +28,7 @@ types: setup         ## strict types
 	@cp -r edgecomp build/types/ && cp -r converters device_scripts targets build/types/edgecomp/
 	cd build/types && $(abspath $(BIN))/mypy --config-file ../../pyproject.toml --cache-dir ../../.mypy_cache edgecomp
 
-test: setup lint types   ## everything that takes minutes
+test: setup lint types   ## style, types and all tests that take minutes
 	$(BIN)/python -m pytest -m forking
 	$(BIN)/python -m pytest -m 'not forking and not models and not keras and not board and not bundle' -n auto --dist worksteal
 	@echo 'left out: tests on emulated ARM boards (make test-board), of app bundles in their own runtimes (make test-bundle),'
@@ -61,7 +64,7 @@ $(VENV)/.tensorflow: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[tensorflow]'
 	@touch $@
 
-test-all: test fuzz $(VENV)/.models $(VENV)/.tensorflow   ## the same on real networks, and with Keras models as sources
+test-all: test fuzz $(VENV)/.models $(VENV)/.tensorflow   ## the same, and tests on real networks and with Keras models
 	$(BIN)/python -m pytest -m 'models or keras'
 
 $(VENV)/.npm/.ready: tests/bundle/npm/package-lock.json
@@ -77,7 +80,7 @@ $(VENV)/.npm/.ready: tests/bundle/npm/package-lock.json
 test-bundle: $(VENV)/.npm/.ready $(VENV)/.models   ## app bundles in Chromium, Node, the JVM, an APK and emulated ARM; needs Debian and root
 	$(BIN)/python -m pytest -m bundle
 
-docs: $(VENV)/.models   ## the generated parts of README.md
+docs: $(VENV)/.models   ## the generated parts of README.md and docs/
 	$(BIN)/python docs/generate.py
 
 op-support: setup    ## docs/op-support.md: the ONNX project's backend node tests through every converter
@@ -86,5 +89,5 @@ op-support: setup    ## docs/op-support.md: the ONNX project's backend node test
 bench: $(VENV)/.models   ## benchmarks/README.md says what it prints
 	$(BIN)/python benchmarks/compress_lite0.py
 
-clean:
+clean:               ## removes what these targets have made
 	rm -rf $(VENV) build dist *.egg-info

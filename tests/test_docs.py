@@ -16,7 +16,7 @@ from edgecomp.target import list_targets
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAP = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## What is where")[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def generator() -> Any:
@@ -75,7 +75,15 @@ def test_the_docstring_of_a_package_is_a_map_of_it() -> None:
         if modules and "platforms" not in init.parts and init.parent.name not in listed_by_name:
             words = ast.get_docstring(ast.parse(init.read_text(encoding="utf-8"))) or ""
             missing |= {str(path.relative_to(ROOT)) for path in modules if path.name not in words}
+    top = (path for path in (ROOT / "edgecomp").glob("*.py") if not path.name.startswith("__"))
+    missing |= {str(path.relative_to(ROOT)) for path in top if f"`{path.name}`" not in MAP}
     assert missing == set()
+
+
+def test_every_example_is_listed() -> None:
+    listed = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    examples = [path.name for path in (ROOT / "examples").iterdir() if path.suffix in {".py", ".toml"}]
+    assert [name for name in examples if f"({name})" not in listed] == []
 
 
 def test_the_tour_names_files_that_exist() -> None:
@@ -92,7 +100,7 @@ def shell_lines(path: Path) -> Iterator[str]:
         yield line.partition("  #")[0]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_commands_have_the_options_that_pages_show(page: Path) -> None:
     commands = typer.main.get_command(app).commands
     for line in shell_lines(page):
@@ -101,7 +109,7 @@ def test_commands_have_the_options_that_pages_show(page: Path) -> None:
         assert {word for word in words if word.startswith("-")} <= known, line
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_links_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
@@ -109,7 +117,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def test_make_has_the_targets_that_are_named() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    for page in (*PAGES, ROOT / "CONTRIBUTING.md", *ROOT.glob("*/README.md")):
+    for page in {*PAGES, ROOT / "CONTRIBUTING.md", *ROOT.glob("*/README.md")}:
         text = page.read_text(encoding="utf-8")
         named = set(re.findall(r"(?:`|^ {4})make ([a-z-]+)", text, re.MULTILINE))
         assert named <= targets, page
