@@ -57,7 +57,7 @@ def options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Trained PyTorch and ONNX models onto phones and ARM boards: compressed, converted, proven and measured."""
+    """Compress trained PyTorch and ONNX models, and get them onto phones and ARM boards."""
 
 
 def main() -> None:

@@ -31,31 +31,33 @@ def run(
         list[str] | None,
         typer.Option(help="local, ssh://[user@]host[:port], adb[:serial], emulated:CORE, or FARM.toml; repeatable."),
     ] = None,
-    formats: Annotated[str | None, typer.Option(help="Only these: tflite,onnxruntime,mnn.")] = None,
+    formats: Annotated[str | None, typer.Option(help="Measure only these formats: tflite,onnxruntime,mnn.")] = None,
     runs: Annotated[int, typer.Option(min=1, help="Timed inferences.")] = 50,
-    warmup: Annotated[int, typer.Option(min=0, help="Inferences before them.")] = 10,
+    warmup: Annotated[int, typer.Option(min=0, help="Inferences before the timed ones.")] = 10,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the runtime.")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Time each operator too.")] = False,
     setup: Annotated[
-        bool, typer.Option("--setup", help="First install there the runtimes that the target's profile recommends.")
+        bool, typer.Option("--setup", help="First install the runtimes that the target profile recommends.")
     ] = False,
     offline: Annotated[
         Path | None,
-        typer.Option(metavar="WHEELS", help="The same from this folder of wheels, which is filled here."),
+        typer.Option(metavar="WHEELS", help="The same from a folder of wheels, which this machine fills."),
     ] = None,
     native: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="With libonnxruntime.so, for devices without Python; see docs/boards.md."),
+        typer.Option(metavar="FOLDER", help="Has libonnxruntime.so, for devices without Python; see docs/boards.md."),
     ] = None,
-    ssh_config: Annotated[Path | None, typer.Option(help="OpenSSH configuration to use instead of yours.")] = None,
+    ssh_config: Annotated[Path | None, typer.Option(help="OpenSSH configuration file, instead of your own.")] = None,
     sysroot: Annotated[
         Path | None, typer.Option(envvar="EDGECOMP_SYSROOT", help="Root file system of emulated devices.")
     ] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option(metavar="BEFORE.json AFTER.json", help="Measure nothing: compare two kept results."),
+        typer.Option(metavar="BEFORE.json AFTER.json", help="Compare two results instead of measuring."),
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="How much slower is no regression, with --compare.")] = 0.05,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="With --compare: how much slower is not yet a regression.")
+    ] = 0.05,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:

@@ -24,13 +24,11 @@ def run(
         Path | None,
         typer.Option("--output", "-o", help="The bundle's folder; it must not exist.  [default: dist/DIR-PLATFORM]"),
     ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the model is called in code.  [default: after the source]")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="The model's name in code.  [default: after the source]")] = None,
     formats: Annotated[str | None, typer.Option(help="Artifacts to pack, the preferred one first.")] = None,
-    release: Annotated[int, typer.Option(help="Counts up; an app refuses a lower one than it has seen.")] = 1,
-    sign: Annotated[Path | None, typer.Option(help="Private key to sign with, from keygen.")] = None,
-    trust: Annotated[Path | None, typer.Option(help="Public key that the code trusts, to sign later.")] = None,
+    release: Annotated[int, typer.Option(help="Release number; an app refuses a lower one than it has seen.")] = 1,
+    sign: Annotated[Path | None, typer.Option(help="Private key from `edgecomp keygen` to sign with.")] = None,
+    trust: Annotated[Path | None, typer.Option(help="Public key that the code will trust, to sign later.")] = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:

@@ -28,16 +28,14 @@ def run(
     to: Annotated[str, typer.Option("--to", "--formats", help="Comma-separated formats.")] = "tflite,onnxruntime,mnn",
     precision: Precision = "fp32",
     output: Output = None,
-    target: Annotated[str, typer.Option(help="The device that artifacts are written for.")] = "generic-arm64",
+    target: Annotated[str, typer.Option(help="The device to write artifacts for.")] = "generic-arm64",
     calibration: Calibration = None,
     preprocess: Preprocess = None,
     io_dtype: IoDtype = None,
     io_layout: IoLayout = None,
     shape: Shapes = None,
     constant: Constants = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Tell what would become of every node, and write nothing.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only show what each format would do with each node.")] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:

@@ -54,18 +54,18 @@ def run(
     data_free: DataFree = False,
     result: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="What compress made of it: diagnoses that, by its own target and recipe."),
+        typer.Option(metavar="DIR", help="A result folder to diagnose, with its own target and recipe."),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="How many calibration batches layers are measured on.")] = 16,
+    samples: Annotated[int, typer.Option(min=1, help="Calibration batches to measure layers on.")] = 16,
     draw: Annotated[
-        Path | None, typer.Option(metavar="PAGE.html", help="Draw it too: the layers as .svg, or all as .html.")
+        Path | None, typer.Option(metavar="PAGE.html", help="Also draw it: the layers as .svg, or everything as .html.")
     ] = None,
     shape: Shapes = None,
     constant: Constants = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Tell which layers lose accuracy, why, and what mends it."""
+    """Find the layers that cost accuracy, why, and what helps."""
     from edgecomp.diagnosis.picture import page, picture
     from edgecomp.diagnosis.run import diagnose, target_and_recipe
     from edgecomp.drawing import check_target, write
@@ -143,7 +143,7 @@ def _layers(diagnosis: Diagnosis, limit: int = 10) -> Table:
 
 
 def _words(diagnosis: Diagnosis, width: int) -> Iterator[str]:
-    """Why the layers hurt that do, and what mends them."""
+    """Why layers hurt, and what helps."""
     for layer in diagnosis.harmful:
         yield f"\n{layer.name} ({layer.op_type}, {layer.share:.0%} of the error)"
         for finding in layer.findings:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 @command
 def run(
     source: ResultFolder,
-    target: Annotated[str | None, typer.Option(help="A target, if not the one it was made for.")] = None,
+    target: Annotated[str | None, typer.Option(help="A target other than the one it was made for.")] = None,
     results: Annotated[
         list[Path] | None,
-        typer.Option(metavar="R.json", help="A kept measurement of any model on the target, to go by; repeatable."),
+        typer.Option(metavar="R.json", help="A measurement on the target to base the estimate on; repeatable."),
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,

@@ -23,9 +23,9 @@ def run(
     source: ResultFolder,
     results: Annotated[
         Path | None,
-        typer.Option(metavar="R.json", help="A kept measurement; --profile times each layer."),
+        typer.Option(metavar="R.json", help="A measurement by `edgecomp bench`, best with --profile."),
     ] = None,
-    target: Annotated[str | None, typer.Option(help="A target, if not the one it was made for.")] = None,
+    target: Annotated[str | None, typer.Option(help="A target other than the one it was made for.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Reasons to print for each artifact.")] = 8,
     as_json: AsJson = False,
     debug: Debug = False,

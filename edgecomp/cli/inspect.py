@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def run(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite, .onnx, .ort or .mnn file.")],
     draw: Annotated[
-        Path | None, typer.Option(metavar="GRAPH.html", help="Draw the graph too, as .svg or .html.")
+        Path | None, typer.Option(metavar="GRAPH.html", help="Also draw the graph, as .svg or .html.")
     ] = None,
     as_json: AsJson = False,
     debug: Debug = False,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @command
 def run(
-    key: Annotated[Path, typer.Argument(metavar="KEY", help="Where the private key goes; the public one is KEY.pub.")],
+    key: Annotated[Path, typer.Argument(metavar="KEY", help="File of the private key; the public one is KEY.pub.")],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:

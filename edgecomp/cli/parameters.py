@@ -15,7 +15,7 @@ Target = Annotated[str | None, typer.Option(help="A device; `edgecomp targets` l
 Recipe = Annotated[Path | None, typer.Option(help="A recipe.toml; the other options change it.")]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="The folder to make; it must not exist.  [default: one below dist/]"),
+    typer.Option("-o", "--output", help="The folder to make; it must not exist yet.  [default: one below dist/]"),
 ]
 Calibration = Annotated[
     str | None, typer.Option(help="Typical inputs: .npz, a folder of arrays or pictures, or file.py:function.")
@@ -27,72 +27,72 @@ TrainingData = Annotated[
     str | None, typer.Option("--training", help="What to train on: file.py:function that yields (inputs, labels).")
 ]
 Preprocess = Annotated[
-    str | None, typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=...")
+    str | None,
+    typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=..."),
 ]
 Precision = Annotated[
     str | None, typer.Option(help="fp32, fp16, int8, int16x8, dynamic-int8, weight-int8 or weight-int4.")
 ]
 Effort = Annotated[
-    str | None, typer.Option(help="How much work int8 is worth: fast, balanced or best.  [default: balanced]")
+    str | None, typer.Option(help="How hard to work for int8 accuracy: fast, balanced or best.  [default: balanced]")
 ]
 Estimator = Annotated[
     str | None,
-    typer.Option(help="How activation ranges are found: minmax, moving-average, percentile, mse, entropy or measured."),
+    typer.Option(help="How to find activation ranges: minmax, moving-average, percentile, mse, entropy or measured."),
 ]
 IoDtype = Annotated[
-    str | None, typer.Option(help="What artifacts take and give: float32, or int8 for quantized numbers.")
+    str | None, typer.Option(help="Type of the artifacts' inputs and outputs: float32, or int8 for quantized numbers.")
 ]
-IoLayout = Annotated[str | None, typer.Option(help="How TFLite's images lie: auto, nhwc or nchw.")]
+IoLayout = Annotated[str | None, typer.Option(help="Layout of image inputs and outputs in TFLite: auto, nhwc or nchw.")]
 MinAgreement = Annotated[
     float | None,
     typer.Option(
-        help="Least share of samples with the original's argmax; layers stay in float until it is kept.  "
-        "[default: 0.95]"
+        help="Least share of samples with the original's argmax; layers are kept in float to reach it.  [default: 0.95]"
     ),
 ]
 MinSqnr = Annotated[
     float | None,
-    typer.Option(help="Least signal to noise of the outputs, in dB; layers stay in float until it is kept."),
+    typer.Option(help="Least signal-to-noise ratio of the outputs in dB; layers are kept in float to reach it."),
 ]
 MaxDrop = Annotated[
     str | None,
     typer.Option(
         metavar="0.5%",
-        help="How much of the metric may be lost, as a share of the original's or as a number; "
-        "layers stay in float until that is kept.",
+        help="Largest loss of the metric, as a share of the original's or as a number; "
+        "layers are kept in float to stay within it.",
     ),
 ]
 MaxSize = Annotated[
-    str | None, typer.Option(metavar="5MB", help="How large each artifact may be; layers stay in float within that.")
+    str | None,
+    typer.Option(metavar="5MB", help="Size limit of each artifact; layers that int8 hurts stay in float within it."),
 ]
 MaxLatency = Annotated[
     str | None,
     typer.Option(
         metavar="12ms",
-        help="How long an inference may take by the target's estimate; layers stay in float within that.",
+        help="Limit of an inference as estimated for the target; layers that int8 hurts stay in float within it.",
     ),
 ]
 Islands = Annotated[
-    str | None, typer.Option("--island", help="What such layers compute in: float32 or int16x8.  [default: float32]")
+    str | None,
+    typer.Option("--island", help="What layers kept out of int8 compute in: float32 or int16x8.  [default: float32]"),
 ]
 KeepFloat = Annotated[
     list[str] | None,
     typer.Option("--keep-float", metavar="LAYER", help="A node or torch module to keep in float; repeatable."),
 ]
-DataFree = Annotated[
-    bool, typer.Option("--data-free", help="Calibrate on made-up inputs; better than nothing, worse than real ones.")
-]
+DataFree = Annotated[bool, typer.Option("--data-free", help="Calibrate on made-up inputs if there are no real ones.")]
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
         "--shape",
         metavar="NAME=1x3x224x224",
-        help="The shape of an input, fixed, or with dynamic dimensions: ids=batch:1xseq:32; repeatable.",
+        help="Shape of an input, fixed or with dynamic dimensions such as ids=batch:1xseq:32; repeatable.",
     ),
 ]
 Constants = Annotated[
     list[str] | None,
-    typer.Option("--constant", metavar="NAME=16000", help="Make an input of an .onnx file constant; repeatable."),
+    typer.Option("--constant", metavar="NAME=16000", help="Make an input of an .onnx file a constant; repeatable."),
 ]
 ResultFolder = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder that compress or convert wrote, or one artifact.")

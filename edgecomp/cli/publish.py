@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @command
 def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A signed folder that bundle wrote.")],
-    site: Annotated[Path, typer.Argument(metavar="SITE", help="The folder to serve; made when it is not there.")],
+    site: Annotated[Path, typer.Argument(metavar="SITE", help="The folder to serve; made if it does not exist.")],
     key: Annotated[Path, typer.Option(help="Public key that signed it.", show_default=False)],
-    deltas: Annotated[int, typer.Option(min=0, help="From how many releases before deltas are made.")] = 2,
+    deltas: Annotated[int, typer.Option(min=0, help="From how many earlier releases to make deltas.")] = 2,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:

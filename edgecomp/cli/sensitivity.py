@@ -25,21 +25,21 @@ def run(
     criterion: Annotated[
         str,
         typer.Option(
-            help="What a channel is worth: l1, l2, taylor, fisher, hessian, bn-scale, geometric-median, lamp, "
+            help="How to rate channels: l1, l2, taylor, fisher, hessian, bn-scale, geometric-median, lamp, "
             "activation, lasso or random."
         ),
     ] = "l2",
     shares: Annotated[
-        str, typer.Option(help="Which shares of a layer's channels to try without, with commas.")
+        str, typer.Option(help="Shares of a layer's channels to leave out, separated by commas.")
     ] = "0.25,0.5,0.75",
-    samples: Annotated[int, typer.Option(min=1, help="How many samples to measure on, at most.")] = 512,
+    samples: Annotated[int, typer.Option(min=1, help="Measure on at most this many samples.")] = 512,
     calibration: Calibration = None,
     training: TrainingData = None,
     preprocess: Preprocess = None,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Tell what a model loses without some channels of each layer."""
+    """Show what a model loses without some channels of each layer."""
     from edgecomp.sensitivity import sensitivity
 
     with progress_bar() as progress:

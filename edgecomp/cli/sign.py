@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 @command
 def run(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that bundle wrote.")],
-    key: Annotated[Path, typer.Option(help="Private key, from keygen.", show_default=False)],
+    key: Annotated[Path, typer.Option(help="Private key from `edgecomp keygen`.", show_default=False)],
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> Answer:
-    """Sign a bundle that was made with --trust, or sign it anew."""
+    """Sign a bundle that was made with --trust, or sign it again."""
     from edgecomp.bundle.build import sign_bundle
     from edgecomp.bundle.signing import encoded, read_public
 

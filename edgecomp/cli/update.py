@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def run(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where a published site is served.")],
     folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="What is kept up to date; the app opens FOLDER/current.")
+        Path, typer.Argument(metavar="FOLDER", help="The folder to keep up to date; the app opens FOLDER/current.")
     ],
     key: Annotated[Path, typer.Option(help="Public key that must have signed the release.", show_default=False)],
     base: Annotated[Path | None, typer.Option(help="The bundle that the app came with.")] = None,
