@@ -120,7 +120,7 @@ class Recipe:
         return replace(self, steps=(*steps[:place], step, *steps[place:]))
 
     def settled(self, step: GraphStep, done: ProvenanceStep) -> Recipe:
-        """The recipe with what a step chose itself as its settings: run again, it does not choose anew."""
+        """The recipe with what a step chose itself as its settings: run again, it does not choose again."""
         if done.name != step.kind:
             return self
         chosen = replace(cast(Any, step), **done.settings)
@@ -224,7 +224,9 @@ def _recipe(content: dict[str, Any]) -> Recipe:
     if "target" not in content:
         raise MismatchError("a target", "none", 'add --target NAME, or target = "NAME" to the recipe')
     if schema != SCHEMA:
-        raise MismatchError(f"schema = {SCHEMA}", f"{schema!r}", "use the edgecomp that wrote it, or write it anew")
+        raise MismatchError(
+            f"schema = {SCHEMA}", f"{schema!r}", "use the version of edgecomp that wrote it, or write it again"
+        )
     steps = content.pop("steps", [])
     if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
         raise MismatchError("[[steps]] tables", repr(steps))

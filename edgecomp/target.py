@@ -302,7 +302,7 @@ def _shipped() -> dict[str, Traversable]:
             "the target profiles of edgecomp",
             expected="the package `edgecomp.targets` with a .toml file per device",
             actual="edgecomp is not fully installed: no profile was found",
-            cure="run `pip install -e .` in the checkout, or install edgecomp anew",
+            cure="run `pip install -e .` in the checkout, or install edgecomp again",
         )
     return profiles
 

@@ -76,7 +76,7 @@ class Workbench:
         return self.collect_training()
 
     def collect_training(self) -> TrainingData:
-        """The training data, drawn anew: for tasks that augment at random.
+        """The training data, drawn again: for tasks that augment at random.
 
         Raises:
             DataError: There are none, or they do not fit the model.

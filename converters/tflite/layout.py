@@ -19,7 +19,7 @@ def identity(rank: int) -> Layout:
 
 
 def channels_last(rank: int) -> Layout:
-    """NHWC and its kin: the source's dimension 1 goes to the end."""
+    """NHWC and the like: the source's dimension 1 goes to the end."""
     return (0, *range(2, rank), 1) if rank >= 3 else identity(rank)
 
 

@@ -107,7 +107,7 @@ def make_bundle(
 
 
 def sign_bundle(folder: Path, key: Path) -> None:
-    """Writes the signature of a bundle beside its `bundle.json`, in place of another, and its archive anew.
+    """Writes the signature of a bundle beside its `bundle.json`, in place of another, and its archive again.
 
     Raises:
         InputError: The key or the bundle cannot be used.

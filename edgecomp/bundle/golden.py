@@ -93,7 +93,7 @@ def _fitting(sample: Array, wanted: Array, contents: Contents) -> Array:
         f"{contents.folder}: preprocessing",
         expected=f"steps that give the model's input: {wanted.dtype} {wanted.shape}",
         actual=f"{sample.dtype} {sample.shape}",
-        cure="mend the task's preprocessing(), or --preprocess, and run compress again",
+        cure="correct the task's preprocessing(), or --preprocess, and run compress again",
     )
 
 

@@ -239,7 +239,7 @@ def _runner(processor: Processor, facts: Mapping[str, Any]) -> Path:
         )
     if done.returncode != 0:
         words = " | ".join(done.stderr.strip().splitlines()[-3:])
-        raise _LackingError(f"{shlex.join(command)} cannot build it: {words}", "mend what the compiler says")
+        raise _LackingError(f"{shlex.join(command)} cannot build it: {words}", "fix what the compiler reports")
     partial.replace(made)
     return made
 

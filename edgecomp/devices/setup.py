@@ -77,7 +77,7 @@ def set_up(
             f"device {device.name}",
             expected=f"a device that takes {', '.join(wanted)}",
             actual=" | ".join(ended.stderr[-4:]) or f"setup.sh ended with exit code {ended.code}",
-            cure="mend what it says; without a network on the device, give --offline FOLDER",
+            cure="fix what it reports; without a network on the device, give --offline FOLDER",
         )
 
 

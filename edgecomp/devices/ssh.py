@@ -38,7 +38,7 @@ _REFUSALS: tuple[tuple[str, str, str], ...] = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "its host key is another than before: a new system on the board, or somebody in between",
-        "if the board was set up anew, run `ssh-keygen -R HOST` and connect once with `ssh`; if not, do not go on",
+        "if the board was set up again, run `ssh-keygen -R HOST` and connect once with `ssh`; if not, do not go on",
     ),
     (
         r"host key is known|Host key verification failed|key fingerprint",

@@ -1,4 +1,4 @@
-"""Which layers of a quantized model cause the error of its outputs, why, and what mends it.
+"""Which layers of a quantized model cause the error of its outputs, why, and what helps.
 
 run.py         from a source to a diagnosis: `edgecomp diagnose`
 layers.py      the places where a quantized model rounds numbers

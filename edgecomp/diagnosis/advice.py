@@ -22,7 +22,7 @@ from edgecomp.verification.tolerance import WRONG
 _SUSPECTS = 24
 
 _CALIBRATED = "try more calibration data, another estimator, or --precision fp32"
-#: Precision -> what else may mend it; precisions that are not here need no calibration.
+#: Precision -> what else may help; precisions that are not here need no calibration.
 _ELSE: Mapping[Precision, str] = {
     "fp32": "report it with the model, unless it magnifies the last digits of float32 (docs/precisions.md)",
     "int8": _CALIBRATED,
@@ -85,7 +85,7 @@ def mended_by(verification: Verification) -> MixedPrecision | None:
 def advice(
     model: CompressedModel, unrounded: CompressedModel, batches: Sequence[Arrays], verification: Verification
 ) -> str | None:
-    """Names the layer that hurts most, and the option that mends it, or the most that was reached by it.
+    """Names the layer that hurts most, and the option that helps, or the most that was reached by it.
 
     Args:
         model: Quantized, and rejected.

@@ -172,7 +172,7 @@ class Evidence:
 
     @property
     def is_swish(self) -> bool:
-        """Whether the layer is Swish, one of its kin, or such a one scaled and shifted by constants."""
+        """Whether the layer is Swish, one like it, or such a one scaled and shifted by constants."""
         node = self.node
         while node is not None and node.op_type in {"Add", "Mul", "Identity"} and not _is_gate(node):
             computed = [value for value in node.inputs if value is not None and not is_constant(value)]

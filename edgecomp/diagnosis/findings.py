@@ -26,7 +26,7 @@ class Finding:
     Attributes:
         cause: Its short name.
         words: What is wrong, a sentence with numbers.
-        cure: What mends it.
+        cure: What helps.
     """
 
     cause: str
@@ -41,7 +41,7 @@ class Cause:
     Attributes:
         name: Short, as in `--json`.
         explain: The evidence -> what is wrong, or None.
-        cure: What mends it.
+        cure: What helps.
         weights: Whether it is about the weight, not about the layer's tensor.
         last: Whether it is asked about only when nothing else was found.
     """

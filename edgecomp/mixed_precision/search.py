@@ -3,7 +3,7 @@
 The error that each layer causes at the outputs is measured once (`edgecomp.diagnosis`). As these errors add up nearly,
 the island that takes away most error for its price comes first, then the next. That gives a chain of growing islands,
 of which the shortest that keeps the promise is found by doubling and halving; every point that is tried is quantized
-and simulated anew. At last the dearest layers are left out one by one, to see whether they are needed.
+and simulated again. At last the dearest layers are left out one by one, to see whether they are needed.
 
 A budget cuts the chain: the longest part of it that the target can afford is found by halving. With a budget alone, and
 no promise, that part and some shorter ones are tried, and the most exact of them is taken.
@@ -211,10 +211,10 @@ def _by_worth(graph: ir.Graph, measured: Sequence[Measured]) -> Iterator[str]:
         best, worth = "", -math.inf
         for name, region in left.items():
             grown = joined(graph, island | region)
-            mended = sum(errors[other] for other, inside in left.items() if inside <= grown)
+            gained = sum(errors[other] for other, inside in left.items() if inside <= grown)
             price = sum(node_macs(node) for node in grown - island) / total
             price += _BORDER * (_borders(grown) - _borders(island))
-            value = mended / max(price, _BORDER / 10)
+            value = gained / max(price, _BORDER / 10)
             best, worth = (name, value) if value > worth else (best, worth)
         island = joined(graph, island | left.pop(best))
         yield best

@@ -201,7 +201,7 @@ def _complete_biases(graph: ir.Graph, table: Table) -> list[str]:
         if entry is not None and _same_scale(entry, wanted):
             continue
         if entry is not None:
-            notes.append(f"the bias of {describe(node)} is rounded anew: its scale was not input scale x weight scale")
+            notes.append(f"the bias of {describe(node)} is rounded again: its scale was not input scale x weight scale")
         if entry is not None or len(tuple(bias.uses())) > 1:
             bias = _own_bias(graph, node, bias, array)
         table[bias] = wanted

@@ -53,7 +53,7 @@ class AdaRound:
         check_setting(self.penalty >= 0, self, "penalty", "0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
-        """Rounds the weights of a model in static int8 or int16x8 anew."""
+        """Rounds the weights of a model in static int8 or int16x8 again."""
         graph, facts = round_layers(model, islice(bench.calibration_batches("round"), self.batches), self.round)
         graph, judged = closer(model, graph, bench.calibration_data)
         return model.after(Step(self.kind, asdict(self), facts | judged), graph=graph)

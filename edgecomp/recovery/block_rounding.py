@@ -1,6 +1,6 @@
 """AdaRound by blocks: rounding is learned for what several layers give together (Li et al., 2021, BRECQ).
 
-Layer by layer, errors that the next layer would even out are mended at a cost elsewhere, and those of activations are
+Layer by layer, errors that the next layer would even out are fixed at a cost elsewhere, and those of activations are
 not seen at all. Here the weights of a block are rounded up or down so that it gives, activations rounded, what it
 gives in float; biases are learned with them. A block that is not better for it on data that it did not learn from keeps
 its rounding to nearest. Blocks follow one another, so that each learns on what the ones before it really give it.
@@ -56,7 +56,7 @@ class BlockRounding:
         check_setting(self.penalty >= 0, self, "penalty", "0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
-        """Rounds the weights of a model in static int8 or int16x8 anew."""
+        """Rounds the weights of a model in static int8 or int16x8 again."""
         batches = list(islice(bench.calibration_batches("round"), self.batches))
         graph, facts = round_blocks(model, batches, self, seed=bench.seed)
         return model.after(Step(self.kind, asdict(self), facts), graph=graph)

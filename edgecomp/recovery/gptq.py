@@ -41,7 +41,7 @@ class Gptq:
         check_setting(self.damping > 0, self, "damping", "a number above 0")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
-        """Rounds the weights of a model in static int8 or int16x8 anew."""
+        """Rounds the weights of a model in static int8 or int16x8 again."""
         graph, facts = round_layers(model, islice(bench.calibration_batches("round"), self.batches), self.round)
         graph, judged = closer(model, graph, bench.calibration_data)
         return model.after(Step(self.kind, asdict(self), facts | judged), graph=graph)

@@ -61,7 +61,7 @@ Rounding = Callable[[Layer], Integers]
 def round_layers(
     model: CompressedModel, batches: Iterable[Arrays], rounding: Rounding
 ) -> tuple[ir.Model, dict[str, Any]]:
-    """Chooses the integers of every layer anew, all of them from one pass over the data.
+    """Chooses the integers of every layer again, all of them from one pass over the data.
 
     Args:
         model: Quantized statically.

@@ -1,7 +1,7 @@
 """Smoothing: a few channels that are far larger than all others no longer set the step of the whole tensor.
 
 In Transformers some channels of what a normalization gives, and of what a layer adds to the residual stream, are tens
-or hundreds of times as large as the rest, and per-tensor activations have one step for all. It is mended at the border
+or hundreds of times as large as the rest, and per-tensor activations have one step for all. It is fixed at the border
 of what stays in float anyway, so that the network computes the same:
 
 1. In front of linear layers that read a normalization: channel c of the input is divided by s_c, row c of the weights

@@ -93,7 +93,7 @@ def test_a_damaged_model_is_the_users_to_mend(edgecomp: Run, tmp_path: Path, boa
     ("variables", "uname", "actual", "cure"),
     [
         ({"EDGECOMP_CC": "no-such-compiler"}, "x86_64", "no compiler no-such-compiler", "EDGECOMP_CC"),
-        ({"EDGECOMP_CC": "false"}, "x86_64", "cannot build it", "mend"),
+        ({"EDGECOMP_CC": "false"}, "x86_64", "cannot build it", "fix"),
         ({"EDGECOMP_CC": "gcc"}, "aarch64", "no libonnxruntime.so for aarch64", "--native"),
         ({}, "mips", "mips with 64 bits", "apt install python3"),
     ],

@@ -24,7 +24,7 @@ def simple(operation: Operation, name: str, options: type | None = None) -> None
 
 
 def clip(operation: Operation) -> None:
-    """Relu and Clip -> RELU and its kin, else MAXIMUM and MINIMUM; in integers QUANTIZE when saturation does it."""
+    """Relu and Clip -> RELU and the like, else MAXIMUM and MINIMUM; in integers QUANTIZE when saturation does it."""
     source = operation.input(0)
     bounds = _effective(clip_bounds(operation.node), source)
     parameters = operation.parameters(operation.node.outputs[0])

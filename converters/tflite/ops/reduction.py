@@ -37,7 +37,7 @@ def without(layout: Layout, axes: tuple[int, ...]) -> Layout:
 
 
 def reduction(operation: Operation, name: str) -> None:
-    """ReduceMean and its kin."""
+    """ReduceMean and the like."""
     if operation.has_input(1):
         operation.constant(1)
     if operation.has_input(1):

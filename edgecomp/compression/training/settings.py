@@ -31,7 +31,7 @@ class Training:
             weights that were best on it: after some epoch, or those from before the training if it only did harm.
         patience: How many epochs in a row early_stop waits for a better one.
         validation: The share of the training data that early_stop holds out, in (0, 1).
-        fresh_data: Whether train_data() is called anew for each epoch, because it augments at random.
+        fresh_data: Whether train_data() is called again for each epoch, because it augments at random.
         mixed_precision: "auto" multiplies in bfloat16 on a GPU, "on" everywhere, "off" nowhere.
     """
 

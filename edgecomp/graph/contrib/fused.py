@@ -90,7 +90,7 @@ def _adopted(pieces: Pieces) -> Results:
 
 
 def grid_sample(pieces: Pieces) -> Results:
-    """ONNX's, whose modes opset 20 named anew."""
+    """ONNX's, whose modes opset 20 renamed."""
     kept = attributes(pieces, without=("mode",))
     mode = pieces.text("mode", "bilinear")
     if pieces.opset >= 20:
