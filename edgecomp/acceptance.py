@@ -61,16 +61,19 @@ def check_sizes(
     """
     free = {} if shapes is None else shapes.example
     allowed = () if shapes is None else shapes.signatures
+    multiples = {} if shapes is None else shapes.multiples
     for sizes in data.sizes:
         fixed = {name: size for name, size in sizes.items() if name not in free and size != example[name]}
-        if fixed or (allowed and sizes not in allowed):
+        uneven = {name: size for name, size in sizes.items() if size % multiples.get(name, 1)}
+        if fixed or uneven or (allowed and sizes not in allowed):
             wanted = allowed or ({name: example[name] for name in fixed},)
+            expected = [" or ".join(_in_words(each) for each in wanted)] if fixed or not uneven else []
             raise DataError(
                 f"{source}: the sizes of the calibration and evaluation data",
-                expected=" or ".join(_in_words(each) for each in wanted),
-                actual=_in_words(sizes if allowed else fixed),
+                expected=", ".join([*expected, *(f"{name} a multiple of {multiples[name]}" for name in uneven)]),
+                actual=_in_words(sizes if allowed else {**fixed, **uneven}),
                 cure="cut or pad the items, or leave out those of other sizes"
-                + (", or ask for their size with one more --shape" if allowed else "; a note says why it is fixed"),
+                + (", or ask for their size with one more --shape" if allowed else "; a note says why"),
             )
 
 

@@ -65,7 +65,8 @@ class Artifact:
     def _checked(self, array: Array, spec: TensorInterface) -> Array:
         if not spec.takes(array.shape):
             raise self._error(
-                f"{spec.name} of shape {format_shape(spec.source_shape)}", f"shape {format_shape(array.shape)}"
+                f"{spec.name} of shape {format_shape(spec.source_shape, spec.multiples)}",
+                f"shape {format_shape(array.shape)}",
             )
         if not np.can_cast(array.dtype, spec.source_dtype, "same_kind"):
             raise self._error(f"{spec.name} of type {spec.source_dtype}", f"type {array.dtype}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from edgecomp.errors import SourceError
+from edgecomp.errors import DataError, SourceError
 from edgecomp.precision import NAMES, Precision
 
 #: The metadata key that the JSON lies under.
@@ -28,9 +28,27 @@ def module_in_name(name: str) -> str:
     return name.partition("/")[0] if "/" in name else ""
 
 
-def format_shape(shape: Sequence[int | None]) -> str:
-    """A shape in words, "any" for dynamic dimensions."""
-    return "(" + ", ".join("any" if size is None else str(size) for size in shape) + ")"
+def format_shape(shape: Sequence[int | None], multiples: Sequence[int] = ()) -> str:
+    """A shape in words, "any" or "any multiple of 8" for dynamic dimensions."""
+    words = ["any" if size is None else str(size) for size in shape]
+    for axis, factor in enumerate(multiples):
+        words[axis] += f" multiple of {factor}" if factor > 1 else ""
+    return "(" + ", ".join(words) + ")"
+
+
+def unfit_size(shapes: Iterable[Sequence[int]], actual: str) -> DataError:
+    """The error for inputs of sizes that a runtime cannot compute at.
+
+    Args:
+        shapes: The shapes of the inputs.
+        actual: What the runtime said.
+    """
+    return DataError(
+        f"inputs of shape {', '.join(str(tuple(shape)) for shape in shapes)}",
+        expected="a size that the file was made for",
+        actual=" ".join(actual.split()),
+        cure="give another size, or convert the model again with --shape for this one",
+    )
 
 
 @dataclass(frozen=True)
@@ -45,6 +63,7 @@ class TensorInterface:
         scale: Quantization step when `dtype` is an integer that stands for a real number, else None.
         zero_point: Goes with `scale`.
         source_dtype: The dtype that the source model takes or gives.
+        multiples: In the source's order, what a size has to be a multiple of; empty where any sizes do.
     """
 
     name: str
@@ -54,6 +73,7 @@ class TensorInterface:
     scale: float | None = None
     zero_point: int | None = None
     source_dtype: str = "float32"
+    multiples: tuple[int, ...] = ()
 
     @property
     def source_shape(self) -> tuple[int | None, ...]:
@@ -65,9 +85,11 @@ class TensorInterface:
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether an array of a shape, in the source's layout, fits."""
         wanted = self.source_shape
-        return len(shape) == len(wanted) and all(
-            size is None or size == given for size, given in zip(wanted, shape, strict=True)
-        )
+        if len(shape) != len(wanted) or any(
+            given % factor for given, factor in zip(shape, self.multiples, strict=False)
+        ):
+            return False
+        return all(size is None or size == given for size, given in zip(wanted, shape, strict=True))
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> TensorInterface:
@@ -79,6 +101,7 @@ class TensorInterface:
             **{
                 **fields,
                 "shape": tuple(fields["shape"]),
+                "multiples": tuple(fields.get("multiples", ())),
                 "permutation": None if permutation is None else tuple(permutation),
             }
         )

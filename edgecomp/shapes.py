@@ -12,7 +12,7 @@ an example size, at which data are drawn, layouts chosen and figures quoted. On 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from edgecomp.errors import InputError
@@ -97,6 +97,15 @@ def alternatives(shapes: Shapes | None, subject: str) -> list[dict[str, Shape]]:
     return [{name: each[index % len(each)] for name, each in listed.items()} for index in range(count)]
 
 
+#: Networks that halve their input n times want a multiple of 2**n.
+_MOST_EVEN = 32
+
+
+def evenness(size: int) -> int:
+    """The largest power of two that sizes which are as even as this one are multiples of."""
+    return min(size & -size, _MOST_EVEN)
+
+
 @dataclass(frozen=True)
 class InputShapes:
     """The shapes of a model's inputs and outputs, some of them with dynamic dimensions.
@@ -106,7 +115,11 @@ class InputShapes:
         example: Name of each dynamic dimension -> its example size.
         outputs: Output name -> its dimensions: a size, the name of the dynamic dimension that it follows, or None for
             another one that changes.
-        bindings: Sizes of the dynamic dimensions that the model is known to run at, other than the example's.
+        bindings: Sizes of the dynamic dimensions that the model is known to run at, other than the example's, each as
+            divisible by two as that.
+        odd: Name of a dynamic dimension -> an odd size that the model runs at, too.
+        multiples: Name of a dynamic dimension -> what its sizes have to be multiples of; dimensions that are not here
+            have any size.
         signatures: The sizes of the dynamic dimensions in each size that was asked for by itself; empty for any size.
     """
 
@@ -114,12 +127,20 @@ class InputShapes:
     example: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
     bindings: tuple[Mapping[str, int], ...] = ()
+    odd: Mapping[str, int] = field(default_factory=dict)
+    multiples: Mapping[str, int] = field(default_factory=dict)
     signatures: tuple[Mapping[str, int], ...] = ()
 
     @property
     def is_dynamic(self) -> bool:
         """Whether any dimension is dynamic."""
         return bool(self.example)
+
+    @property
+    def prepared(self) -> tuple[Mapping[str, int], ...]:
+        """The sizes that a graph is prepared at: the bindings, the last of them odd where that may be."""
+        *even, last = self.bindings
+        return (*even, {**last, **self.odd})
 
     def at(self, sizes: Mapping[str, int] | None = None) -> dict[str, tuple[int, ...]]:
         """The inputs' shapes where the dynamic dimensions have `sizes`; those left out have their example size."""
@@ -139,4 +160,19 @@ class InputShapes:
                 for name, shape in self.inputs.items()
             },
             example={name: size for name, size in self.example.items() if name not in fixed},
+            odd={name: size for name, size in self.odd.items() if name not in fixed},
+            multiples={name: size for name, size in self.multiples.items() if name not in fixed},
         )
+
+    def with_multiples(self, names: Collection[str]) -> InputShapes:
+        """The same with sizes of some dynamic dimensions that are multiples of a power of two, as the example is."""
+        return replace(
+            self,
+            odd={name: size for name, size in self.odd.items() if name not in names},
+            multiples={**self.multiples, **{name: evenness(self.example[name]) for name in names}},
+        )
+
+    def multiples_of(self, name: str) -> tuple[int, ...]:
+        """For each dimension of an input what its size has to be a multiple of; empty where any sizes do."""
+        found = tuple(self.multiples.get(size, 1) if isinstance(size, str) else 1 for size in self.inputs[name])
+        return found if max(found, default=1) > 1 else ()

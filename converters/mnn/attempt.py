@@ -16,7 +16,7 @@ from edgecomp.converters.mnn.parameters import compression_parameters, tensor_qu
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.converters.mnn.trial import Trial, prepare, run_trial
 from edgecomp.errors import ConversionError
-from edgecomp.graph.border import border_shape
+from edgecomp.graph.border import border_shape, restricted
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.saving import save_graph
 from edgecomp.interface import Interface, TensorInterface
@@ -134,12 +134,9 @@ def _interface(model: CompressedModel, shapes: InputShapes | None) -> Interface:
     def describe(value: ir.Value) -> TensorInterface:
         return _tensor_interface(value, border_shape(value, shapes))
 
-    return Interface(
-        tuple(map(describe, inputs)),
-        tuple(map(describe, graph.outputs)),
-        modules_beyond_names(graph),
-        model.precision,
-    )
+    outputs = tuple(map(describe, graph.outputs))
+    found = Interface(tuple(map(describe, inputs)), outputs, modules_beyond_names(graph), model.precision)
+    return restricted(found, shapes)
 
 
 def _tensor_interface(value: ir.Value, shape: tuple[int | None, ...]) -> TensorInterface:

@@ -11,7 +11,8 @@ import onnx_ir.passes.common as common
 from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.graph.border import loosen, write_static_shapes
-from edgecomp.graph.dynamic import NotGeneralError, bind, choose, merge
+from edgecomp.graph.dynamic import bind, merge
+from edgecomp.graph.freedom import NotGeneralError, choose
 from edgecomp.graph.query import shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.shapes import InputShapes
@@ -26,19 +27,16 @@ def lower_any(model: CompressedModel) -> tuple[Rewriting, InputShapes | None, tu
     shapes = model.dynamic
     if shapes is None:
         return lower(model), None, ()
-    found, reasons = choose(lambda each: _lower_dynamic(model, each), shapes)
-    notes = tuple(
-        f"The .mnn file fixes the dimension {name!r} at {shapes.example[name]}: {reason}."
-        for name, reason in reasons.items()
-    )
-    if found is None:
+    choice = choose(lambda each: _lower_dynamic(model, each), shapes, restrictable=shapes.odd)
+    notes = choice.notes("The .mnn file", ", give --shape for another size", shapes.example)
+    if choice.result is None:
         return lower(bind(model)), None, notes
-    return found, shapes.with_fixed(reasons), notes
+    return choice.result, choice.shapes, notes
 
 
 def _lower_dynamic(model: CompressedModel, shapes: InputShapes) -> Rewriting:
     model = replace(model, dynamic=shapes)
-    static = [bind(model, sizes, general=True) for sizes in shapes.bindings]
+    static = [bind(model, sizes, general=True) for sizes in shapes.prepared]
     unsettled = _unsettled([each.graph.graph for each in static])
     variants = [lower(each, unsettled) for each in static]
     if any(variant.problems for variant in variants):

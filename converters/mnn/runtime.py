@@ -13,9 +13,12 @@ from edgecomp.converters.mnn.flatbuffer import MalformedError
 from edgecomp.converters.mnn.net import INTEGER_TYPES, Net, is_intact, not_a_model, read_net
 from edgecomp.converters.mnn.precisions import LOW_MEMORY
 from edgecomp.errors import ConversionError, DataError, MissingToolchainError
-from edgecomp.interface import Interface, TensorInterface
+from edgecomp.interface import Interface, TensorInterface, unfit_size
 from edgecomp.system.isolation import run_isolated
 from edgecomp.system.quiet import redirected
+
+#: MNN's error codes that a size may lead to.
+_REASONS = {1: "out of memory", 2: "an operator is not supported", 3: "the sizes of its operators do not fit together"}
 
 
 def import_mnn() -> Any:
@@ -127,8 +130,9 @@ class MnnPredictor:
                 found.append(info.getName())
             return True
 
-        def execute() -> None:
-            self._interpreter.runSessionWithCallBackInfo(self._session, lambda tensors, info: True, after)
+        def execute() -> int:
+            code: int = self._interpreter.runSessionWithCallBackInfo(self._session, lambda tensors, info: True, after)
+            return code
 
         return self._run(inputs, execute), found
 
@@ -142,11 +146,11 @@ class MnnPredictor:
             One array per output, in the source model's layout.
 
         Raises:
-            DataError: The arrays do not fit the inputs.
+            DataError: The arrays do not fit the inputs, or MNN cannot compute at their sizes.
         """
         return self._run(inputs, lambda: self._interpreter.runSession(self._session))
 
-    def _run(self, inputs: Sequence[Array], execute: Callable[[], None]) -> list[Array]:
+    def _run(self, inputs: Sequence[Array], execute: Callable[[], int]) -> list[Array]:
         if len(inputs) != len(self.inputs):
             raise DataError(
                 "the inputs", expected=f"{len(self.inputs)} arrays", actual=str(len(inputs)), cure="give one per input"
@@ -164,7 +168,9 @@ class MnnPredictor:
             # A run overwrites the input tensors, so all are copied before each one.
             for source, array in fed:
                 source.copyFrom(self._host_tensor(array))
-            execute()
+            # What did not run leaves the outputs of the run before.
+            if (code := execute()) != 0:
+                raise unfit_size((array.shape for array in inputs), _REASONS.get(code, f"MNN's error {code}"))
             # An output that is an input is not in the file.
             return [given[item.name].copy() if item.name in given else self._read(item) for item in self.outputs]
 

@@ -12,7 +12,7 @@ from edgecomp.converter import Conversion, ConversionOptions, FloatIsland, Unsup
 from edgecomp.converters.onnxruntime.half import to_half
 from edgecomp.converters.onnxruntime.metadata import IMAGE, properties
 from edgecomp.converters.onnxruntime.weights import multiplies_integers, with_integer_weights
-from edgecomp.graph.border import border_shape
+from edgecomp.graph.border import border_shape, restricted
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.query import constant, is_float
 from edgecomp.graph.saving import save_graph
@@ -137,12 +137,13 @@ def interface(model: CompressedModel, graph: ir.Model) -> Interface:
         )
 
     source = model.graph.graph
-    return Interface(
+    found = Interface(
         tuple(describe(*pair) for pair in zip(graph.graph.inputs, source.inputs, strict=True)),
         tuple(describe(*pair) for pair in zip(graph.graph.outputs, source.outputs, strict=True)),
         modules_beyond_names(source),
         model.precision,
     )
+    return restricted(found, model.dynamic)
 
 
 def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:

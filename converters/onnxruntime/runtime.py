@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgecomp.arrays import Array
-from edgecomp.errors import SourceError
+from edgecomp.errors import DataError, SourceError
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 
 
@@ -39,9 +39,22 @@ class OnnxRuntimePredictor:
         self.inputs, self.outputs = found.inputs, found.outputs
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Runs the session once."""
+        """Runs the session once.
+
+        Raises:
+            DataError: ONNX Runtime cannot compute with these inputs.
+        """
         names = [value.name for value in self._session.get_inputs()]
-        results: list[Array] = self._session.run(None, dict(zip(names, inputs, strict=True)))
+        try:
+            results: list[Array] = self._session.run(None, dict(zip(names, inputs, strict=True)))
+        # ONNX Runtime's exceptions have no common base below Exception.
+        except Exception as error:
+            raise DataError(
+                f"inputs of shape {', '.join(str(array.shape) for array in inputs)}",
+                expected="sizes and numbers that the model can compute with",
+                actual=" ".join(str(error).split()),
+                cure="give inputs like those that the model was made for",
+            ) from error
         return results
 
 

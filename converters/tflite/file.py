@@ -13,7 +13,9 @@ from edgecomp.converters.tflite.overlay import overlay
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.converters.tflite.static_graph import Lowered, lower_graph
 from edgecomp.errors import UnsupportedOperatorError
-from edgecomp.graph.dynamic import NotGeneralError, bind, choose
+from edgecomp.graph.border import restricted
+from edgecomp.graph.dynamic import bind
+from edgecomp.graph.freedom import NotGeneralError, choose
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel
 from edgecomp.processing import Processing
@@ -45,13 +47,10 @@ def _lowered(
     if shapes is None:
         lowered = lower_graph(model, options)
     else:
-        found, reasons = choose(lambda each: _lower_dynamic(model, each, options), shapes)
-        lowered = found or lower_graph(bind(model), options)
-        notes = tuple(
-            f"The .tflite file fixes the dimension {name!r} at {shapes.example[name]}, give --shape once for each size "
-            f"that it is to have: {reason}."
-            for name, reason in reasons.items()
-        )
+        choice = choose(lambda each: _lower_dynamic(model, each, options), shapes, restrictable=shapes.odd)
+        lowered = choice.result or lower_graph(bind(model), options)
+        lowered = replace(lowered, interface=restricted(lowered.interface, choice.shapes))
+        notes = choice.notes("The .tflite file", ", give --shape once for each size that it is to have", shapes.example)
     return _file(model, options, {SIGNATURE: lowered}, lowered.interface), lowered.islands, notes
 
 
@@ -79,7 +78,7 @@ def _lower_dynamic(model: CompressedModel, shapes: InputShapes, options: Convers
     """
     model = replace(model, dynamic=shapes)
     try:
-        variants = [lower_graph(bind(model, sizes, general=True), options) for sizes in shapes.bindings]
+        variants = [lower_graph(bind(model, sizes, general=True), options) for sizes in shapes.prepared]
     except UnsupportedOperatorError as error:
         raise NotGeneralError(f"{error.subject}: {error.actual}") from None
     return overlay(variants, model)

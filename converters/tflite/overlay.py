@@ -18,7 +18,8 @@ from ai_edge_litert import schema_py_generated as schema
 from edgecomp.converters.tflite.builder import Border, Builder, Operator, Subgraph, Tensor
 from edgecomp.converters.tflite.layout import identity, stored_shape
 from edgecomp.converters.tflite.static_graph import Lowered
-from edgecomp.graph.dynamic import NotGeneralError, is_whole
+from edgecomp.graph.dynamic import is_whole
+from edgecomp.graph.freedom import NotGeneralError
 from edgecomp.graph.query import shape_of
 from edgecomp.graph.size_vectors import Arithmetic, SizeVectors
 from edgecomp.graph.sizes import Expression, Numbers, explain

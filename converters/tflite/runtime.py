@@ -13,7 +13,7 @@ from ai_edge_litert.interpreter import Interpreter
 from edgecomp.arrays import Array
 from edgecomp.converters.tflite.inspection import interface_of, is_sealed, read, unreadable
 from edgecomp.errors import ConversionError, DataError
-from edgecomp.interface import Interface
+from edgecomp.interface import Interface, unfit_size
 from edgecomp.system.isolation import run_isolated
 
 #: Seconds that the trial run of a file that is not our own may take.
@@ -91,7 +91,7 @@ class LiteRtPredictor:
         try:
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise _size_error(inputs, str(error)) from None
+            raise unfit_size((array.shape for array in inputs), str(error)) from None
         self._look()
 
     def _run_signature(self, inputs: Sequence[Array]) -> list[Array]:
@@ -104,16 +104,10 @@ class LiteRtPredictor:
             if all(known[-1][name] == array.shape for name, array in feeds.items()):
                 results = runner(**feeds)
                 return [results[spec.name] for spec in self.outputs]
-        raise _size_error(inputs, f"signatures for {'; '.join(str(list(shapes.values())) for shapes in known)}")
-
-
-def _size_error(inputs: Sequence[Array], actual: str) -> DataError:
-    return DataError(
-        f"inputs of shape {', '.join(str(array.shape) for array in inputs)}",
-        expected="a size that the file was made for",
-        actual=actual,
-        cure="give another size, or convert the model again with --shape for this one",
-    )
+        raise unfit_size(
+            (array.shape for array in inputs),
+            f"signatures for {'; '.join(str(list(shapes.values())) for shapes in known)}",
+        )
 
 
 def _try_elsewhere(path: Path) -> None:

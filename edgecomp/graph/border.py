@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 
 from edgecomp.graph.query import shape_of
+from edgecomp.interface import Interface
 from edgecomp.shapes import InputShapes
 
 
@@ -33,6 +35,14 @@ def border_shape(value: ir.Value, shapes: InputShapes | None) -> tuple[int | Non
         return shape_of(value)
     known = {**shapes.inputs, **shapes.outputs}[value.name or ""]
     return tuple(size if isinstance(size, int) else None for size in known)
+
+
+def restricted(interface: Interface, shapes: InputShapes | None) -> Interface:
+    """An interface that says what the dynamic sizes have to be multiples of."""
+    if shapes is None or not shapes.multiples:
+        return interface
+    inputs = tuple(replace(each, multiples=shapes.multiples_of(each.name)) for each in interface.inputs)
+    return replace(interface, inputs=inputs)
 
 
 def loosen(model: ir.Model, shapes: InputShapes | None) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import onnx_ir as ir
@@ -25,23 +24,19 @@ from onnxscript import optimizer
 
 from edgecomp.arrays import Array
 from edgecomp.graph.border import write_inputs, write_static_shapes
+from edgecomp.graph.freedom import NotGeneralError, choose
 from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, constant, describe, shape_of
 from edgecomp.graph.simplify import simplify
 from edgecomp.graph.size_nodes import SizeNodes
-from edgecomp.graph.sizes import Expression, Numbers, bindings, explain
+from edgecomp.graph.sizes import Expression, Numbers, bindings, explain, odd_sizes
 from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel, Step
-from edgecomp.quantization.scheme import RECURRENT
-from edgecomp.shapes import InputShapes
+from edgecomp.shapes import InputShapes, evenness
 
 Place = tuple[ir.Value, int]
 
 #: Longer whole-number constants are data, not shapes.
 _LONGEST = 64
-
-
-class NotGeneralError(Exception):
-    """The graph cannot be had for every size; the message says why."""
 
 
 def simplify_dynamic(model: CompressedModel, examples: Sequence[Array]) -> CompressedModel:
@@ -57,52 +52,16 @@ def simplify_dynamic(model: CompressedModel, examples: Sequence[Array]) -> Compr
     """
     shapes = model.dynamic
     assert shapes is not None, "what is static goes through simplify"
-    chosen, reasons = choose(lambda each: _generalize(model, examples, each), shapes)
-    notes = [
-        f"The dimension {name!r} is fixed at {shapes.example[name]}, give --shape for another size: {reason}."
-        for name, reason in reasons.items()
-    ]
-    if chosen is None:
+    even = [name for name, size in shapes.example.items() if evenness(size) > 1]
+    choice = choose(lambda each: _generalize(model, examples, each), shapes, restrictable=even)
+    notes = choice.notes("The simplified graph", ", give --shape for another size", shapes.example)
+    if choice.result is None:
         static = shapes.with_fixed(shapes.example)
         prepared = simplify(replace(_fixed(model, static), dynamic=None))
     else:
-        prepared = chosen
+        prepared = choice.result
     *before, last = prepared.provenance
     return replace(prepared, provenance=(*before, Step(last.name, last.settings, {**last.facts, "notes": notes})))
-
-
-Result = TypeVar("Result")
-
-
-def choose(attempt: Callable[[InputShapes], Result], shapes: InputShapes) -> tuple[Result | None, dict[str, str]]:
-    """Tries something with as many dynamic dimensions as it goes with.
-
-    Args:
-        attempt: Raises NotGeneralError when it does not go.
-        shapes: With all the dynamic dimensions.
-
-    Returns:
-        What `attempt` gave, None when it goes with no dimension; and the dimensions that are fixed, each with why.
-    """
-    try:
-        return attempt(shapes), {}
-    except NotGeneralError as error:
-        reasons = dict.fromkeys(shapes.example, str(error))
-    if len(reasons) == 1:
-        return None, reasons
-    for name in shapes.example:
-        try:
-            attempt(shapes.with_fixed(set(shapes.example) - {name}))
-            del reasons[name]
-        except NotGeneralError as error:
-            reasons[name] = str(error)
-    # Dimensions that are fine one by one may not be so together: then one after the other is given up.
-    for name in [name for name in shapes.example if name not in reasons][::-1]:
-        try:
-            return attempt(shapes.with_fixed(reasons)), reasons
-        except NotGeneralError as error:
-            reasons[name] = str(error)
-    return None, reasons
 
 
 def _generalize(model: CompressedModel, examples: Sequence[Array], shapes: InputShapes) -> CompressedModel:
@@ -111,7 +70,8 @@ def _generalize(model: CompressedModel, examples: Sequence[Array], shapes: Input
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(loose.graph)
     common.ShapeInferencePass()(loose.graph)
     sized = _sized_values(loose.graph.graph)
-    sizes, recorded = _try_out(loose.graph, examples, shapes, sized)
+    shapes, recorded = _try_out(loose.graph, examples, shapes, sized)
+    sizes = shapes.prepared
     foldable = {name for name in sized if _is_shape_like([arrays[name] for arrays in recorded])}
     variants = [
         simplify(_at(loose, shapes.at(binding), {name: arrays[name] for name in foldable}, sized))
@@ -121,7 +81,7 @@ def _generalize(model: CompressedModel, examples: Sequence[Array], shapes: Input
     if any(set(variant.quantization) != set(variants[0].quantization) for variant in variants):
         raise NotGeneralError("other tensors are quantized at another size")
     outputs = {name: tuple(_symbol(numbers, shapes, sizes) for numbers in dims) for name, dims in merged.items()}
-    found = replace(shapes, outputs=outputs, bindings=tuple(sizes))
+    found = replace(shapes, outputs=outputs)
     result = variants[0]
     write_static_shapes(result.graph, shapes.at())
     _look_up_shapes(result.graph, examples)
@@ -184,24 +144,23 @@ def bind(model: CompressedModel, sizes: Mapping[str, int] | None = None, *, gene
     common.RemoveUnusedNodesPass()(graph)
     common.ShapeInferencePass()(graph)
     if general:
-        _mark_recurrent(graph.graph, model.graph.graph)
+        _mark_any_size(graph.graph, model.graph.graph)
     return replace(model, graph=graph, dynamic=None)
 
 
-def _mark_recurrent(graph: ir.Graph, example: ir.Graph) -> None:
-    """Marks the recurrent layers whose input has not the sizes that it has in the example."""
+def _mark_any_size(graph: ir.Graph, example: ir.Graph) -> None:
+    """Marks the axes of every node's first input that have not the size that they have in the example."""
     known = {value.name: value.shape for value in (*example.inputs, *(v for node in example for v in node.outputs))}
     for node in graph:
-        source = node.inputs[0] if node.op_type in RECURRENT else None
-        if source is None:
+        source = node.inputs[0] if node.inputs else None
+        usual = None if source is None else known.get(source.name)
+        here = usual if source is None or source.shape is None else source.shape
+        if here is None:
             continue
-        names = ("batch", "steps") if node.attributes.get_int("layout", 0) else ("steps", "batch")
-        here, usual = source.shape or ir.Shape((None, None)), known.get(source.name) or (None, None)
-        differing = [
-            name for name, size, other in zip(names, here, usual, strict=False) if size is None or size != other
-        ]
+        pairs = enumerate(zip(here, usual or (None,) * len(here), strict=True))
+        differing = [axis for axis, (size, other) in pairs if size is None or size != other]
         if differing:
-            node.metadata_props[ANY_SIZE_KEY] = " ".join(differing)
+            node.metadata_props[ANY_SIZE_KEY] = " ".join(map(str, differing))
 
 
 # --- what follows from shapes alone -----------------------------------------------------------------------------------
@@ -249,34 +208,56 @@ def is_whole(arrays: Sequence[Array]) -> bool:
 
 def _try_out(
     model: ir.Model, examples: Sequence[Array], shapes: InputShapes, sized: Sequence[str]
-) -> tuple[list[dict[str, int]], list[dict[str, Array]]]:
-    """Sizes that the model runs at, and what the values `sized` and the outputs are there."""
+) -> tuple[InputShapes, list[dict[str, Array]]]:
+    """Finds sizes that the model runs at: the shapes with these, and what `sized` and the outputs are at each."""
     try:
-        run = _showing(model, sized)
+        show = _showing(model, sized)
     except Exception as error:
         raise NotGeneralError(
             f"ONNX Runtime cannot run the model, so nothing is known of other sizes: {error}"
         ) from None
     inputs = [value.name or "" for value in model.graph.inputs if value.name not in model.graph.initializers]
+
+    def run(binding: Mapping[str, int]) -> dict[str, Array]:
+        wanted = shapes.at(binding)
+        return show([np.resize(array, wanted[name]) for name, array in zip(inputs, examples, strict=True)])
+
     failure = "there are no smaller sizes"
-    for direction in (1, -1):
-        candidates = bindings(shapes.example, direction)
+    for candidates in filter(None, (bindings(shapes.example, direction) for direction in (1, -1))):
         recorded = []
         for binding in candidates:
-            wanted = shapes.at(binding)
-            resized = [np.resize(array, wanted[name]) for name, array in zip(inputs, examples, strict=True)]
             try:
-                recorded.append(run(resized))
+                recorded.append(run(binding))
             except Exception as error:
-                failure = f"the model does not run at {_listing(binding)}: {' '.join(str(error).split())[:200]}"
+                sizes = ", ".join(f"{name}={size}" for name, size in binding.items())
+                failure = f"the model does not run at {sizes}: {' '.join(str(error).split())[:200]}"
                 break
-        if candidates and len(recorded) == len(candidates):
-            return candidates, recorded
+        else:
+            free = {name: size for name, size in candidates[-1].items() if name not in shapes.multiples}
+            odd, last = _odd(run, candidates[-1], odd_sizes(free))
+            return replace(shapes, bindings=tuple(candidates), odd=odd), [*recorded[:-1], last or recorded[-1]]
     raise NotGeneralError(failure)
 
 
-def _listing(binding: Mapping[str, int]) -> str:
-    return ", ".join(f"{name}={size}" for name, size in binding.items())
+def _odd(
+    run: Callable[[Mapping[str, int]], dict[str, Array]], binding: Mapping[str, int], odd: Mapping[str, int]
+) -> tuple[Mapping[str, int], dict[str, Array] | None]:
+    """Those odd sizes that the model runs at, and what it gives where it has all of them."""
+    for names in (set(odd), {name for name in odd if _attempt(run, {**binding, name: odd[name]})}):
+        chosen = {name: size for name, size in odd.items() if name in names}
+        if chosen and (found := _attempt(run, {**binding, **chosen})) is not None:
+            return chosen, found
+    return {}, None
+
+
+def _attempt(
+    run: Callable[[Mapping[str, int]], dict[str, Array]], binding: Mapping[str, int]
+) -> dict[str, Array] | None:
+    """What a model gives at a size; None when it does not run there. ONNX Runtime's exceptions have no common base."""
+    try:
+        return run(binding)
+    except Exception:
+        return None
 
 
 def _at(

@@ -20,9 +20,16 @@ ORIGIN_KEY, ORIGIN_TYPE_KEY = "edgecomp.origin", "edgecomp.origin_type"
 WHOLE_KEY = "edgecomp.whole"
 #: Of nodes whose result follows from dynamic sizes alone, and must stay computed (see `dynamic`).
 SIZED_KEY = "edgecomp.sized"
-#: Of recurrent layers whose number of "steps" or "batch" stands for others: no loop may hang on the divisors of the
-#: first, nor a constant on the second.
+#: Of nodes whose first input has axes of a size that stands for others (see `any_size`).
 ANY_SIZE_KEY = "edgecomp.any_size"
+
+
+def any_size(node: ir.Node) -> frozenset[int]:
+    """The axes of a node's first input whose size stands for others.
+
+    No padding may hang on the remainder of such a size, no loop on its divisors, and no constant on itself.
+    """
+    return frozenset(map(int, node.metadata_props.get(ANY_SIZE_KEY, "").split()))
 
 
 def constant(value: ir.Value | None) -> Array | None:

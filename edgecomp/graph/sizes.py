@@ -20,14 +20,15 @@ from fractions import Fraction
 from itertools import combinations_with_replacement
 from typing import Generic, TypeVar
 
+from edgecomp.shapes import evenness
+
 #: One number for each of the sizes that a graph was prepared at.
 Numbers = tuple[int, ...]
 Place = TypeVar("Place", bound=Hashable)
 
-#: How many steps from its example size a dimension goes, in a pattern of its own for each: no two are proportional.
-_STEPS = ((1, 2, 4), (2, 5, 3), (4, 3, 1), (3, 1, 5), (5, 4, 2))
-#: Networks that halve their input n times want a multiple of 2**n.
-_LARGEST_STEP = 32
+#: How many steps from its example size a dimension goes, in a pattern of its own for each: no line leads from one to
+#: another, so that the size of one dimension is never taken for that of another.
+_STEPS = ((1, 2, 4), (2, 5, 3), (4, 1, 2), (3, 1, 5), (5, 2, 1))
 _DIVISORS = (2, 4, 8, 16, 32)
 
 
@@ -45,18 +46,23 @@ def bindings(example: Mapping[str, int], direction: int = 1) -> list[dict[str, i
     """
     found: list[dict[str, int]] = [{} for _ in range(len(_STEPS[0]))]
     for index, (name, size) in enumerate(example.items()):
-        step = 2 if size == 1 else min(size & -size, _LARGEST_STEP)
+        step = 2 if size == 1 else evenness(size)
         for binding, steps in zip(found, _STEPS[index % len(_STEPS)], strict=True):
             binding[name] = size + direction * steps * step
     return found if all(size > 1 for binding in found for size in binding.values()) else []
 
 
+def odd_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
+    """An odd neighbour of each size that is even."""
+    return {name: size + 1 for name, size in sizes.items() if size % 2 == 0}
+
+
 def unseen(example: Mapping[str, int], bindings: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """A size of each dynamic dimension that none of the bindings has, within their range."""
+    """A size of each dynamic dimension that none of the bindings has, within their range, and as even."""
     found = {}
     for name, size in example.items():
         sizes = sorted(binding[name] for binding in bindings)
-        step = 1 if size == 1 else min(size & -size, _LARGEST_STEP)
+        step = evenness(size)
         between = range(2 if size == 1 else sizes[0] + step, sizes[-1], step)
         found[name] = next((each for each in between if each not in sizes), sizes[0])
     return found

@@ -40,7 +40,7 @@ def average_pool(operation: Operation) -> None:
     if not window.is_padded():
         emit_image(operation, "AVERAGE_POOL_2D", [tensor], pool_options(window, int(schema.Padding.VALID)))
         return
-    if not operation.node.attributes.get_int("count_include_pad", 0) and window.is_same(tensor.shape[1:3]):
+    if not operation.node.attributes.get_int("count_include_pad", 0) and window.is_same:
         emit_image(operation, "AVERAGE_POOL_2D", [tensor], pool_options(window, int(schema.Padding.SAME)))
         return
     source = explicitly_padded(operation, tensor, window)

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, channels_last, stored_shape
 from edgecomp.converters.tflite.lowering import Operation, Unsuited
-from edgecomp.graph.query import shape_of
+from edgecomp.graph.query import any_size, shape_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Window:
         dilations: Distances between the window's elements.
         begins: Padding in front: top, left.
         ends: Padding behind: bottom, right.
+        is_same: Whether the padding is what TFLite calls SAME, as even as can be with the odd one behind, at every size
+            that the input's stands for.
     """
 
     kernel: tuple[int, int]
@@ -35,24 +37,16 @@ class Window:
     dilations: tuple[int, int]
     begins: tuple[int, int]
     ends: tuple[int, int]
+    is_same: bool = False
 
     def extents(self) -> tuple[int, int]:
         """How far the dilated kernel reaches."""
         height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
         return height, width
 
-    def is_same(self, size: Sequence[int]) -> bool:
-        """Whether the padding around `size` is what TFLite calls SAME: as even as can be, the odd one behind."""
-        for axis in range(2):
-            outputs = -(-size[axis] // self.strides[axis])
-            total = max((outputs - 1) * self.strides[axis] + self.extents()[axis] - size[axis], 0)
-            if (self.begins[axis], self.ends[axis]) != (total // 2, total - total // 2):
-                return False
-        return True
-
     def is_padded(self) -> bool:
         """Whether there is any padding."""
-        return any((*self.begins, *self.ends))
+        return self.is_same or any((*self.begins, *self.ends))
 
 
 def window_of(node: ir.Node, kernel: Sequence[int]) -> Window:
@@ -74,11 +68,12 @@ def window_of(node: ir.Node, kernel: Sequence[int]) -> Window:
     dilations = list(node.attributes.get_ints("dilations", ones) or ones)
     extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     begins, ends = _pads(node, spatial, extents, strides, outputs)
+    same = _is_same(node, spatial, extents, strides, (begins, ends))
     if rank == 1:
         kernel, strides, dilations = [1, *kernel], [1, *strides], [1, *dilations]
         begins, ends = [0, *begins], [0, *ends]
     pairs = [(int(numbers[0]), int(numbers[1])) for numbers in (kernel, strides, dilations, begins, ends)]
-    return Window(*pairs)
+    return Window(*pairs, is_same=same)
 
 
 def _pads(
@@ -94,9 +89,33 @@ def _pads(
         case "VALID":
             begins = [0] * rank
         case _:
-            begins = list(node.attributes.get_ints("pads", [0] * 2 * rank) or [0] * 2 * rank)[:rank]
+            pads = list(node.attributes.get_ints("pads", [0] * 2 * rank) or [0] * 2 * rank)
+            more = [stride - 1 if node.attributes.get_int("ceil_mode", 0) else 0 for stride in strides]
+            # At another size a window may read padding that none reads here.
+            for axis in range(rank):
+                if axis + 2 in any_size(node):
+                    needed[axis] = pads[axis] + pads[axis + rank] + more[axis]
+            begins = pads[:rank]
     # What the given padding behind has beyond `needed` is never read.
     return begins, [max(total - begin, 0) for total, begin in zip(needed, begins, strict=True)]
+
+
+def _is_same(
+    node: ir.Node,
+    spatial: Sequence[int],
+    extents: Sequence[int],
+    strides: Sequence[int],
+    pads: tuple[Sequence[int], Sequence[int]],
+) -> bool:
+    """See `Window.is_same`; False without padding, where TFLite's VALID says the same."""
+    if node.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER":
+        # Another size of those that this one stands for may have some where this has none.
+        return any(map(any, pads)) or any(axis + 2 in any_size(node) for axis in range(len(spatial)))
+    for axis, (size, extent, stride, *given) in enumerate(zip(spatial, extents, strides, *pads, strict=True)):
+        total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        if given != [total // 2, total - total // 2] or (stride > 1 and axis + 2 in any_size(node)):
+            return False
+    return any(map(any, pads))
 
 
 def image(operation: Operation, index: int = 0, layout: Layout | None = None) -> Tensor:
@@ -148,7 +167,7 @@ def padded(operation: Operation, tensor: Tensor, window: Window, fill: float | i
     """
     if not window.is_padded():
         return tensor, int(schema.Padding.VALID)
-    if window.is_same(tensor.shape[1:3]):
+    if window.is_same:
         return tensor, int(schema.Padding.SAME)
     return explicitly_padded(operation, tensor, window, fill), int(schema.Padding.VALID)
 

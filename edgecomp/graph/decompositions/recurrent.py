@@ -17,7 +17,7 @@ import onnx_ir as ir
 from edgecomp.graph.decompositions.directions import PARAMETERS, is_batch_first, one_direction_each
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 from edgecomp.graph.decompositions.rows import State, blocks_of, walk
-from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, constant
+from edgecomp.graph.query import SIZED_KEY, any_size, constant
 
 Activation = Callable[[Pieces, ir.Value], ir.Value]
 
@@ -129,15 +129,20 @@ def _flipped(pieces: Pieces, value: ir.Value) -> ir.Value:
     return pieces.moved(value, np.transpose) or pieces.transpose(value, [1, 0])
 
 
-def _any(pieces: Pieces) -> Sequence[str]:
-    """The sizes that stand for others."""
-    return pieces.node.metadata_props.get(ANY_SIZE_KEY, "").split()
+def _any_steps(pieces: Pieces) -> bool:
+    """Whether the number of steps stands for others."""
+    return pieces.node.attributes.get_int("layout", 0) in any_size(pieces.node)
+
+
+def _any_batch(pieces: Pieces) -> bool:
+    """Whether the size of the batch stands for others."""
+    return 1 - (pieces.node.attributes.get_int("layout", 0) or 0) in any_size(pieces.node)
 
 
 def _initial(pieces: Pieces, place: int, batch: int, hidden: int, batch_first: bool) -> ir.Value:
     """The state before the first step."""
     value = pieces.optional(place)
-    if value is None and "batch" in _any(pieces):
+    if value is None and _any_batch(pieces):
         made = pieces("Expand", np.zeros((1, hidden), np.float32), np.array([batch, hidden], np.int64))
         pieces.nodes[-1].metadata_props[SIZED_KEY] = ""  # else it would be folded
         return made
@@ -187,7 +192,7 @@ def _run(
 
     (steps, *row), item = pieces.shape(projected), np.dtype(np.float32).itemsize
     sizes = (item * math.prod(shape) for shape in (row, (row[-1], pieces.shape(2)[2])))
-    blocks = (1,) if "steps" in _any(pieces) else blocks_of(steps, *sizes)
+    blocks = (1,) if _any_steps(pieces) else blocks_of(steps, *sizes)
     final, sequence = walk(pieces, given, initial, step, blocks)
     return sequence, final
 
