@@ -190,7 +190,34 @@ def sequences():
     return text, [*lstm, *weights(w2=(1, 12, 5), r2=(1, 12, 4), b2=(1, 24)), *integers(axes=[1])]
 
 
+def strides():
+    """Windows that step over images, with padding that is read at some sizes only, and a step back up."""
+    text = """
+        net (float[n, 3, h, w] x) => (float[n, 4, a, b] y, float[n, 4, c, d] z) {
+            p = Conv<pads=[1, 1, 1, 1], strides=[2, 2]>(x, w1, b1)
+            q = MaxPool<kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]>(p)
+            y = Conv<pads=[2, 2, 2, 2], strides=[2, 2], group=4>(q, w2)
+            t = ConvTranspose<pads=[1, 1, 1, 1], strides=[2, 2]>(p, w3)
+            z = MaxPool<kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1>(t)
+        }
+    """
+    return text, weights(w1=(4, 3, 3, 3), b1=(4,), w2=(4, 1, 5, 5), w3=(4, 4, 3, 3))
+
+
+def halved():
+    """Half of an image, by a scale: TFLite's coordinates are those of ONNX at even sizes only."""
+    text = """
+        net (float[n, 3, h, w] x) => (float[n, 3, a, b] y) {
+            c = Conv<pads=[1, 1, 1, 1]>(x, w1)
+            y = Resize<mode="linear", coordinate_transformation_mode="half_pixel">(c, , scales)
+        }
+    """
+    scales = onnx.numpy_helper.from_array(np.array([1, 1, 0.5, 0.5], np.float32), "scales")
+    return text, [*weights(w1=(3, 3, 3, 3)), scales]
+
+
 MODELS = {
+    "strides": (strides, ("x=?x3x?:32x?:48",)),
     "distances": (distances, ("x=?x?:16x12",)),
     "elements": (elements, ("x=?x?:16x12",)),
     "embeddings": (embeddings, ("x=?x?:16x12",)),
@@ -243,6 +270,65 @@ def test_any_size(name, format_, tmp_path):
         given = artifact.predict(inputs)
         for expected, actual in zip(source.reference(tuple(inputs)), given.values(), strict=True):
             np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("name", MODELS)
+def test_odd_sizes_large_and_small_by_turns(name, format_, tmp_path):
+    """One loaded artifact: a size that divides nothing, four times the example, few elements, and back."""
+    source, model = prepared(name, tmp_path)
+    artifact = convert(model, format_, tmp_path)
+    example = model.dynamic.example
+    odd = {each: 13 + 2 * place for place, each in enumerate(example)}
+    for sizes in (odd, {each: 4 * size for each, size in example.items()}, dict.fromkeys(example, 5), odd, example):
+        inputs = inputs_at(source, model, sizes)
+        given = artifact.predict(inputs)
+        for expected, actual in zip(source.reference(tuple(inputs)), given.values(), strict=True):
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_that_holds_at_multiples_only_says_so_and_takes_no_other_size(tmp_path):
+    save(halved, tmp_path / "net.onnx")
+    source = load_source(tmp_path / "net.onnx", shapes=parse_shapes(["x=?x3x?:32x?:48"]))
+    model = simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
+    assert model.dynamic.multiples == {}
+    converter = load_converter("tflite")
+    conversion = converter.convert(model, tmp_path / "model.tflite", ConversionOptions())
+    assert [note.partition(",")[0] for note in conversion.notes] == [
+        "The .tflite file takes the dimension 'h' in multiples of 32 only",
+        "The .tflite file takes the dimension 'w' in multiples of 16 only",
+    ]
+    artifact = edgecomp.load(conversion.path)
+    for sizes in ({"n": 3, "h": 96, "w": 16}, {"n": 1, "h": 32, "w": 160}):
+        inputs = inputs_at(source, model, sizes)
+        (actual,) = artifact.predict(inputs).values()
+        np.testing.assert_allclose(actual, source.reference(tuple(inputs))[0], rtol=1e-4, atol=1e-4)
+    with pytest.raises(edgecomp.EdgecompError) as caught:
+        artifact.predict(np.zeros((1, 3, 33, 48), np.float32))
+    assert caught.value.expected == "x of shape (any, 3, any multiple of 32, any multiple of 16)"
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_a_size_that_a_runtime_cannot_compute_at_is_an_error_and_no_old_answer(format_, tmp_path):
+    """Rows in pairs: the source itself takes no odd number of them."""
+    text = """
+        net (float[n, 6] x) => (float[m, 4] y) {
+            r = Reshape(x, pairs)
+            y = MatMul(r, w)
+        }
+    """
+    save(lambda: (text, [*weights(w=(12, 4)), *integers(pairs=[-1, 12])]), tmp_path / "net.onnx")
+    source = load_source(tmp_path / "net.onnx", shapes=parse_shapes(["x=?:16x6"]))
+    model = simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
+    assert (model.dynamic.odd, model.dynamic.multiples) == ({}, {})
+    artifact = convert(model, format_, tmp_path)
+    for size in (16, 6, 40):
+        inputs = inputs_at(source, model, {"n": size})
+        (actual,) = artifact.predict(inputs).values()
+        np.testing.assert_allclose(actual, source.reference(tuple(inputs))[0], rtol=1e-4, atol=1e-4)
+        with pytest.raises(edgecomp.EdgecompError) as caught:
+            artifact.predict(inputs[0][1:])
+        assert (caught.value.exit_code, caught.value.subject) == (2, f"inputs of shape ({size - 1}, 6)")
 
 
 @pytest.mark.parametrize("format_", FORMATS)

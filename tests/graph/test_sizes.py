@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.graph.sizes import Expression, bindings, explain, unseen
+from edgecomp.graph.sizes import Expression, bindings, explain, odd_sizes, unseen
 
 EXAMPLE = {"batch": 1, "height": 320, "width": 96}
 
@@ -27,6 +27,19 @@ def test_another_size_lies_in_their_range():
         sizes = [binding[name] for binding in found]
         assert size not in sizes
         assert size < max(sizes)
+
+
+def test_no_line_leads_from_one_dimension_to_another():
+    """Else the size of one would be taken for a function of another's."""
+    found = bindings(dict.fromkeys("abcde", 32))
+    columns = {name: tuple(sizes[name] for sizes in found) for name in "abcde"}
+    for name, numbers in columns.items():
+        others = {other: each for other, each in columns.items() if other != name}
+        assert explain(numbers, {}, others, {}) is None, name
+
+
+def test_odd_sizes_stand_beside_even_ones_only():
+    assert odd_sizes({"batch": 3, "height": 320, "n": 2}) == {"height": 321, "n": 3}
 
 
 def sizes_of(place, *numbers):

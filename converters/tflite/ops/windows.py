@@ -72,8 +72,10 @@ def window_of(node: ir.Node, kernel: Sequence[int]) -> Window:
     if rank == 1:
         kernel, strides, dilations = [1, *kernel], [1, *strides], [1, *dilations]
         begins, ends = [0, *begins], [0, *ends]
-    pairs = [(int(numbers[0]), int(numbers[1])) for numbers in (kernel, strides, dilations, begins, ends)]
-    return Window(*pairs, is_same=same)
+    sizes, steps, holes, front, behind = (
+        (int(numbers[0]), int(numbers[1])) for numbers in (kernel, strides, dilations, begins, ends)
+    )
+    return Window(sizes, steps, holes, front, behind, same)
 
 
 def _pads(
