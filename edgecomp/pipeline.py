@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from edgecomp import manifest
 from edgecomp.acceptance import check_float, check_operators, check_own_integers, check_sizes
 from edgecomp.arrays import Arrays
-from edgecomp.converter import (
-    Conversion,
-    ConversionOptions,
-    available_formats,
-    load_converter,
-)
+from edgecomp.converter import Conversion, ConversionOptions, available_formats, load_converter
 from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
 from edgecomp.diagnosis.advice import advice, mended_by, rejection, remarks
 from edgecomp.diagnosis.doubts import doubts
@@ -36,6 +31,7 @@ from edgecomp.progress import Progress, silent
 from edgecomp.quantization.static import StaticQuantization
 from edgecomp.quantization.synthetic import synthetic_inputs
 from edgecomp.recipe import Recipe
+from edgecomp.restriction import written_for_multiples
 from edgecomp.shapes import Shapes
 from edgecomp.stand_ins import stand_ins
 from edgecomp.system.folder import atomic_folder, check_free
@@ -288,7 +284,7 @@ class _Job:
                 conversions=conversions,
                 verification=verification,
                 provenance=model.provenance,
-                notes=self._notes,
+                notes=list(dict.fromkeys(self._notes)),
                 data=self._data,
                 processing=processing,
             )
@@ -326,7 +322,12 @@ class _Job:
         self._notes.extend((*doubts(model, self._unrounded, *data), *remarks(model)))
         conversions = self._convert(model, folder, options)
         paths = [conversion.path for conversion in conversions.values()]
-        return _Attempt(model, conversions, self._verify(float_model, model, paths, samples))
+        found = self._verify(float_model, model, paths, samples)
+        if found.restrictions:
+            conversions |= written_for_multiples(conversions, model, found.restrictions, options)
+            found = self._verify(float_model, model, paths, samples)
+        self._notes.extend(note for conversion in conversions.values() for note in conversion.notes)
+        return _Attempt(model, conversions, found)
 
     def _cure(self, made: _Attempt) -> MixedPrecision | None:
         """What may mend artifacts that integers alone brought out of tolerance, where nobody chose that already."""
@@ -464,7 +465,6 @@ class _Job:
                 check_operators(self._source.name, model, self._recipe.formats, options)  # names all that there is
                 raise
         self._progress("convert", len(conversions), len(conversions))
-        self._notes.extend(note for conversion in conversions.values() for note in conversion.notes)
         return conversions
 
     def _verify(

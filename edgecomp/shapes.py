@@ -97,6 +97,8 @@ def alternatives(shapes: Shapes | None, subject: str) -> list[dict[str, Shape]]:
     return [{name: each[index % len(each)] for name, each in listed.items()} for index in range(count)]
 
 
+#: Where the odd sizes lie beside the second and the third binding.
+_BESIDE = (-1, 1)
 #: Networks that halve their input n times want a multiple of 2**n.
 _MOST_EVEN = 32
 
@@ -115,9 +117,8 @@ class InputShapes:
         example: Name of each dynamic dimension -> its example size.
         outputs: Output name -> its dimensions: a size, the name of the dynamic dimension that it follows, or None for
             another one that changes.
-        bindings: Sizes of the dynamic dimensions that the model is known to run at, other than the example's, each as
-            divisible by two as that.
-        odd: Name of a dynamic dimension -> an odd size that the model runs at, too.
+        bindings: Sizes of the dynamic dimensions other than the example's, as divisible by two as that.
+        odd: Names of the dynamic dimensions that have odd sizes, too: the model runs at them.
         multiples: Name of a dynamic dimension -> what its sizes have to be multiples of; dimensions that are not here
             have any size.
         signatures: The sizes of the dynamic dimensions in each size that was asked for by itself; empty for any size.
@@ -127,7 +128,7 @@ class InputShapes:
     example: Mapping[str, int] = field(default_factory=dict)
     outputs: Mapping[str, tuple[int | str | None, ...]] = field(default_factory=dict)
     bindings: tuple[Mapping[str, int], ...] = ()
-    odd: Mapping[str, int] = field(default_factory=dict)
+    odd: frozenset[str] = frozenset()
     multiples: Mapping[str, int] = field(default_factory=dict)
     signatures: tuple[Mapping[str, int], ...] = ()
 
@@ -138,9 +139,15 @@ class InputShapes:
 
     @property
     def prepared(self) -> tuple[Mapping[str, int], ...]:
-        """The sizes that a graph is prepared at: the bindings, the last of them odd where that may be."""
-        *even, last = self.bindings
-        return (*even, {**last, **self.odd})
+        """The sizes that a graph is prepared at: the bindings, or their odd neighbours below and above.
+
+        Rounding down and rounding up are told apart by these two, and by nothing else.
+        """
+        shifts = (0, *_BESIDE)
+        return tuple(
+            {name: size + shift * (name in self.odd) for name, size in binding.items()}
+            for binding, shift in zip(self.bindings, shifts, strict=True)
+        )
 
     def at(self, sizes: Mapping[str, int] | None = None) -> dict[str, tuple[int, ...]]:
         """The inputs' shapes where the dynamic dimensions have `sizes`; those left out have their example size."""
@@ -160,7 +167,7 @@ class InputShapes:
                 for name, shape in self.inputs.items()
             },
             example={name: size for name, size in self.example.items() if name not in fixed},
-            odd={name: size for name, size in self.odd.items() if name not in fixed},
+            odd=self.odd - set(fixed),
             multiples={name: size for name, size in self.multiples.items() if name not in fixed},
         )
 
@@ -168,7 +175,7 @@ class InputShapes:
         """The same with sizes of some dynamic dimensions that are multiples of a power of two, as the example is."""
         return replace(
             self,
-            odd={name: size for name, size in self.odd.items() if name not in names},
+            odd=self.odd - set(names),
             multiples={**self.multiples, **{name: evenness(self.example[name]) for name in names}},
         )
 

@@ -28,7 +28,7 @@ from edgecomp.graph.freedom import NotGeneralError, choose
 from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, constant, describe, shape_of
 from edgecomp.graph.simplify import simplify
 from edgecomp.graph.size_nodes import SizeNodes
-from edgecomp.graph.sizes import Expression, Numbers, bindings, explain, odd_sizes
+from edgecomp.graph.sizes import Expression, Numbers, bindings, explain
 from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.shapes import InputShapes, evenness
@@ -223,41 +223,35 @@ def _try_out(
         return show([np.resize(array, wanted[name]) for name, array in zip(inputs, examples, strict=True)])
 
     failure = "there are no smaller sizes"
+    even = frozenset(name for name, size in shapes.example.items() if size % 2 == 0) - set(shapes.multiples)
     for candidates in filter(None, (bindings(shapes.example, direction) for direction in (1, -1))):
-        recorded = []
-        for binding in candidates:
-            try:
-                recorded.append(run(binding))
-            except Exception as error:
-                sizes = ", ".join(f"{name}={size}" for name, size in binding.items())
-                failure = f"the model does not run at {sizes}: {' '.join(str(error).split())[:200]}"
-                break
-        else:
-            free = {name: size for name, size in candidates[-1].items() if name not in shapes.multiples}
-            odd, last = _odd(run, candidates[-1], odd_sizes(free))
-            return replace(shapes, bindings=tuple(candidates), odd=odd), [*recorded[:-1], last or recorded[-1]]
+        found = replace(shapes, bindings=tuple(candidates), odd=even)
+        recorded, failure = _recorded(run, found.prepared)
+        if recorded is None and even:
+            names = (name for name in even if _recorded(run, replace(found, odd=frozenset([name])).prepared)[0])
+            found = replace(found, odd=frozenset(names))
+            recorded, failure = _recorded(run, found.prepared)
+        if recorded is None and found.odd:
+            found = replace(found, odd=frozenset())
+            recorded, failure = _recorded(run, found.prepared)
+        if recorded is not None:
+            return found, recorded
     raise NotGeneralError(failure)
 
 
-def _odd(
-    run: Callable[[Mapping[str, int]], dict[str, Array]], binding: Mapping[str, int], odd: Mapping[str, int]
-) -> tuple[Mapping[str, int], dict[str, Array] | None]:
-    """Those odd sizes that the model runs at, and what it gives where it has all of them."""
-    for names in (set(odd), {name for name in odd if _attempt(run, {**binding, name: odd[name]})}):
-        chosen = {name: size for name, size in odd.items() if name in names}
-        if chosen and (found := _attempt(run, {**binding, **chosen})) is not None:
-            return chosen, found
-    return {}, None
-
-
-def _attempt(
-    run: Callable[[Mapping[str, int]], dict[str, Array]], binding: Mapping[str, int]
-) -> dict[str, Array] | None:
-    """What a model gives at a size; None when it does not run there. ONNX Runtime's exceptions have no common base."""
-    try:
-        return run(binding)
-    except Exception:
-        return None
+def _recorded(
+    run: Callable[[Mapping[str, int]], dict[str, Array]], sizes: Sequence[Mapping[str, int]]
+) -> tuple[list[dict[str, Array]] | None, str]:
+    """What a model gives at each of some sizes; None when there is one that it does not run at, and what it is."""
+    recorded = []
+    for each in sizes:
+        # ONNX Runtime's exceptions have no common base below Exception.
+        try:
+            recorded.append(run(each))
+        except Exception as error:
+            place = ", ".join(f"{name}={size}" for name, size in each.items())
+            return None, f"the model does not run at {place}: {' '.join(str(error).split())[:200]}"
+    return recorded, ""
 
 
 def _at(

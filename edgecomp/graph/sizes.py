@@ -52,11 +52,6 @@ def bindings(example: Mapping[str, int], direction: int = 1) -> list[dict[str, i
     return found if all(size > 1 for binding in found for size in binding.values()) else []
 
 
-def odd_sizes(sizes: Mapping[str, int]) -> dict[str, int]:
-    """An odd neighbour of each size that is even."""
-    return {name: size + 1 for name, size in sizes.items() if size % 2 == 0}
-
-
 def unseen(example: Mapping[str, int], bindings: Sequence[Mapping[str, int]]) -> dict[str, int]:
     """A size of each dynamic dimension that none of the bindings has, within their range, and as even."""
     found = {}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from edgecomp.arrays import Array
 from edgecomp.interface import Interface
+from edgecomp.shapes import InputShapes
 from edgecomp.verification.comparison import Comparison
 from edgecomp.verification.tolerance import Tolerance
 
@@ -45,6 +46,31 @@ class SizeVerdict:
 
 
 @dataclass(frozen=True)
+class Restriction:
+    """An artifact that is right at even sizes and fails at an odd one.
+
+    Attributes:
+        names: The dimensions that it is about.
+        sizes: Where it failed.
+        reason: How.
+    """
+
+    names: tuple[str, ...]
+    sizes: Mapping[str, int]
+    reason: str
+
+    def note(self, file: str, shapes: InputShapes) -> str:
+        """What the user should know, as a sentence."""
+        multiples = shapes.with_multiples(self.names).multiples
+        taken = ", ".join(f"{name!r} in multiples of {multiples[name]}" for name in self.names)
+        tried = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
+        return (
+            f"{file} takes {taken} only: at {tried} it does not agree with the original ({self.reason}). Pad to such a "
+            "size, or give --shape for a fixed one."
+        )
+
+
+@dataclass(frozen=True)
 class Verification:
     """The agreement matrix, and what it rests on.
 
@@ -56,6 +82,7 @@ class Verification:
         tolerance: What the artifacts were held to.
         interfaces: File name -> how the artifact stores its inputs and outputs.
         sizes: What was measured at other sizes; empty for a model without dynamic dimensions.
+        restrictions: File name -> what an artifact should take that agrees at even sizes and not at an odd one.
         unfit: Files that took none of the samples, because a dimension is fixed in them: nothing was measured of them.
         example: The first batch: "inputs", "original" and each file name -> arrays by name, as the source has them.
     """
@@ -68,6 +95,7 @@ class Verification:
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     example: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)
     sizes: tuple[SizeVerdict, ...] = ()
+    restrictions: Mapping[str, Restriction] = field(default_factory=dict)
     unfit: tuple[str, ...] = ()
 
     @property

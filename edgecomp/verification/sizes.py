@@ -1,5 +1,10 @@
-"""Verifies models with dynamic dimensions: at a second size, since what holds at one size only is no dynamic model,
-and where an artifact has fixed a dimension, at that size.
+"""Verifies models with dynamic dimensions at other sizes than the example's, and where an artifact has fixed a
+dimension, at that size.
+
+1. What holds at one size only is no dynamic model: every artifact runs at a second one, as even as the example.
+2. Where the source itself runs at an odd size, that is the second one: what is wrong with padding, strides and blocks
+   shows there only. An artifact that fails at it runs at the even size after all, and takes multiples from then on.
+3. Where data of other sizes than the example's were there, nothing has to stand in for them.
 """
 
 from __future__ import annotations
@@ -11,22 +16,33 @@ from pathlib import Path
 
 import numpy as np
 
+from edgecomp.arrays import Arrays
+from edgecomp.errors import EdgecompError
 from edgecomp.graph.sizes import unseen
 from edgecomp.interface import Interface
 from edgecomp.shapes import InputShapes
-from edgecomp.verification.result import SizeVerdict, Verification
+from edgecomp.verification.result import Restriction, SizeVerdict, Verdict, Verification
 from edgecomp.verification.samples import Samples, Unlabelled
 
 #: Samples that are cut for artifacts that take none as they are, in batches.
 _BATCHES = 64
 
+#: How far below an even size the odd one lies that stands for it: no graph was prepared at such a remainder.
+_BELOW = 3
+
+#: Verifies artifacts on samples.
+RunOn = Callable[[Sequence[Path], Samples], Verification]
+#: Dynamic dimension -> size.
+Sizes = Mapping[str, int]
+
 
 def verify_sizes(
-    run: Callable[[Sequence[Path], Samples], Verification],
+    run: RunOn,
     artifacts: Sequence[Path],
     found: Verification,
     shapes: InputShapes,
     seen: Mapping[str, Sequence[int]],
+    answers: Callable[[Arrays], bool],
 ) -> Verification:
     """Runs each artifact at another size of the dimensions that are dynamic in it.
 
@@ -35,34 +51,95 @@ def verify_sizes(
         artifacts: Their files.
         found: What was found on the data. Its example, repeated and cut, gives inputs of another size.
         shapes: The shapes of the model's inputs.
-        seen: Dimension -> the smallest and the largest size of the data: where they had others than the example's,
-            nothing has to stand in for them.
+        seen: Dimension -> the smallest and the largest size of the data.
+        answers: Whether the source gives finite numbers for some inputs.
 
     Returns:
-        `found` with one entry in `sizes` for each size that something ran at.
+        `found` with one entry in `sizes` for each size that something ran at, and with the artifacts that have to take
+        fewer sizes than they do.
     """
-    other = {
-        name: size
-        for name, size in unseen(shapes.example, shapes.bindings).items()
-        if set(seen.get(name, ())) <= {shapes.example[name]}
-    }
-    groups: dict[tuple[tuple[str, int], ...], list[Path]] = {}
-    for path in artifacts:
-        free = _dynamic_in(found.interfaces[path.name], shapes)
-        for sizes in shapes.signatures[1:] or [other]:
-            chosen = tuple((name, size) for name, size in sizes.items() if name in free)
-            if chosen:
-                groups.setdefault(chosen, []).append(path)
-    verdicts = []
-    for chosen, paths in groups.items():
-        wanted = shapes.at(dict(chosen))
-        batch = tuple(np.resize(array, wanted[name]) for name, array in found.example["inputs"].items())
-        verdicts.append(SizeVerdict(dict(chosen), run(paths, Unlabelled([batch])).verdicts))
-    return replace(found, sizes=tuple(verdicts))
+    return _SizeCheck(run, found, shapes, seen, answers).run_all(artifacts)
+
+
+class _SizeCheck:
+    """See `verify_sizes`."""
+
+    def __init__(
+        self,
+        run: RunOn,
+        found: Verification,
+        shapes: InputShapes,
+        seen: Mapping[str, Sequence[int]],
+        answers: Callable[[Arrays], bool],
+    ) -> None:
+        self._run, self._found, self._shapes, self._answers = run, found, shapes, answers
+        even = unseen(shapes.example, shapes.bindings) if shapes.bindings else {}
+        self._even = {name: size for name, size in even.items() if set(seen.get(name, ())) <= {shapes.example[name]}}
+        self._odd = {
+            name: even[name] - _BELOW for name in shapes.odd if not any(size % 2 for size in seen.get(name, ()))
+        }
+
+    def run_all(self, artifacts: Sequence[Path]) -> Verification:
+        """Every artifact at every size that it is for."""
+        found: list[SizeVerdict] = []
+        restrictions: dict[str, Restriction] = {}
+        for chosen, paths in self._groups(artifacts).items():
+            sizes = dict(chosen)
+            odd = {} if self._shapes.signatures else {k: v for k, v in sizes.items() if v == self._odd.get(k)}
+            even = {name: self._even.get(name, size + _BELOW) if name in odd else size for name, size in sizes.items()}
+            if not odd or not self._answers(self._batch(sizes)):
+                found.append(SizeVerdict(even, self._verdicts(paths, even)))
+                continue
+            kept, failures = self._attempt(paths, sizes)
+            if len(failures) < len(paths):
+                found.append(SizeVerdict(sizes, kept))
+            if failures:
+                restrictions |= {path.name: self._restriction(path, even, odd, why) for path, why in failures.items()}
+                found.append(SizeVerdict(even, self._verdicts(list(failures), even)))
+        return replace(self._found, sizes=tuple(found), restrictions=restrictions)
+
+    def _groups(self, artifacts: Sequence[Path]) -> dict[tuple[tuple[str, int], ...], list[Path]]:
+        """Sizes -> the artifacts that they are for."""
+        groups: dict[tuple[tuple[str, int], ...], list[Path]] = {}
+        for path in artifacts:
+            free, restricted = _dynamic_in(self._found.interfaces[path.name], self._shapes)
+            odd = {name: size for name, size in self._odd.items() if name not in restricted}
+            for sizes in self._shapes.signatures[1:] or [{**self._even, **odd}]:
+                chosen = tuple((name, size) for name, size in sizes.items() if name in free)
+                if chosen:
+                    groups.setdefault(chosen, []).append(path)
+        return groups
+
+    def _batch(self, sizes: Sizes) -> Arrays:
+        wanted = self._shapes.at(sizes)
+        return tuple(np.resize(array, wanted[name]) for name, array in self._found.example["inputs"].items())
+
+    def _verdicts(self, paths: Sequence[Path], sizes: Sizes) -> tuple[Verdict, ...]:
+        return self._run(paths, Unlabelled([self._batch(sizes)])).verdicts
+
+    def _attempt(self, paths: Sequence[Path], sizes: Sizes) -> tuple[tuple[Verdict, ...], dict[Path, str]]:
+        """The verdicts of those that agree, and why the others do not."""
+        try:
+            verdicts = self._verdicts(paths, sizes)
+        except EdgecompError as error:
+            if len(paths) == 1:
+                return (), {paths[0]: error.actual}
+            parts = [self._attempt([path], sizes) for path in paths]
+            kept = {verdict.name: verdict for verdicts, _ in parts for verdict in verdicts}
+            return tuple(kept.values()), {path: why for _, failures in parts for path, why in failures.items()}
+        wrong = {verdict.name: verdict.violations[0] for verdict in verdicts if verdict.violations}
+        failures = {path: wrong[path.name] for path in paths if path.name in wrong}
+        return tuple(verdict for verdict in verdicts if verdict.name not in wrong), failures
+
+    def _restriction(self, path: Path, even: Sizes, odd: Sizes, reason: str) -> Restriction:
+        """Which of several dimensions it is about: those that fail alone, or else all."""
+        alone = {name: {**even, name: size} for name, size in odd.items() if len(odd) > 1}
+        failing = tuple(name for name, sizes in alone.items() if self._attempt([path], sizes)[1])
+        return Restriction(failing or tuple(odd), odd, reason)
 
 
 def verify_unfit(
-    run: Callable[[Sequence[Path], Samples], Verification],
+    run: RunOn,
     artifacts: Sequence[Path],
     found: Verification,
     shapes: InputShapes,
@@ -97,11 +174,13 @@ def verify_unfit(
     )
 
 
-def _dynamic_in(interface: Interface, shapes: InputShapes) -> set[str]:
-    """The dynamic dimensions that an artifact has not fixed."""
-    return {
-        name
-        for spec in interface.inputs
-        for name, size in zip(shapes.inputs[spec.name], spec.source_shape, strict=True)
-        if isinstance(name, str) and size is None
-    }
+def _dynamic_in(interface: Interface, shapes: InputShapes) -> tuple[set[str], set[str]]:
+    """The dynamic dimensions that an artifact has not fixed, and those of them that it takes multiples in."""
+    free, restricted = set[str](), set[str]()
+    for spec in interface.inputs:
+        factors = spec.multiples or (1,) * len(spec.shape)
+        for name, size, factor in zip(shapes.inputs[spec.name], spec.source_shape, factors, strict=True):
+            if isinstance(name, str) and size is None:
+                free.add(name)
+                restricted.update([name] if factor > 1 else [])
+    return free, restricted

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecomp.graph.sizes import Expression, bindings, explain, odd_sizes, unseen
+from edgecomp.graph.sizes import Expression, bindings, explain, unseen
 
 EXAMPLE = {"batch": 1, "height": 320, "width": 96}
 
@@ -36,10 +36,6 @@ def test_no_line_leads_from_one_dimension_to_another():
     for name, numbers in columns.items():
         others = {other: each for other, each in columns.items() if other != name}
         assert explain(numbers, {}, others, {}) is None, name
-
-
-def test_odd_sizes_stand_beside_even_ones_only():
-    assert odd_sizes({"batch": 3, "height": 320, "n": 2}) == {"height": 321, "n": 3}
 
 
 def sizes_of(place, *numbers):
