@@ -1,4 +1,4 @@
-"""Writes artifacts again that are right at even sizes and fail at an odd one: for multiples, as they are right there."""
+"""Writes artifacts again that agree at even sizes and not at an odd one: for multiples only."""
 
 from __future__ import annotations
 

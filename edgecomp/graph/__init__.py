@@ -19,6 +19,7 @@ Dynamic sizes:
 
     dynamic.py           a graph that holds for every size, from preparing it at several
     sizes.py             numbers explained by the sizes of tensors; size_vectors.py, size_nodes.py compute them
+    freedom.py           how free a dimension stays: any size, multiples, or fixed
     border.py, shapes.py the shapes of inputs and outputs, and those that inference does not find
 
 Operators in terms of others:
