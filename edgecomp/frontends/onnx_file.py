@@ -40,6 +40,7 @@ from edgecomp.frontends.single_precision import in_single_precision
 from edgecomp.frontends.source import Sample, Source
 from edgecomp.frontends.strangers import recognized
 from edgecomp.frontends.weightless import without_weights
+from edgecomp.graph.absorb import is_quantized
 from edgecomp.graph.message import read_message
 from edgecomp.graph.stored_weights import StoredWeights
 from edgecomp.model import Step
@@ -94,7 +95,7 @@ def load_onnx(
     # Before IR version 4 every weight was an input too, and some exporters still write that.
     for index in reversed(range(len(graph.inputs))):
         if graph.inputs[index].name in graph.initializers:
-            del graph.inputs[index]
+            graph.inputs.pop(index)
     fix_inputs(model, constants or {}, subject)
     dtypes = [_dtype("input", value, subject) for value in graph.inputs]
     for value in graph.outputs:
@@ -153,7 +154,8 @@ class _Reference:
 
     @functools.cached_property
     def _session(self) -> Session:
-        return runtime.open_session(self._model)
+        # A float model runs on the first few batches only (see `verification.original`), a quantized one on all.
+        return runtime.open_session(self._model, lasting=is_quantized(self._model))
 
     def __call__(self, inputs: Arrays) -> list[Array]:
         if all(map(np.array_equal, inputs, self._examples)):

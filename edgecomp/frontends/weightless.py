@@ -37,7 +37,7 @@ def without_weights(model: ir.Model, call: Callable[[onnx.ModelProto], onnx.Mode
     try:
         proto = ir.to_proto(model)
     finally:
-        del graph.inputs[len(own) :]
+        graph.inputs[len(own) :] = []  # `del` would leave every weight marked as an input
         for value in weights.values():
             graph.register_initializer(value)
     result = ir.from_proto(call(proto))

@@ -49,6 +49,12 @@ _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", *QLINEAR})
 _DTYPES: dict[str, tuple[IntegerType, int]] = {"int8": ("int8", 0), "uint8": ("int8", 128), "int32": ("int32", 0)}
 
 
+def is_quantized(model: ir.Model) -> bool:
+    """Whether a model has operators on integers that stand for real numbers."""
+    nodes = itertools.chain(model.graph.all_nodes(), *(each.all_nodes() for each in model.functions.values()))
+    return any(node.op_type in _QUANTIZED | _DYNAMIC | RUN_TIME_RANGES for node in nodes)
+
+
 def absorb_quantization(model: CompressedModel) -> CompressedModel:
     """Moves Quantize- and DequantizeLinear, and operators on integers such as QLinearConv, into the quantization table.
 
@@ -68,10 +74,7 @@ def absorb_quantization(model: CompressedModel) -> CompressedModel:
         SourceError: The model is quantized inside a subgraph, or by ONNX Runtime's own operators on ranges that follow
             from each input, or its scales are broken or computed.
     """
-    nodes = itertools.chain(
-        model.graph.graph.all_nodes(), *(each.all_nodes() for each in model.graph.functions.values())
-    )
-    if not {node.op_type for node in nodes} & (_QUANTIZED | _DYNAMIC | RUN_TIME_RANGES):
+    if not is_quantized(model.graph):
         return model
     graph = model.graph.clone()
     common.InlinePass()(graph)

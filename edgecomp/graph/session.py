@@ -68,6 +68,10 @@ class Session:
         self._at_once = min(threads, _MOST_AT_ONCE) if streaming else 1
         options.intra_op_num_threads = threads // self._at_once
         options.enable_cpu_mem_arena = lasting  # what one run needs is not kept for the next
+        if streaming:  # with some graphs at a time, each is to need little memory
+            options.enable_mem_pattern = False
+            # Statistics of a tensor come right behind it, and not when all others have been computed.
+            options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
         if not optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         for key, text in (config or {}).items():

@@ -15,6 +15,7 @@ import numpy as np
 from edgecomp.arrays import Array, Arrays
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
+from edgecomp.system.memory import give_back
 from edgecomp.verification.comparison import EQUAL, decibels
 
 
@@ -38,6 +39,7 @@ def closest(
 
 
 def _outputs(model: CompressedModel, batches: Sequence[Arrays], threads: int) -> list[Sequence[Array]]:
+    give_back()  # the graph that ran before
     return list(Simulation(model, threads=threads, streaming=True).run_all(batches))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import mmap
 from pathlib import Path
 
@@ -20,9 +21,12 @@ def mapped(path: Path) -> mmap.mmap:
 
 
 def give_back() -> None:
-    """Returns what has been freed to the system, where the C library keeps it (glibc: what is not at the heap's end).
+    """Returns to the system what nobody uses any more.
 
-    Worth a few milliseconds where other processes are about to start, after work on large models.
+    A graph's nodes and values refer to each other, so that its weights wait for the garbage collector; and the C
+    library keeps what is freed (glibc does, where it is not at the heap's end). Takes some ten milliseconds: for times
+    at which much has become free and much is about to be needed, by this process or by others.
     """
+    gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries
         ctypes.CDLL(None).malloc_trim(0)

@@ -414,7 +414,7 @@ def test_the_original_is_not_run_on_the_examples_again(path, monkeypatch):
     expected[:] = 0  # what the caller does with its answer is its own business
     assert source.reference(source.inputs)[0].any()
     opened = []
-    monkeypatch.setattr(onnx_file.runtime, "open_session", lambda model: opened.append(model))
+    monkeypatch.setattr(onnx_file.runtime, "open_session", lambda model, **_: opened.append(model))
     source.reference(source.inputs)
     assert not opened
     with pytest.raises(AttributeError):
