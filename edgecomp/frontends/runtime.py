@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from edgecomp.arrays import Array
+from edgecomp.graph.rankings import rankings
+from edgecomp.verification.ranking import in_order_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -64,6 +66,14 @@ def difference(expected: Array, actual: Array) -> float:
     return float(np.abs(left - right).max() / (span or 1.0))
 
 
+def differences(graph: ir.Graph, expected: Sequence[Array], actual: Sequence[Array]) -> Iterator[tuple[str, float]]:
+    """The name of each output of a graph and the `difference` of two models there, rows of one score in any order."""
+    names = [value.name or "" for value in graph.outputs]
+    left, right = (dict(zip(names, arrays, strict=True)) for arrays in (expected, actual))
+    ordered = in_order_of(left, right, rankings(graph))
+    return ((name, difference(left[name], ordered[name])) for name in names)
+
+
 def first_deviation(
     model: ir.Model, examples: Sequence[Array], expected: Sequence[Array], allowed: float | None = None
 ) -> tuple[str, float] | None:
@@ -79,8 +89,7 @@ def first_deviation(
         The name of the first such output and its `difference`; None when there is none.
     """
     actual = open_session(model, lasting=False).run(examples)
-    for value, left, right in zip(model.graph.outputs, expected, actual, strict=True):
-        distance = difference(left, right)
+    for (name, distance), left in zip(differences(model.graph, expected, actual), expected, strict=True):
         if distance > (tolerance(left.dtype) if allowed is None else allowed):
-            return value.name or "", distance
+            return name, distance
     return None

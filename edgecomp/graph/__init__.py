@@ -33,6 +33,7 @@ Questions and tools:
     query.py, values.py  questions about nodes and values; new constants, and one value in another's place
     modules.py           the torch module that each part of a graph came from
     shares.py, places.py outputs that are probabilities, and outputs whose last dimension counts places
+    rankings.py          outputs whose rows a TopK has put into an order
     session.py           ONNX Runtime on a graph in memory
     message.py, saving.py, stored_weights.py  ONNX files and messages without a second copy of the weights
 """

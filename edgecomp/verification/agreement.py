@@ -9,9 +9,12 @@ from functools import cached_property
 from itertools import combinations, filterfalse
 from pathlib import Path
 
+from edgecomp.arrays import Array
+from edgecomp.graph.rankings import Ranking
 from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
 from edgecomp.verification.comparison import Comparison, compare
+from edgecomp.verification.ranking import in_order_of
 from edgecomp.verification.recording import Recorder
 from edgecomp.verification.result import Verdict, Verification
 from edgecomp.verification.samples import Metric, Run, Samples
@@ -29,6 +32,7 @@ def verify(
     steps: Mapping[str, float],
     shares: Collection[str] = (),
     places: Collection[str] = (),
+    ranked: Sequence[Ranking] = (),
     metric: Metric | None = None,
     tolerance: Tolerance | None = None,
     threads: int = 2,
@@ -49,6 +53,7 @@ def verify(
             rounding of float32 is no small share of the signal, and is no reason to reject an artifact.
         places: Outputs whose last dimension counts places (see `Comparison.along_places`): their answers count where
             more than usual is asked for.
+        ranked: Outputs with rows that scores give an order (see `ranking`).
         metric: Larger is better.
         tolerance: What to hold artifacts to.
         threads: How many runs go on at a time; each is single-threaded, since runtimes that share cores wait for each
@@ -83,6 +88,7 @@ def verify(
             steps if simulation is not None else {},
             frozenset(shares),
             frozenset(places) if tolerance is None or tolerance.agreement <= Tolerance.agreement else frozenset(),
+            tuple(ranked),
             metric,
             tolerance or Tolerance(),
         )
@@ -96,6 +102,7 @@ class _Matrix:
     steps: Mapping[str, float]
     shares: frozenset[str]
     places: frozenset[str]
+    ranked: tuple[Ranking, ...]
     metric: Metric | None
     tolerance: Tolerance
 
@@ -151,10 +158,21 @@ class _Matrix:
     def _compare(self, reference: str, candidate: str) -> tuple[Comparison, ...]:
         """One comparison per output."""
         found = (
-            compare(output, self.recorder.pairs(reference, candidate, output), self.steps.get(output))
+            compare(output, self._pairs(reference, candidate, output), self.steps.get(output))
             for output in self.outputs
         )
         return tuple(entry.along_places() if entry.output in self.places else entry for entry in found)
+
+    def _pairs(self, reference: str, candidate: str, output: str) -> Iterator[tuple[Array, Array]]:
+        """One output of two models side by side, rows in the same places."""
+        ranking = next((each for each in self.ranked if output in each.axes), None)
+        if ranking is None:
+            yield from self.recorder.pairs(reference, candidate, output)
+            return
+        columns = [self.recorder.pairs(reference, candidate, name) for name in ranking.axes]
+        for batch in zip(*columns, strict=True):
+            right, given = (dict(zip(ranking.axes, arrays, strict=True)) for arrays in zip(*batch, strict=True))
+            yield right[output], in_order_of(right, given, [ranking])[output]
 
 
 def _misses(entry: Comparison, reference: str, sqnr: float, tolerance: Tolerance, *, by_argmax: bool) -> Iterator[str]:

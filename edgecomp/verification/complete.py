@@ -10,6 +10,7 @@ import numpy as np
 from edgecomp.arrays import Arrays
 from edgecomp.frontends import Source
 from edgecomp.graph.places import place_outputs
+from edgecomp.graph.rankings import rankings
 from edgecomp.graph.shares import share_outputs
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
@@ -67,6 +68,7 @@ def verify_completely(
             steps=output_steps(model),
             shares=share_outputs(float_model.graph.graph),
             places=place_outputs(float_model.graph.graph),
+            ranked=rankings(float_model.graph.graph),
             metric=metric,
             tolerance=tolerance,
             progress=progress,

@@ -10,9 +10,11 @@ from edgecomp.arrays import Array
 from edgecomp.errors import ExportError
 from edgecomp.frontends import Source
 from edgecomp.frontends.runtime import difference, tolerance
+from edgecomp.graph.rankings import rankings
 from edgecomp.graph.shares import ROUNDING, share_outputs
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
+from edgecomp.verification.ranking import in_order_of
 
 
 class Original:
@@ -38,6 +40,7 @@ class Original:
         self._graph = Simulation(graph, threads=threads, lasting=lasting)
         self._names = [value.name or "" for value in model.graph.graph.outputs]
         self._shares = share_outputs(model.graph.graph)
+        self._rankings = rankings(model.graph.graph)
         self._left = checked
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -51,7 +54,9 @@ class Original:
             return outputs
         self._left -= 1
         expected = self._source.reference(tuple(inputs))
-        for name, wanted, given in zip(self._names, expected, outputs, strict=True):
+        right, found = (dict(zip(self._names, arrays, strict=True)) for arrays in (expected, outputs))
+        for name, given in in_order_of(right, found, self._rankings).items():
+            wanted = right[name]
             # Folding BatchNorm into weights changes the order of operations: ten times the frontend's tolerance.
             away, allowed = difference(wanted, given), 10 * tolerance(wanted.dtype)
             if away > allowed and not (name in self._shares and np.abs(wanted - given).max() <= ROUNDING):
