@@ -1,4 +1,4 @@
-"""What `compress` refuses before the long work begins."""
+"""Checks that `compress` makes before the long work begins."""
 
 from __future__ import annotations
 

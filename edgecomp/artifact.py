@@ -1,4 +1,4 @@
-"""Any artifact through one function: `edgecomp.load(path).predict(x)`."""
+"""Runs any artifact through one API: `edgecomp.load(path).predict(x)`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each format would do with each node of a model, found out without writing anything that stays."""
+"""What each format would do with each node of a model, found out without keeping anything that is written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what a user names, a model and data for it, to a source that has everything in its place."""
+"""Loads a source, with the data that were given for it in their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a user changes of a recipe in a word: `compress(..., effort="best")` in Python, the same on the command line.
+"""Short forms for changes of a recipe: `compress(..., effort="best")` in Python, the same on the command line.
 
 A recipe that is written has them as steps and settings, so that it needs no options when it is run again.
 """

@@ -1,4 +1,4 @@
-"""From a source to what converters and the quantizer take."""
+"""Turns a source into the graph that the quantizer and the converters take."""
 
 from __future__ import annotations
 

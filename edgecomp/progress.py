@@ -1,4 +1,4 @@
-"""How long work tells what it is doing."""
+"""Progress: how long-running work reports what it is doing."""
 
 from __future__ import annotations
 

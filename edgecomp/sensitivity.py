@@ -1,4 +1,4 @@
-"""What channels each layer of a model can lose: quality against the share that is removed."""
+"""How many channels each layer of a model can lose: quality against the share that is removed."""
 
 from __future__ import annotations
 

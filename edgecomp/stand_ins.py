@@ -1,4 +1,4 @@
-"""What stands in for data where the user gave none."""
+"""Inputs that stand in for data if the user gave none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures for people."""
+"""Formats figures for people."""
 
 from __future__ import annotations
 

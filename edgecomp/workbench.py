@@ -1,4 +1,4 @@
-"""What the steps of a recipe work with besides the model that they change."""
+"""What recipe steps work with besides the model: data, target, seed, progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules for what MNN's importer reads without complaint and then computes wrongly, in float too.
+"""Rules for operators that MNN imports without complaint but computes wrongly, in float too.
 
 Each was found by comparing MNN 3.6.1 with ONNX Runtime; `operators` lists what has no repair.
 """

@@ -1,4 +1,4 @@
-"""One integer type: MNN computes in int32, and goes wrong with narrower integers and with double precision."""
+"""Unifies integer types: MNN computes in int32, and goes wrong with narrower integers and with double precision."""
 
 from __future__ import annotations
 

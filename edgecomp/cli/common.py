@@ -75,7 +75,7 @@ def command(function: Callable[Parameters, Answer]) -> Callable[Parameters, None
         except Exception as error:
             unforeseen = PromiseError(
                 "edgecomp",
-                expected="no unforeseen error",
+                expected="no internal error",
                 actual=f"{type(error).__name__}: {error}",
                 cure="run the same with --debug, and report what it shows",
             )

@@ -1,4 +1,4 @@
-"""What steps on modules show to a module."""
+"""Calibration batches as tensors for torch modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How alike a module's outputs stay: what steps without labels judge by."""
+"""How similar a module's outputs stay to the original's: the measure of steps that have no labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mean and covariance of what layers take in."""
+"""Mean and covariance of the inputs of layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that a step leaves alone."""
+"""Layers that the user protects from a step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts other modules in the places of some."""
+"""Replaces submodules of a torch module."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conversation with the agent on a device: lock it, send what it lacks, run things there."""
+"""A session with the agent on a device: locks it, sends the files it lacks, runs commands there."""
 
 from __future__ import annotations
 

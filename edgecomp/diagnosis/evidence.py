@@ -1,4 +1,4 @@
-"""What is known of one layer when one asks why it hurts."""
+"""The evidence about one layer, from which `findings` concludes why it hurts."""
 
 from __future__ import annotations
 

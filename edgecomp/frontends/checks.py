@@ -1,4 +1,4 @@
-"""Checks that every kind of source shares."""
+"""Checks of inputs and outputs that all kinds of sources share."""
 
 from __future__ import annotations
 

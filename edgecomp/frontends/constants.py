@@ -1,4 +1,4 @@
-"""Inputs that are decided once and for all: a sampling rate, a threshold, a switch between two branches."""
+"""Inputs that become constants: a sampling rate, a threshold, a switch between two branches."""
 
 from __future__ import annotations
 

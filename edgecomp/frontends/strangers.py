@@ -1,4 +1,4 @@
-"""Files that hold a model, or seem to, in a form that edgecomp does not read: what each is, and the way from it."""
+"""Model files that edgecomp does not read: how to recognize each kind, and how to get from it to one that it does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model in mixed precision is to keep, and whether it does."""
+"""The promise that a model in mixed precision has to keep, and whether it does."""
 
 from __future__ import annotations
 

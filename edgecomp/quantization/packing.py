@@ -1,4 +1,4 @@
-"""How 4-bit integers lie in bytes: two in each, the first one in the lower half, as ONNX and TFLite both have it."""
+"""Packs 4-bit integers into bytes: two in each, the first one in the lower half, as ONNX and TFLite both have it."""
 
 from __future__ import annotations
 
