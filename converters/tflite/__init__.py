@@ -5,6 +5,7 @@ Writing:
     file.py        a model -> the bytes of a file: static, dynamic, or with several signatures
     static_graph.py  a graph with static shapes -> operators
     lowering.py    the state of one conversion: which tensor holds which value, in which layout and form
+    operation.py   one node while it is being lowered
     ops/           one small function per ONNX operator
     forms.py       nodes that are first written with simpler operators
     layout.py      how dimensions lie in memory; outlook.py: what a layout costs further on

@@ -11,7 +11,8 @@ from edgecomp.converter import ConversionOptions, FloatIsland, Unsupported
 from edgecomp.converters.tflite.builder import TENSOR_TYPES, Border, Builder, Subgraph, Tensor
 from edgecomp.converters.tflite.forms import written_out
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, stored_shape
-from edgecomp.converters.tflite.lowering import Form, Lowering, Operation, Unsuited, type_of
+from edgecomp.converters.tflite.lowering import Form, Lowering, Unsuited, type_of
+from edgecomp.converters.tflite.operation import Operation
 from edgecomp.converters.tflite.ops import LOWERINGS
 from edgecomp.errors import EdgecompError, UnsupportedOperatorError
 from edgecomp.graph.modules import modules_beyond_names

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from edgecomp.converters.tflite.lowering import LoweringFunction
+from edgecomp.converters.tflite.operation import LoweringFunction
 
 LOWERINGS: dict[str, LoweringFunction] = {}
 for _module in pkgutil.iter_modules(__path__):

@@ -8,7 +8,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, last, unary
 from edgecomp.graph.query import clip_bounds
 from edgecomp.quantization.qdq import is_redundant_clip

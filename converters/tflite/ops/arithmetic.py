@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, common_layout
 
 

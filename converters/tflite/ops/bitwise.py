@@ -6,7 +6,8 @@ import numpy as np
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, stored_shape
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited, type_of
+from edgecomp.converters.tflite.lowering import Unsuited, type_of
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, common_layout, computed, options_of, unary
 from edgecomp.graph.query import constant, shape_of
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.activation import simple
 from edgecomp.converters.tflite.ops.arithmetic import binary
 from edgecomp.converters.tflite.ops.elementwise import broadcastable, common_layout, number, options_of, unary

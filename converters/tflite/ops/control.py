@@ -15,7 +15,8 @@ from onnxscript import optimizer
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import identity
-from edgecomp.converters.tflite.lowering import Lowering, LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Lowering, Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.graph.query import is_constant, shape_of, turns_of
 
 

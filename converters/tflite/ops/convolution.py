@@ -10,7 +10,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import channels_last
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import last
 from edgecomp.converters.tflite.ops.windows import emit_image, image, padded, window_of
 from edgecomp.converters.tflite.outlook import is_pointwise

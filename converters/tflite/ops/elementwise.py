@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, stored_shape
-from edgecomp.converters.tflite.lowering import Operation
+from edgecomp.converters.tflite.operation import Operation
 from edgecomp.graph.query import is_constant, shape_of
 
 

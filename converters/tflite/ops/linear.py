@@ -7,7 +7,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.arrays import Array
 from edgecomp.converters.tflite.layout import identity
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.convolution import bias_constant, weight_constant
 from edgecomp.converters.tflite.ops.elementwise import last
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import computed, options_of
 from edgecomp.converters.tflite.ops.reduction import reduce
 from edgecomp.converters.tflite.ops.windows import (

@@ -11,7 +11,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import channels_last, identity, regrouped, reshaped, stored_shape, transposed
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import common_layout
 from edgecomp.graph.query import constant, input_of, is_constant, pads_of, shape_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable
 
 

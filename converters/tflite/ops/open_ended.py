@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 
 _CUT = "cut the model in front of it, and do this last step in the app"
 _MASK = "keep all elements, and a mask, instead of those that are not zero"

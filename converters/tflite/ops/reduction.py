@@ -8,7 +8,7 @@ import onnx_ir as ir
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.layout import Layout
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.graph.query import normalized_axes
 
 

@@ -8,7 +8,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.arrays import Array
 from edgecomp.converters.tflite.builder import Tensor
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.windows import emit_image, image
 from edgecomp.graph.interpolation import Positions, cubic_weight, nearest_index, source_positions
 from edgecomp.graph.query import constant, input_of, shape_of

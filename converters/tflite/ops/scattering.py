@@ -6,7 +6,8 @@ import numpy as np
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import identity
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import computed, options_of
 from edgecomp.converters.tflite.ops.indexing import flat, flat_indices, indices
 

@@ -9,7 +9,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, stored_shape
-from edgecomp.converters.tflite.lowering import LoweringFunction, Operation, type_of
+from edgecomp.converters.tflite.lowering import type_of
+from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import computed, number
 from edgecomp.converters.tflite.ops.reduction import without
 from edgecomp.graph.query import shape_of

@@ -14,7 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
 from edgecomp.converters.tflite.layout import Layout, channels_last, stored_shape
-from edgecomp.converters.tflite.lowering import Operation, Unsuited
+from edgecomp.converters.tflite.lowering import Unsuited
+from edgecomp.converters.tflite.operation import Operation
 from edgecomp.graph.query import any_size, shape_of
 
 
