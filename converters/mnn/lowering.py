@@ -8,6 +8,9 @@
    activations are wrong in int8.
 4. A node that is to be computed in float reads a float copy where MNN has an integer kernel for its operator
    (`_INTEGER_KERNELS`): MNN takes that kernel whenever the inputs have parameters, whatever the output has.
+5. The bias of a depthwise convolution lies a quarter of a step beyond its integer: MNN divides it by the step and cuts
+   off what is behind the point, where float32 may have come out just below the integer. What it does to the zero point
+   there, the quantization has seen to (`quantization.multipliers`, rule 3).
 """
 
 from __future__ import annotations
@@ -41,9 +44,9 @@ from edgecomp.converters.mnn.repairs import (
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.converters.mnn.types import unify_types
 from edgecomp.graph.decompose import decompose, in_float
-from edgecomp.graph.query import ORIGIN_KEY, constant, origin
+from edgecomp.graph.query import ORIGIN_KEY, constant, input_of, origin
 from edgecomp.model import CompressedModel
-from edgecomp.quantization.scheme import RECURRENT, WEIGHTED, fused_activation, runs_in_integers
+from edgecomp.quantization.scheme import RECURRENT, WEIGHTED, fused_activation, is_depthwise, runs_in_integers
 
 _Rule = Callable[[Rewriting, ir.Node], None]
 
@@ -160,6 +163,7 @@ def lower(model: CompressedModel, unsettled: Mapping[str | None, frozenset[int]]
         if node.op_type in _REPAIRS:
             _REPAIRS[node.op_type](rewriting, node)
     _tell_weights_apart(rewriting)
+    _save_biases_from_truncation(rewriting)
     unify_types(rewriting)
     return rewriting
 
@@ -189,6 +193,20 @@ def _tell_weights_apart(rewriting: Rewriting) -> None:
             factor = 1 + count % _MOST_ALIKE * np.finfo(np.float32).eps
             rewriting.quantization[name] = rewriting.of(weight)
             node.replace_input_with(1, rewriting.constant(name, (array * factor).astype(np.float32)))
+
+
+def _save_biases_from_truncation(rewriting: Rewriting) -> None:
+    """Rule 5."""
+    for node in rewriting.model.graph:
+        bias = constant(input_of(node, 2)) if is_depthwise(node) else None
+        names = [value.name or "" for value in (*node.inputs[:2], *node.outputs) if value is not None]
+        if bias is None or any(name not in rewriting.quantization for name in names):
+            continue
+        data, weight = rewriting.of(node.inputs[0]), rewriting.of(node.inputs[1])
+        step = data.scale.astype(np.float64) * weight.scale
+        integers = np.rint(bias / step)
+        beyond = (integers + 0.25 * np.sign(integers)) * step
+        node.replace_input_with(2, rewriting.constant(f"{node.outputs[0].name}/bias_beyond", beyond.astype(np.float32)))
 
 
 def _put_constants_on_grid(rewriting: Rewriting, node: ir.Node) -> None:

@@ -1,4 +1,6 @@
-"""What kernels can multiply with: input scale x weight scale / output scale, as a 31-bit integer and a shift.
+"""What kernels can compute with: ratios of scales as an integer and a shift, zero points as whole accumulator steps.
+
+The ratio is input scale x weight scale / output scale: how many steps of the output a step of the accumulator is.
 
 XNNPACK takes ratios from 2**-32 to below 2**8 and refuses a model with any other, where TFLite's own kernels, ONNX
 Runtime and MNN take it. So scales are chosen that all of them take:
@@ -6,6 +8,10 @@ Runtime and MNN take it. So scales are chosen that all of them take:
 1. Where the ratio would be too small, the weight's scale is raised: weights so small move the output by no step.
 2. Where it would be too large, the output's scale is raised. Each step of the accumulator is hundreds of steps of the
    output then, so that the output takes two or three different values, whatever its scale is.
+3. MNN's depthwise kernel adds the output's zero point to the bias, cut off to whole steps of the accumulator, which
+   moves sums near the middle between two steps of the output to the next one. So the weight's scale is raised until
+   the zero point is a whole number of such steps: by a sixteenth at most, mostly by a thousandth. The number is odd,
+   as no sum is in the very middle then, where runtimes round differently.
 """
 
 from __future__ import annotations
@@ -25,6 +31,11 @@ from edgecomp.quantization.parameters import QuantizationParameters
 #: XNNPACK refuses below 2**-32 and from 2**8 on.
 SMALLEST, LARGEST = 2.0**-28, 255.0
 
+#: Where a zero point is fewer steps of the accumulator, rule 3 would make weights coarser than it is worth.
+_FEW_STEPS = 32
+#: How far beyond the whole number it is put, and as a share of that: more than MNN's float32 loses on the way.
+_BEYOND, _BEYOND_SHARE = 1e-3, 5e-7
+
 
 def raise_weight_scale(scale: npt.NDArray[np.float64], source: float, target: float) -> npt.NDArray[np.float64]:
     """Rule 1.
@@ -35,6 +46,22 @@ def raise_weight_scale(scale: npt.NDArray[np.float64], source: float, target: fl
         target: The output's scale.
     """
     return np.maximum(scale, SMALLEST * target / source)
+
+
+def raise_to_whole_zero_point(
+    scale: npt.NDArray[np.float64], source: QuantizationParameters, target: QuantizationParameters
+) -> npt.NDArray[np.float64]:
+    """Rule 3.
+
+    Args:
+        scale: The scale of a depthwise convolution's weight, any shape.
+        source: The input's parameters.
+        target: The output's.
+    """
+    steps = np.abs(float(target.zero_point)) * float(target.scale) / (float(source.scale) * scale)
+    whole = np.floor(steps * (1 - _BEYOND_SHARE) - _BEYOND)
+    odd = whole - (whole % 2 == 0)
+    return np.where(steps >= _FEW_STEPS, scale * steps / np.maximum(odd * (1 + _BEYOND_SHARE) + _BEYOND, 1), scale)
 
 
 def raise_output_scales(graph: ir.Graph, groups: Sequence[Group], table: dict[str, QuantizationParameters]) -> int:

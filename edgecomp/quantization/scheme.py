@@ -139,6 +139,13 @@ def has_constant_weight(node: ir.Node) -> bool:
     return node.op_type in WEIGHTED and is_constant(node.inputs[1])
 
 
+def is_depthwise(node: ir.Node) -> bool:
+    """Whether a node is a Conv whose every channel has weights of its own."""
+    weight = node.inputs[1] if node.op_type == "Conv" else None
+    groups = node.attributes.get_int("group", 1) or 1
+    return groups > 1 and weight is not None and weight.shape is not None and weight.shape[:2] == (groups, 1)
+
+
 def stays_in_float(node: ir.Node) -> bool:
     """Whether a node is marked to stay in float32, whatever the precision of the rest."""
     return node.metadata_props.get(PRECISION_KEY) == "float32"

@@ -22,7 +22,7 @@ from edgecomp.quantization.calibration import Collected, collect, largest_of
 from edgecomp.quantization.choice import closest
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorChoice, EstimatorName
 from edgecomp.quantization.groups import Group, group_activations
-from edgecomp.quantization.multipliers import raise_output_scales, raise_weight_scale
+from edgecomp.quantization.multipliers import raise_output_scales, raise_to_whole_zero_point, raise_weight_scale
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.relative import keep_ratios
 from edgecomp.quantization.weight_ranges import WEIGHT_RANGES, WeightRange
@@ -272,6 +272,8 @@ def set_weight_scale(
         bias_size = np.abs(required_constant(bias)).astype(np.float64)
         bias_size = bias_size if axis is not None and bias_size.shape == scale.shape else bias_size.max()
         scale = np.maximum(scale, bias_size / (float(source.scale) * _LARGEST_BIAS[_BIAS[source.dtype]]))
+    if scheme.is_depthwise(node):
+        scale = raise_to_whole_zero_point(scale, source, target)
     rounded = scale.astype(np.float32)
     table[weight.name or ""] = QuantizationParameters(rounded, np.zeros_like(rounded, np.int32), "int8", axis)
     if bias is not None:

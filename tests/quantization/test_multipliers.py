@@ -67,3 +67,39 @@ def test_a_whole_file_that_litert_refuses_is_not_called_incomplete(
     assert raised.value.expected == "a model that LiteRT runs"
     assert "XNNPACK" in raised.value.actual
     assert "--keep-float" in raised.value.cure
+
+
+def depthwise() -> CompressedModel:
+    """Two values a channel for each step of the output, or a hundred."""
+    spread = np.geomspace(0.02, 1, 64).astype(np.float32)[:, None, None, None]
+    return model_of(
+        node("Conv", "x w b", "y", group=64, pads=[1, 1, 1, 1]),
+        w=weights(64, 1, 3, 3) * spread, b=weights(64, seed=1), shape=(1, 64, 5, 5),
+    )  # fmt: skip
+
+
+def test_zero_points_are_a_whole_odd_number_of_steps_of_a_depthwise_accumulator() -> None:
+    table = quantize_static(depthwise(), batches(4, (1, 64, 5, 5)), threads=1).quantization
+    source, weight, target = table["x"], table["w"], table["y"]
+    ratio = source.scale.astype(np.float64) * weight.scale / target.scale
+    whole = abs(int(target.zero_point)) / ratio
+    concerned = whole > 32
+    assert concerned.sum() > 40
+    rest = whole[concerned] - np.floor(whole[concerned])
+    assert (rest > 0).all()
+    assert (rest < 0.002 + 1e-6 * whole[concerned]).all()
+    assert (np.floor(whole[concerned]) % 2 == 1).all()
+    largest = np.abs(weights(64, 1, 3, 3) * np.geomspace(0.02, 1, 64)[:, None, None, None]).max(axis=(1, 2, 3)) / 127
+    assert (weight.scale >= largest * 0.9999).all()
+    assert (weight.scale <= largest * 1.07).all()
+
+
+def test_mnn_rounds_depthwise_convolutions_as_the_simulation_does(tmp_path: Path) -> None:
+    data = batches(24, (1, 64, 5, 5))
+    model = quantize_static(depthwise(), data, threads=1)
+    path = tmp_path / "model.mnn"
+    load_converter("mnn").convert(model, path, ConversionOptions())
+    artifact, simulation = edgecomp.load(path), Simulation(model, threads=1)
+    for batch in data:
+        (found,) = artifact.predict(batch).values()
+        np.testing.assert_array_equal(found, simulation.run(batch)[0])
