@@ -6,8 +6,9 @@
     torch_module.py       torch modules: example inputs, dimensions (torch_dimensions.py), outputs (structure.py)
     torch_export.py       their graphs: attention.py, size_decisions.py, naming.py, and blame.py for what failed
     exported_program.py   `.pt2` programs
-    onnx_file.py          `.onnx` files: message and weights (external_data.py, own_tensors.py, weightless.py),
-                          opsets.py, node_order.py, single_precision.py, onnxruntime_operators.py
+    onnx_file.py          `.onnx` files, which onnx_parsing.py reads and checks; opsets.py, node_order.py,
+                          single_precision.py, onnxruntime_operators.py bring them into one form; weights:
+                          external_data.py, own_tensors.py, weightless.py
     keras_model.py        Keras models and SavedModels, written as ONNX by keras_export.py and keras_recurrent.py
     strangers.py          files that hold a model in a form that edgecomp does not read
 

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp.data import collect_calibration
 from edgecomp.errors import DataError, SourceError
-from edgecomp.frontends import external_data, load_source, onnx_file
+from edgecomp.frontends import external_data, load_source, onnx_file, onnx_parsing
 from edgecomp.loading import load
 
 WEIGHT = np.arange(12, dtype=np.float32).reshape(3, 4) / 10
@@ -394,7 +394,7 @@ def test_missing_or_short_external_data(path):
 
 def test_too_large(path, monkeypatch):
     save(path)
-    monkeypatch.setattr(onnx_file, "LIMIT", 100)
+    monkeypatch.setattr(onnx_parsing, "LIMIT", 100)
     error = refused(path)
     assert error.expected == "a model below 2 GB with its external data"
     assert error.actual.endswith(" GB")
