@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accuracy_cases import CASES, Array, Case, MissingDataError, Options, outputs_of
+from accuracy_cases import CASES, Case, MissingDataError, Options, outputs_of
 from accuracy_routes import ROUTES, Run, Setting, artifacts, quantized
 from peers import MissingPeerError
 
+from edgecomp.arrays import Array
 from edgecomp.errors import EdgecompError
 from edgecomp.preparation import prepare
 from edgecomp.quantization.simulation import Simulation

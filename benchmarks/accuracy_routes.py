@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
-from accuracy_cases import Array, Batch, Case
+from accuracy_cases import Batch, Case
 from peers import MissingPeerError, run_peer
 
 import edgecomp
+from edgecomp.arrays import Array
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from node_tests import Array, NodeTest, with_constant_operands
+from node_tests import NodeTest, with_constant_operands
 
+from edgecomp.arrays import Array
 from edgecomp.converter import ConversionOptions, FloatIsland, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.frontends import load_source

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
-from net import Array, Feed
+from net import Feed
 
+from edgecomp.arrays import Array
 from edgecomp.artifact import from_stored, to_stored
 from edgecomp.converter import Predictor
 from edgecomp.graph.simplify import simplify

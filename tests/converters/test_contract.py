@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from all_cases import CASES, ISLANDS, cases_of, gap
 from case import Case, Precision
-from net import Array, Net, merged
+from net import Net, merged
 from running import Reference, refer, run_artifact, run_graph
 
+from edgecomp.arrays import Array
 from edgecomp.converter import Conversion, ConversionOptions, FloatIsland, available_formats, load_converter
 from edgecomp.errors import EdgecompError
 from edgecomp.forecast import forecast_format

@@ -11,9 +11,10 @@ import onnx
 import onnxruntime
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from net import Array, Net, merged
+from net import Net, merged
 from running import run_artifact
 
+from edgecomp.arrays import Array
 from edgecomp.converter import Conversion, ConversionOptions, available_formats, load_converter
 from edgecomp.converters.mnn.net import convolution, read_net
 from edgecomp.errors import InputError

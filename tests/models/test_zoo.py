@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from zoo import MODELS, Array, Model, located
+from zoo import MODELS, Model, located
 
+from edgecomp.arrays import Array
 from edgecomp.artifact import from_stored, to_stored
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.frontends import load_source
