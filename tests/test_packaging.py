@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,12 @@ def test_edgecomp_reaches_converters_and_targets_by_name_only() -> None:
     for path in (ROOT / "edgecomp").rglob("*.py"):
         for name in imports(path):
             assert not name.startswith(("edgecomp.converters", "edgecomp.targets", "edgecomp.device_scripts")), path
+
+
+def test_modules_of_the_tests_have_names_of_their_own() -> None:
+    # pytest imports them by these names: of two that are alike, it collects neither.
+    counted = Counter(path.name for path in (ROOT / "tests").rglob("*.py"))
+    assert [name for name, count in counted.items() if count > 1] == []
 
 
 def test_no_file_is_longer_than_a_newcomer_can_read() -> None:
