@@ -45,16 +45,16 @@ class SizeVectors(ABC, Generic[Tensor]):
             result, *others = (self.sizes(tensor, [axis]) for tensor, axis in part.places)
             for other in others:
                 result = self.combine("Mul", result, other)
-            steps: tuple[tuple[Arithmetic, int, int], ...] = (
-                ("Mul", part.factor, 1),
-                ("Add", part.addend, 0),
-                ("Div", part.divisor, 1),
-            )
-            for name, number, neutral in steps:
-                if number != neutral:
-                    result = self.combine(name, result, self.constant([number]))
-            self._known[part] = result
+            result = self._with_number("Mul", result, part.factor, 1)
+            if part.plus is not None:
+                tensor, axis = part.plus
+                result = self.combine("Add", result, self.sizes(tensor, [axis]))
+            result = self._with_number("Add", result, part.addend, 0)
+            self._known[part] = self._with_number("Div", result, part.divisor, 1)
         return self._known[part]
+
+    def _with_number(self, name: Arithmetic, left: Tensor, number: int, neutral: int) -> Tensor:
+        return left if number == neutral else self.combine(name, left, self.constant([number]))
 
     @abstractmethod
     def constant(self, numbers: Sequence[int]) -> Tensor:
@@ -77,5 +77,5 @@ def _kind(part: Expression[tuple[Tensor, int]]) -> Hashable:
     """What parts are written together: constants, sizes of one tensor."""
     if not part.places:
         return "constant"
-    plain = len(part.places) == 1 and (part.factor, part.addend, part.divisor) == (1, 0, 1)
+    plain = len(part.places) == 1 and part == Expression(part.places)
     return part.places[0][0] if plain else "computed"

@@ -6,7 +6,8 @@ slice bound, is a function of sizes, and is found among a few forms, in this ord
 1. a size of a tensor at hand, as it is;
 2. a multiple of one, plus a constant;
 3. a multiple of the product of two;
-4. one divided by a small number, plus a constant, rounded down.
+4. the sum of two, plus a small constant: a cache of keys and what comes behind it;
+5. one divided by a small number, plus a constant, rounded down.
 
 The sizes are chosen so that no other function of these forms gives the same numbers by chance; that the result is right
 at yet another size is verified on the artifacts themselves.
@@ -17,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from typing import Generic, TypeVar
 
 from edgecomp.shapes import evenness
@@ -30,6 +31,8 @@ Place = TypeVar("Place", bound=Hashable)
 #: another, so that the size of one dimension is never taken for that of another.
 _STEPS = ((1, 2, 4), (2, 5, 3), (4, 1, 2), (3, 1, 5), (5, 2, 1))
 _DIVISORS = (2, 4, 8, 16, 32)
+#: What may be added to the sum of two sizes: with any number, the sizes of two dimensions give that of a third.
+_SMALL = 2
 
 
 def bindings(example: Mapping[str, int], direction: int = 1) -> list[dict[str, int]]:
@@ -65,18 +68,23 @@ def unseen(example: Mapping[str, int], bindings: Sequence[Mapping[str, int]]) ->
 
 @dataclass(frozen=True)
 class Expression(Generic[Place]):
-    """(factor * the product of the sizes at `places` + addend) // divisor; a constant when there are no places."""
+    """(factor * the product of the sizes at `places` + the size at `plus`, if it is given, + addend) // divisor.
+
+    A constant when there are no places.
+    """
 
     places: tuple[Place, ...]
     factor: int = 1
     addend: int = 0
     divisor: int = 1
+    plus: Place | None = None
 
     def at(self, sizes: Mapping[Place, int]) -> int:
         """Its value where the places have `sizes`."""
         value = self.factor
         for place in self.places:
             value *= sizes[place]
+        value += 0 if self.plus is None else sizes[self.plus]
         return (value + self.addend) // self.divisor
 
 
@@ -102,11 +110,9 @@ def explain(
             return Expression((place,))
     if numbers in far:
         return Expression((far[numbers],))
-    for found in (_affine(numbers, known.items()), _product(numbers, known), _quotient(numbers, known.items())):
-        expression = next(found, None)
-        if expression is not None:
-            return expression
-    return None
+    pairs = known.items()
+    forms = (_affine(numbers, pairs), _product(numbers, known), _sum(numbers, pairs), _quotient(numbers, pairs))
+    return next((expression for found in forms for expression in found), None)
 
 
 def _changing(sizes: Mapping[Place, Numbers]) -> dict[Place, Numbers]:
@@ -136,6 +142,13 @@ def _product(numbers: Numbers, known: Mapping[Place, Numbers]) -> Iterator[Expre
         line = _line(numbers, [first * second for first, second in zip(*(known[place] for place in pair), strict=True)])
         if line is not None and line[1] == 0:
             yield Expression(pair, line[0])
+
+
+def _sum(numbers: Numbers, known: Iterable[tuple[Place, Numbers]]) -> Iterator[Expression[Place]]:
+    for (place, sizes), (other, more) in combinations(known, 2):
+        rest = {number - size - another for number, size, another in zip(numbers, sizes, more, strict=True)}
+        if len(rest) == 1 and abs(min(rest)) <= _SMALL:
+            yield Expression((place,), addend=rest.pop(), plus=other)
 
 
 def _quotient(numbers: Numbers, known: Iterable[tuple[Place, Numbers]]) -> Iterator[Expression[Place]]:

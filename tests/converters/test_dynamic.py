@@ -164,6 +164,25 @@ def distances():
     return text, [*weights(w=(12, 12)), floats, *integers(zero=0, one=1, three=3, axes=[0])]
 
 
+def cache():
+    """Keys from before and those of now: what is added to the scores is made before there is a tensor of that size."""
+    text = """
+        net (float[1, t, 12] x, float[1, p, 12] past) => (float[1, t, a] y, float[1, a, 12] present) {
+            t0 = Shape<start=1, end=2>(x)
+            p0 = Shape<start=1, end=2>(past)
+            all0 = Add(t0, p0)
+            row = Concat<axis=0>(t0, all0)
+            bias = Expand(third, row)
+            k = MatMul(x, w)
+            present = Concat<axis=1>(past, k)
+            turned = Transpose<perm=[0, 2, 1]>(present)
+            scores = MatMul(x, turned)
+            y = Add(scores, bias)
+        }
+    """
+    return text, [*weights(w=(12, 12)), onnx.numpy_helper.from_array(np.array([1 / 3], np.float32), "third")]
+
+
 def elements():
     """An element of each row, chosen by what comes in."""
     text = """
@@ -220,6 +239,7 @@ MODELS = {
     "strides": (strides, ("x=?x3x?:32x?:48",)),
     "distances": (distances, ("x=?x?:16x12",)),
     "elements": (elements, ("x=?x?:16x12",)),
+    "cache": (cache, ("x=1xt:4x12", "past=1xp:16x12")),
     "embeddings": (embeddings, ("x=?x?:16x12",)),
     "recurrent": (recurrent, ()),
     "classifier": (classifier, ()),

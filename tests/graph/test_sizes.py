@@ -50,6 +50,7 @@ def test_forms_in_their_order():
     assert explain((7, 11, 13), near, inputs, far) == Expression(("f",))
     assert explain((10, 16, 28), near, inputs, far) == Expression(("n",), 3, 1)
     assert explain((24, 80, 288), near, inputs, far) == Expression(("a", "n"), 2)
+    assert explain((9, 14, 27), near, {"m": (3, 4, 9)}, far) == Expression(("a",), addend=2, plus="m")
     assert explain((2, 3, 5), {}, inputs, far) == Expression(("n",), 1, 1, 2)
     assert explain((1, 7, 2), near, inputs, far) is None
 
@@ -60,3 +61,11 @@ def test_what_is_explained_is_right(factor, addend, example):
     numbers = tuple(factor * size + addend for size in found)
     expression = explain(numbers, {}, {"n": tuple(found)}, {})
     assert [expression.at({"n": size}) for size in (*found, 7777)] == [*numbers, factor * 7777 + addend]
+
+
+@given(st.integers(-2, 2), st.integers(1, 600), st.integers(1, 600))
+def test_a_sum_of_two_sizes_is_right(addend, cached, new):
+    found = bindings({"cached": cached, "new": new})
+    places = {name: tuple(sizes[name] for sizes in found) for name in found[0]}
+    numbers = tuple(sizes["cached"] + sizes["new"] + addend for sizes in found)
+    assert explain(numbers, {}, places, {}).at({"cached": 7777, "new": 31}) == 7808 + addend
