@@ -29,6 +29,7 @@ from edgecomp.converters.mnn.padding import repair_pad, write_pads
 from edgecomp.converters.mnn.pooling import lower_global_max_pool, lower_max_pool, repair_pool
 from edgecomp.converters.mnn.products import lower_convolution, lower_matrix_product
 from edgecomp.converters.mnn.repairs import (
+    repair_added_channels,
     repair_axes,
     repair_cast,
     repair_convolution,
@@ -60,6 +61,7 @@ _FIRST: Mapping[str, Sequence[_Rule]] = {
 }
 
 _REPAIRS: Mapping[str, _Rule] = {
+    "Add": repair_added_channels,
     "AveragePool": repair_pool,
     "Cast": repair_cast,
     "Conv": repair_convolution,

@@ -150,6 +150,20 @@ def repair_less(rewriting: Rewriting, node: ir.Node) -> None:
     rewriting.replace(node, rewriting.node("Greater", [node.inputs[1], node.inputs[0]], name, None))
 
 
+def repair_added_channels(rewriting: Rewriting, node: ir.Node) -> None:
+    """Add of a number per channel behind a rectified convolution: MNN adds it in front of the Relu, to the bias."""
+    for value, added in (node.inputs, node.inputs[::-1]):
+        array, rectifier = constant(added), None if value is None else value.producer()
+        if array is None or array.size == 1 or rectifier is None or rectifier.op_type not in {"Relu", "Clip"}:
+            continue
+        maker = rectifier.inputs[0].producer() if rectifier.inputs[0] is not None else None
+        name = node.outputs[0].name or ""
+        if maker is not None and maker.op_type in {"Conv", "ConvTranspose"} and name not in rewriting.quantization:
+            taken = rewriting.constant(f"{name}/taken", -array)
+            rewriting.replace(node, rewriting.node("Sub", [value, taken], f"{name}/sub", None))
+            return
+
+
 def repair_power(rewriting: Rewriting, node: ir.Node) -> None:
     """Pow: MNN has one type for both operands."""
     name = node.outputs[0].name or ""

@@ -165,22 +165,14 @@ def distances():
 
 
 def cache():
-    """Keys from before and those of now: what is added to the scores is made before there is a tensor of that size."""
-    text = """
-        net (float[1, t, 12] x, float[1, p, 12] past) => (float[1, t, a] y, float[1, a, 12] present) {
-            t0 = Shape<start=1, end=2>(x)
-            p0 = Shape<start=1, end=2>(past)
-            all0 = Add(t0, p0)
-            row = Concat<axis=0>(t0, all0)
-            bias = Expand(third, row)
-            k = MatMul(x, w)
-            present = Concat<axis=1>(past, k)
-            turned = Transpose<perm=[0, 2, 1]>(present)
-            scores = MatMul(x, turned)
-            y = Add(scores, bias)
-        }
-    """
-    return text, [*weights(w=(12, 12)), onnx.numpy_helper.from_array(np.array([1 / 3], np.float32), "third")]
+    """What is added to scores of keys from before and of now is made before there is a tensor of that size."""
+    text = """net (float[1, t, 12] x, float[1, p, 12] past) => (float[1, t, a] y, float[1, a, 12] present) {
+        t0 = Shape<start=1, end=2>(x)  p0 = Shape<start=1, end=2>(past)  all0 = Add(t0, p0)
+        row = Concat<axis=0>(t0, all0)  bias = Expand(third, row)
+        k = MatMul(x, w)  present = Concat<axis=1>(past, k)  turned = Transpose<perm=[0, 2, 1]>(present)
+        scores = MatMul(x, turned)  y = Add(scores, bias)
+    }"""
+    return text, weights(w=(12, 12), third=(1,))
 
 
 def elements():

@@ -237,6 +237,10 @@ def repaired(b: Builder) -> list[str]:
         b("Gelu", "x"),
         b("Conv", line, b.noise(5, 3, 3), pads=[1, 1], strides=[2]),
         b("MaxPool", "x", kernel_shape=[2, 2], dilations=[2, 2]),
+        *(
+            b("Add", rectified, b.noise(1, 8, 1, 1))
+            for rectified in (relu(b), b("Clip", b.conv("x", 3, 8), b.constant(0.0)))
+        ),
         *(b(name, "x", kernel_shape=[2, 2]) for name in ("MaxPool", "AveragePool")),
     ]
 
