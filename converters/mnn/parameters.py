@@ -10,21 +10,24 @@ import onnx_ir as ir
 
 from edgecomp.converters.mnn.integer_kernels import MOVERS
 from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
-from edgecomp.graph.query import constant, required_constant
+from edgecomp.graph.query import clip_bounds, constant, required_constant
 from edgecomp.quantization.parameters import QuantizationParameters
 
 
-def tensor_quantization(net: Net, quantization: Mapping[str, QuantizationParameters]) -> dict[int, TensorQuantization]:
+def tensor_quantization(
+    net: Net, graph: ir.Graph, quantization: Mapping[str, QuantizationParameters]
+) -> dict[int, TensorQuantization]:
     """The parameters of each tensor of a net that is to hold int8.
 
     MNN keeps ONNX's names for what it takes over. Tensors of its own lie next to those, behind or in front of an op
     that only moves data, and have the same parameters.
     """
+    makers = {value.name: node for node in graph for value in node.outputs}
     known: dict[int, TensorQuantization] = {}
     for index, name in enumerate(net.tensors):
         parameters = quantization.get(name)
         if parameters is not None and parameters.dtype == "int8" and not parameters.per_channel:
-            known[index] = TensorQuantization(float(parameters.scale), int(parameters.zero_point))
+            known[index] = _of_activation(makers.get(name), parameters)
     movers = [op for op in net.ops if op.type in MOVERS]
     for op in movers:
         if op.inputs and op.inputs[0] in known:
@@ -35,6 +38,17 @@ def tensor_quantization(net: Net, quantization: Mapping[str, QuantizationParamet
             for index in op.inputs if op.type == "Concat" else op.inputs[:1]:
                 known.setdefault(index, known[op.outputs[0]])
     return known
+
+
+def _of_activation(maker: ir.Node | None, parameters: QuantizationParameters) -> TensorQuantization:
+    """The parameters of a tensor, with the bounds of the Relu or Clip that made it.
+
+    MNN fuses such a node into the convolution before, which then clamps to these bounds and to nothing else.
+    """
+    low, high = -128, 127
+    if maker is not None and maker.op_type in {"Relu", "Clip"}:
+        low, high = (int(bound) for bound in parameters.quantize(np.clip(clip_bounds(maker), *parameters.range)))
+    return TensorQuantization(float(parameters.scale), int(parameters.zero_point), low, high)
 
 
 def source_names(net: Net, known: Container[str | None]) -> dict[int, str]:
@@ -164,7 +178,7 @@ def _activation(name: str, parameters: TensorQuantization) -> dict[str, Any]:
         "scales": [parameters.scale],
         "zeroPoint": parameters.zero_point,
         "clampMin": parameters.low,
-        "clampMax": 127,
+        "clampMax": parameters.high,
     }
 
 

@@ -180,12 +180,19 @@ def _expressions(content: Any) -> Iterator[str]:
 
 def _load(path: Path) -> torch.export.ExportedProgram:
     with _weights_only(), quiet():
+        _register_operators()
         try:
             return torch.export.load(path)
         # Whatever a damaged archive makes torch raise.
         except Exception as error:
             reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             raise _damaged(path, reason) from error
+
+
+def _register_operators() -> None:
+    """Makes known the operators of programs that PyTorch's own tools quantized (PT2E)."""
+    with contextlib.suppress(ImportError):
+        import torch.ao.quantization.fx._decomposed  # noqa: F401
 
 
 @contextlib.contextmanager

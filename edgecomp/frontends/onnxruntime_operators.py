@@ -18,12 +18,6 @@ from edgecomp.errors import SourceError
 from edgecomp.frontends import runtime
 from edgecomp.frontends.external_data import all_nodes
 from edgecomp.graph.contrib import ADOPTED, BLOCKED_DOMAIN, DOMAIN, contrib_nodes, is_adopted, spell_contrib
-from edgecomp.graph.qlinear import QLINEAR
-
-#: How far the spelled-out graph may lie from the original, as a share of an output's range, where numbers are rounded
-#: at run time: another order of additions moves one across the border of a step now and then.
-_ROUNDED_TOLERANCE = 0.05
-_ROUNDING = frozenset({"DynamicQuantizeLinear", "QuantizeLinear"})
 
 
 def refuse_blocked(proto: onnx.ModelProto, subject: str) -> None:
@@ -95,10 +89,10 @@ def spell_own_operators(model: ir.Model, examples: Arrays, expected: Sequence[Ar
     for value in (value for node in spelled.graph.all_nodes() for value in node.outputs):
         if not value.is_graph_output():
             value.shape = None  # of the examples; what is dynamic is found again
-    rounds = any(node.op_type in _ROUNDING or node.op_type in QLINEAR for node in spelled.graph.all_nodes())
+    rounds = runtime.rounds(spelled)
     if rounds:
         expected = [array.astype(np.float64) for array in expected]  # how far integers are off, not how many of them
-    found = runtime.first_deviation(spelled, examples, expected, _ROUNDED_TOLERANCE if rounds else None)
+    found = runtime.first_deviation(spelled, examples, expected, runtime.ROUNDED_TOLERANCE if rounds else None)
     if found is not None:
         raise SourceError(
             f"{subject}: output {found[0]!r}",
@@ -125,7 +119,7 @@ def _tell_shapes(model: ir.Model, examples: Arrays) -> None:
         session = runtime.open_session(model, lasting=False)
         found = zip(read, session.run(examples)[own:], session.shapes[own:], strict=True)
     finally:
-        del graph.outputs[own:]
+        graph.outputs[own:] = []
     for value, array, told in found:
         sizes = [size if isinstance(size, int) else None for size in told]
         value.type = ir.TensorType(ir.DataType.from_numpy(array.dtype))

@@ -53,6 +53,7 @@ def load_module(
         SourceError: The module, its weights, its examples or its outputs cannot be used.
         ExportError: The module does not become a graph.
     """
+    module = unwrapped(module)
     tensors = as_tensors(example_inputs, f"{subject}: example_inputs()")
     input_names = parameter_names(module, len(tensors))
     examples = tuple(tensor.detach().cpu().numpy().copy() for tensor in tensors)
@@ -102,6 +103,17 @@ def load_module(
         module=module,
         remake=remake,
     )
+
+
+#: Wrappers that compute what the module inside computes -> where they keep it.
+_WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
+
+
+def unwrapped(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that torch.compile or DataParallel was called with."""
+    while (attribute := _WRAPPERS.get(type(module).__name__)) and type(module).__module__.startswith("torch."):
+        module = getattr(module, attribute)
+    return module
 
 
 def _axes(shapes: InputShapes) -> dict[str, dict[int, str]]:
@@ -189,7 +201,9 @@ def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Me
 def evaluating(module: torch.nn.Module) -> Iterator[None]:
     """Eval mode within a block, whatever the training flags of the submodules were before and are again after."""
     flags = [(child, child.training) for child in module.modules()]
-    module.eval()
+    # A module that torch.export captured refuses: its mode is what it was captured in.
+    with contextlib.suppress(NotImplementedError):
+        module.eval()
     try:
         yield
     finally:
@@ -288,12 +302,14 @@ def name_outputs(outputs: Any, input_names: Sequence[str], subject: str) -> list
     return result
 
 
-def _outputs_error(subject: str, actual: str) -> SourceError:
+def _outputs_error(
+    subject: str, actual: str, cure: str = "wrap the model in a module that returns only tensors"
+) -> SourceError:
     return SourceError(
         f"{subject}: what forward returns",
         expected="a tensor, or a tuple, list or dictionary of tensors",
         actual=actual,
-        cure="wrap the model in a module that returns only tensors",
+        cure=cure,
     )
 
 
@@ -311,8 +327,18 @@ def first_run(module: Callable[..., Any], tensors: Sequence[torch.Tensor], subje
             f"{subject}: the module on its example inputs",
             expected="a forward that takes " + ", ".join(f"{list(t.shape)} {t.dtype}" for t in tensors),
             actual=f"{type(error).__name__}: {first_line(error)} ({last.filename}:{last.lineno})",
-            cure="make model()(*example_inputs()) work on the CPU",
+            cure=_other_dtype(module, tensors) or "make model()(*example_inputs()) work on the CPU",
         ) from error
+
+
+def _other_dtype(module: object, tensors: Sequence[torch.Tensor]) -> str | None:
+    """What to do about weights of another floating point type than the inputs."""
+    parameters = module.parameters() if isinstance(module, torch.nn.Module) else ()
+    dtypes = {str(tensor.dtype) for tensor in parameters if tensor.is_floating_point()}
+    given = {str(tensor.dtype) for tensor in tensors if tensor.is_floating_point()}
+    if dtypes <= given or not given:
+        return None
+    return f"let model() end with .float(): its weights are {', '.join(sorted(dtypes))}"
 
 
 def to_array(tensor: torch.Tensor, subject: str) -> Array:
@@ -321,6 +347,8 @@ def to_array(tensor: torch.Tensor, subject: str) -> Array:
     Raises:
         SourceError: numpy has no such dtype.
     """
+    if tensor.is_complex():
+        raise _outputs_error(subject, f"complex numbers ({tensor.dtype})", "return torch.view_as_real of them")
     try:
         return np.array(tensor.detach().cpu().numpy())
     except TypeError as error:
@@ -330,13 +358,20 @@ def to_array(tensor: torch.Tensor, subject: str) -> Array:
 def check_weights(
     parameters: Iterable[tuple[str, torch.Tensor]], buffers: Iterable[tuple[str, torch.Tensor]], subject: str
 ) -> None:
-    """Raises SourceError naming the first tensor with NaN or infinity.
+    """Raises SourceError naming the first tensor without numbers, or with NaN or infinity.
 
     Infinity is allowed in buffers: attention masks hold it.
     """
     for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
         for name, tensor in tensors:
-            if not tensor.is_floating_point() or tensor.is_meta:
+            if tensor.is_meta:
+                raise SourceError(
+                    f"{subject}: {kind} {name!r}",
+                    expected="numbers",
+                    actual="none: it is on the device 'meta'",
+                    cure="load the weights, or build the module outside of torch.device('meta')",
+                )
+            if not tensor.is_floating_point():
                 continue
             bad = torch.isnan(tensor) if kind == "buffer" else ~torch.isfinite(tensor)
             if bool(bad.any()):

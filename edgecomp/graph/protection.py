@@ -54,7 +54,7 @@ class Protection:
     ) -> None:
         for value in self._kept:
             value.metadata_props.pop(KEPT_KEY, None)
-        del self._graph.outputs[self._outputs :]
+        self._graph.outputs[self._outputs :] = []  # `del` would leave each value marked as an output
         for node in self._graph:
             if node.domain == _DOMAIN:
                 node.domain, node.op_type = "", "Identity"
