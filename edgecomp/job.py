@@ -14,7 +14,7 @@ from edgecomp.acceptance import check_float, check_operators, check_own_integers
 from edgecomp.arrays import Arrays
 from edgecomp.converter import Conversion, ConversionOptions, load_converter
 from edgecomp.data import CalibrationData, EvaluationData, collect_calibration, collect_evaluation
-from edgecomp.diagnosis.advice import advice, mended_by, rejection, remarks
+from edgecomp.diagnosis.advice import advice, lost_answers, mended_by, rejection, remarks
 from edgecomp.diagnosis.doubts import doubts
 from edgecomp.errors import UnsupportedOperatorError, VerificationError
 from edgecomp.forecast import Forecast, forecast_format
@@ -215,6 +215,7 @@ class Job:
             conversions |= written_for_multiples(conversions, model, found.restrictions, options)
             found = self._verify(float_model, model, paths, samples)
         self._notes.extend(note for conversion in conversions.values() for note in conversion.notes)
+        self._notes.extend(lost_answers(found, model.precision))
         return _Attempt(model, conversions, found)
 
     def _cure(self, made: _Attempt) -> MixedPrecision | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgecomp.arrays import Arrays
@@ -11,7 +12,7 @@ from edgecomp.errors import VerificationError
 from edgecomp.mixed_precision.promise import Promise
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.model import CompressedModel
-from edgecomp.precision import Precision
+from edgecomp.precision import PRECISIONS, Precision
 from edgecomp.quantization.float_share import float_share
 from edgecomp.recovery.effort import ENOUGH
 from edgecomp.verification.comparison import EQUAL, Comparison
@@ -20,6 +21,9 @@ from edgecomp.verification.tolerance import WRONG
 
 #: Among how many layers a rejection names the worst: on large graphs it searches instead of trying every layer.
 _SUSPECTS = 24
+
+#: Of the original's answers, int8 is expected to keep so many; for fewer there is a note.
+_MOST = 0.99
 
 _CALIBRATED = "try more calibration data, another estimator, or --precision fp32"
 #: Precision -> what else may help; precisions that are not here need no calibration.
@@ -136,6 +140,27 @@ def remarks(model: CompressedModel) -> Iterator[str]:
         )
 
 
+def lost_answers(verification: Verification, precision: Precision) -> Iterator[str]:
+    """The artifact that keeps the fewest of the original's answers, as a whole sentence with what keeps more.
+
+    Args:
+        verification: Of artifacts that are within tolerance.
+        precision: What they were rounded to.
+    """
+    # None are asked for of what was trained after it was rounded, and moved on purpose.
+    if not PRECISIONS[precision].calibrated or not 0 < verification.tolerance.agreement < _MOST:
+        return
+    wanted = replace(verification.tolerance, agreement=_MOST)
+    found = [(entry, verdict.name) for verdict in verification.verdicts[1:] for entry in verdict.against_original]
+    short = [(entry.agreement or 0.0, name) for entry, name in found if wanted.has_too_few_answers(entry)]
+    if short and not verification.violations:
+        agreement, name = min(short)
+        yield (
+            f"{name} keeps {agreement:.1%} of the original's answers: for more, --min-agreement {_MOST:g} searches for "
+            "layers to keep in float, or try --precision fp16."
+        )
+
+
 def is_rounding(verification: Verification) -> bool:
     """Whether rounding is to blame: artifacts keep to the simulation, or that itself is as bad as a wrong operator.
 
@@ -147,7 +172,7 @@ def is_rounding(verification: Verification) -> bool:
     def explained(entry: Comparison) -> bool:
         own = simulated.get(entry.output)
         lost = own is not None and own < WRONG
-        least = tolerance.least_sqnr(own, has_answers=entry.agreement is not None)
+        least = tolerance.least_sqnr(own, answers=entry.answers)
         return entry.broken == 0 and (lost or entry.sqnr is None or entry.sqnr >= least)
 
     return bool(compared) and all(map(explained, compared))
@@ -159,7 +184,7 @@ def _missed(verification: Verification) -> Promise:
     least, few = 0.0, False
     for verdict in verification.verdicts[1:]:
         for entry in verdict.against_simulation:
-            wanted = tolerance.least_sqnr(simulated.get(entry.output), has_answers=entry.agreement is not None)
+            wanted = tolerance.least_sqnr(simulated.get(entry.output), answers=entry.answers)
             if entry.sqnr is not None and entry.sqnr < wanted:
                 least = max(least, tolerance.simulation_sqnr)
         for entry in verdict.against_original:

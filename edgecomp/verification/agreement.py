@@ -134,8 +134,7 @@ class _Matrix:
     def _violations(self, verdict: Verdict, *, quantized: bool) -> Iterator[str]:
         tolerance = self.tolerance
         for entry in filterfalse(self._is_rounding, verdict.against_simulation):
-            has_answers = entry.agreement is not None
-            wanted = tolerance.least_sqnr(self._simulated.get(entry.output), has_answers=has_answers)
+            wanted = tolerance.least_sqnr(self._simulated.get(entry.output), answers=entry.answers)
             yield from _misses(entry, "the simulation", wanted, tolerance, by_argmax=False)
         least = tolerance.original_sqnr if quantized else tolerance.float_sqnr
         for entry in filterfalse(self._is_rounding, verdict.against_original):

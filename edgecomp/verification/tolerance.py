@@ -12,6 +12,8 @@ from edgecomp.verification.comparison import EQUAL, Comparison, binomial_tail
 WRONG = 10.0
 #: By how many dB two errors of one size, independent of each other, lie further apart than either is large.
 INDEPENDENT = 10 * math.log10(2)
+#: So many equal answers tell that rounding does no harm; a few would be equal by chance, whatever an operator computes.
+TELLING = 20
 #: Chance below which too few equal answers are no accident: one side of a 95 % confidence interval.
 UNLIKELY = 0.025
 
@@ -31,7 +33,8 @@ class Tolerance:
         original_sqnr: Least SQNR in dB between an artifact and the original, for outputs without an argmax.
         float_sqnr: Least SQNR in dB between a float artifact and the original.
         simulated: Whether the simulation rounds what artifacts round. Where it leaves activations as they are, answers
-            tell whether their rounding does harm, and numbers only whether an operator is wrong.
+            tell whether their rounding does harm, if there are as many as `TELLING`, and numbers only whether an
+            operator is wrong.
     """
 
     simulation_sqnr: float = 20.0
@@ -50,14 +53,14 @@ class Tolerance:
         """Held to the simulation alone: for a model that was trained after it was rounded, and moved on purpose."""
         return replace(self, agreement=0.0, original_sqnr=-EQUAL)
 
-    def least_sqnr(self, simulated: float | None, *, has_answers: bool = False) -> float:
+    def least_sqnr(self, simulated: float | None, *, answers: int = 0) -> float:
         """What an artifact must keep to the simulation of an output, in dB.
 
         Args:
             simulated: The SQNR between the simulation and the original there; None for outputs without one.
-            has_answers: Whether the output's answers are compared with the original's, too.
+            answers: How many answers of the output are compared with the original's, too.
         """
-        if has_answers and not self.simulated and self.simulation_sqnr <= Tolerance.simulation_sqnr:
+        if answers >= TELLING and not self.simulated and self.simulation_sqnr <= Tolerance.simulation_sqnr:
             return WRONG
         # More than the default is asked for on purpose, or by a precision in which activations are not rounded to int8.
         if simulated is None or self.simulation_sqnr > Tolerance.simulation_sqnr:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from broken_nets import BROKEN
 
-from edgecomp.diagnosis.advice import advice, is_rounding, mended_by, rejection
+from edgecomp.diagnosis.advice import advice, is_rounding, lost_answers, mended_by, rejection
 from edgecomp.mixed_precision.step import MixedPrecision
 from edgecomp.model import Step
 from edgecomp.precision import Precision
@@ -105,3 +105,21 @@ def test_where_a_search_was_not_enough_the_best_of_it_is_said() -> None:
     words = advice(searched, model, broken.calibration()[:4], verification)
     assert words is not None
     assert words.startswith("of layers in float, the best were 1 layer in float; Conv 'wide' causes")
+
+
+@pytest.mark.parametrize(
+    ("share", "precision", "asked", "says"),
+    [
+        (0.95, "int8", 0.95, True),
+        (0.98, "int8", 0.95, False),  # two of a hundred may be chance
+        (0.95, "fp16", 0.95, False),
+        (0.95, "int8", 0.99, False),  # it was searched for
+    ],
+)
+def test_lost_answers_are_said_with_what_keeps_them(
+    share: float, precision: Precision, asked: float, says: bool
+) -> None:
+    verdicts = (Verdict("simulation", (answers(share),)), Verdict("model.mnn", (answers(share),)))
+    notes = list(lost_answers(Verification(100, None, verdicts, tolerance=Tolerance(agreement=asked)), precision))
+    said = "model.mnn keeps 95.0% of the original's answers: for more, --min-agreement 0.99 searches"
+    assert [note.startswith(said) for note in notes] == ([True] if says else [])

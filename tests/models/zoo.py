@@ -230,7 +230,7 @@ MODELS = (
         {"x": pixels()},
         {"x": (1, 3, 224, 224)},
         deep=True,
-        sqnr={"tflite": 60.0, "mnn": 17.0},
+        sqnr={"tflite": 60.0},
     ),
     Model(
         "yolo-v8",

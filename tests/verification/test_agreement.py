@@ -122,12 +122,15 @@ def test_an_artifact_may_be_as_far_from_the_simulation_as_that_is_from_the_origi
 
 def test_where_the_simulation_rounds_no_activations_answers_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     dynamic = Tolerance().promised("dynamic-int8")
+    many = Unlabelled(2 * [inputs for inputs, _ in Labelled()])
     noisy = lambda inputs: [np.asarray(inputs[0]) * np.float32(1.2)]  # noqa: E731  # 14 dB, the same answers
-    assert run(monkeypatch, noisy, simulation=original, tolerance=dynamic).violations == ()
+    assert run(monkeypatch, noisy, simulation=original, tolerance=dynamic, samples=many).violations == ()
+    few = run(monkeypatch, noisy, simulation=original, tolerance=dynamic)  # 12 answers may be equal by chance
+    assert "at least 20 dB expected" in few.violations[0]
     assert "at least 20 dB expected" in run(monkeypatch, noisy, simulation=original).violations[0]
     asked = Tolerance(simulation_sqnr=30).promised("dynamic-int8")
     assert "at least 30 dB expected" in run(monkeypatch, noisy, simulation=original, tolerance=asked).violations[0]
-    wrong = run(monkeypatch, swapped, simulation=original, tolerance=dynamic).violations
+    wrong = run(monkeypatch, swapped, simulation=original, tolerance=dynamic, samples=many).violations
     assert "at least 10 dB expected" in wrong[0]
     column = lambda factor: lambda inputs: [np.asarray(inputs[0])[:, :1] * np.float32(factor)]  # noqa: E731
     without = run(monkeypatch, column(1.2), simulation=column(1), source=column(1), tolerance=dynamic)
