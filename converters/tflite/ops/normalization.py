@@ -5,6 +5,7 @@ from __future__ import annotations
 from ai_edge_litert import schema_py_generated as schema
 
 from edgecomp.converters.tflite.builder import Tensor
+from edgecomp.converters.tflite.layout import Layout
 from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import broadcastable
 
@@ -24,13 +25,21 @@ def layer_norm(operation: Operation) -> None:
     operation.emit("RSQRT", [steadied], [factor])
     for index, tensor in list(enumerate((mean, factor), start=1))[: len(operation.node.outputs) - 1]:
         operation.alias(tensor, layout, index)
-    steps = [("MUL", factor), ("MUL", broadcastable(operation, 1, layout))]
+    steps = [("MUL", factor), ("MUL", _operand(operation, 1, layout))]
     if operation.has_input(2):
-        steps.append(("ADD", broadcastable(operation, 2, layout)))
+        steps.append(("ADD", _operand(operation, 2, layout)))
     *others, (name, operand) = steps
     for other, factor in others:
         centered = _arithmetic(operation, other, centered, factor)
     operation.emit(name, [centered, operand], [operation.output(layout)], _OPTIONS[name]())
+
+
+def _operand(operation: Operation, index: int, layout: Layout) -> Tensor:
+    """The scale or the bias; one number for equal ones, since those over a whole plane would hold at one size only."""
+    array = operation.array(operation.value(index))
+    if array is not None and (array == array.flat[0]).all():
+        return operation.real_constant(array.flat[0], "scale" if index == 1 else "bias")
+    return broadcastable(operation, index, layout)
 
 
 _OPTIONS = {"ADD": schema.AddOptionsT, "MUL": schema.MulOptionsT, "SUB": schema.SubOptionsT}
