@@ -15,7 +15,7 @@ from edgecomp.converters.mnn.net import Net, read_net, rewrite
 from edgecomp.converters.mnn.parameters import compression_parameters, tensor_quantization, weight_parameters
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.converters.mnn.trial import Trial, prepare, run_trial
-from edgecomp.errors import ConversionError
+from edgecomp.errors import ConversionError, InputError
 from edgecomp.graph.border import border_shape, restricted
 from edgecomp.graph.modules import modules_beyond_names
 from edgecomp.graph.saving import save_graph
@@ -76,7 +76,15 @@ def attempt(
     finished = folder / "finished.mnn"
     finished.write_bytes(rewrite(net, code=interface.to_json(**around), quantization=net.quantization))
     trial = prepare(model)
-    outputs, integer = run_trial(finished, interface, trial, subject)
+    try:
+        outputs, integer = run_trial(finished, interface, trial, subject)
+    except InputError as error:  # of the file, or of the trial's inputs: neither is the user's
+        raise ConversionError(
+            subject,
+            expected="a file that MNN can run",
+            actual=f"MNN stops: {error.actual}",
+            cure="report this with the model, or leave MNN out with --formats",
+        ) from None
     return Attempt(finished, net, interface, trial, outputs, integer if trial.batches else None)
 
 

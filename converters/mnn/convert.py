@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from edgecomp.converter import Conversion, ConversionOptions, FloatIsland, Unsupported
@@ -42,6 +44,25 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
         UnsupportedOperatorError: MNN cannot express a node.
         ConversionError: MNN's converter failed, or wrote a file that gives other numbers.
     """
+    with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as name:
+        try:
+            made, lowered, notes = _made(Path(name), model, str(path), options)
+        except ConversionError as error:
+            made, lowered, notes = _made_with_fixed_sizes(Path(name), model, str(path), options, error)
+        islands = _islands(model, lowered, made.net, made.integer)
+        _judge(bind(model), made, islands, str(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(made.artifact, path)
+    return Conversion(path, islands, (*notes, *_products_in_float(model, islands)))
+
+
+#: A file, the graph that it was made from, and notes.
+_Made = tuple[Attempt, Rewriting, tuple[str, ...]]
+
+
+def _made(folder: Path, model: CompressedModel, subject: str, options: ConversionOptions) -> _Made:
+    """A file that MNN runs."""
+    folder.mkdir(exist_ok=True)
     lowered, shapes, notes = lower_any(model)
     for problem in unsupported_nodes(model, options, lowered):
         raise UnsupportedOperatorError(
@@ -50,16 +71,34 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
             actual=problem.reason,
             cure=problem.cure,
         )
-    with tempfile.TemporaryDirectory(prefix="edgecomp-mnn-") as name:
-        try:
-            made = attempt(Path(name), model, lowered, shapes, str(path), options.processing)
-        except ConversionError as error:
-            raise blamed(error, bind(model)) from error
-        islands = _islands(model, lowered, made.net, made.integer)
-        _judge(bind(model), made, islands, str(path))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(made.artifact, path)
-    return Conversion(path, islands, (*notes, *_products_in_float(model, islands)))
+    return attempt(folder, model, lowered, shapes, subject, options.processing), lowered, notes
+
+
+def _made_with_fixed_sizes(
+    folder: Path, model: CompressedModel, subject: str, options: ConversionOptions, error: ConversionError
+) -> _Made:
+    """A file with fewer dynamic dimensions: MNN may run at one size what it cannot run at any.
+
+    Raises:
+        ConversionError: It does not run at one size either, or the model is static.
+    """
+    shapes = model.dynamic
+    if shapes is None:
+        raise blamed(error, model) from error
+    try:
+        found, fixed = _made(folder / "fixed", bind(model), subject, options), list(shapes.example)
+    except ConversionError as another:
+        raise blamed(another, bind(model)) from error
+    for index, name in enumerate(shapes.example if len(shapes.example) > 1 else ()):
+        with contextlib.suppress(ConversionError):
+            freer = replace(model, dynamic=shapes.with_fixed([name]))
+            found = _made(folder / f"without-{index}", freer, subject, options)
+            fixed = [name]
+            break
+    made, lowered, notes = found
+    told = ", ".join(f"{name!r} at {shapes.example[name]}" for name in fixed)
+    note = f"The .mnn file fixes {told}, give --shape for another size: MNN cannot run it at others ({error.actual})."
+    return made, lowered, (*notes, note)
 
 
 def _products_in_float(model: CompressedModel, islands: Sequence[FloatIsland]) -> Iterator[str]:

@@ -215,6 +215,35 @@ def strides():
     return text, weights(w1=(4, 3, 3, 3), b1=(4,), w2=(4, 1, 5, 5), w3=(4, 4, 3, 3))
 
 
+def normalized():
+    """What is normalized over whole images: per channel, and per group of channels as torch.onnx writes it."""
+    text = """
+        net (float[n, 4, h, w] x) => (float[n, 4, h, w] y) {
+            a = Sub(x, half)
+            b = InstanceNormalization(a, scale, bias)
+            s = Shape(b)
+            g = Reshape(b, groups)
+            i = InstanceNormalization(g, ones, zeros)
+            c = Reshape(i, s)
+            y = Mul(c, b)
+        }
+    """
+    floats = {"half": [0.5], "scale": [1, -2, 1, 1.5], "bias": [0, 0, 0.1, 0], "ones": [1, 1], "zeros": [0, 0]}
+    constants = [onnx.numpy_helper.from_array(np.array(each, np.float32), name) for name, each in floats.items()]
+    return text, [*constants, *integers(groups=[0, 2, -1])]
+
+
+def lengths():
+    """An LSTM over sequences that end before the longest does."""
+    text = """
+        net (float[t, n, 6] x, int32[n] ends) => (float[t, n, 4] y) {
+            a = LSTM<hidden_size=4>(x, w1, r1, b1, ends)
+            y = Squeeze(a, axes)
+        }
+    """
+    return text, [*weights(w1=(1, 16, 6), r1=(1, 16, 4), b1=(1, 32)), *integers(axes=[1])]
+
+
 def halved():
     """Half of an image, by a scale: TFLite's coordinates are those of ONNX at even sizes only."""
     text = """
@@ -228,6 +257,7 @@ def halved():
 
 
 MODELS = {
+    "normalized": (normalized, ("x=?x4x?:32x?:48",)),
     "strides": (strides, ("x=?x3x?:32x?:48",)),
     "distances": (distances, ("x=?x?:16x12",)),
     "elements": (elements, ("x=?x?:16x12",)),
@@ -341,6 +371,46 @@ def test_a_size_that_a_runtime_cannot_compute_at_is_an_error_and_no_old_answer(f
         with pytest.raises(edgecomp.EdgecompError) as caught:
             artifact.predict(inputs[0][1:])
         assert (caught.value.exit_code, caught.value.subject) == (2, f"inputs of shape ({size - 1}, 6)")
+
+
+@pytest.mark.parametrize("format_", ["tflite", "onnxruntime"])
+def test_sequences_that_end_at_any_length(format_, tmp_path):
+    save(lengths, tmp_path / "net.onnx")
+    source = load_source(tmp_path / "net.onnx", shapes=parse_shapes(["x=?:16x?:2x6", "ends=?:2"]))
+    model = simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
+    artifact = convert(model, format_, tmp_path)
+    for steps, batch in ((16, 2), (7, 3), (1, 1), (51, 4), (7, 3)):
+        x, _ = inputs_at(source, model, {"t": steps, "n": batch})
+        ends = np.arange(steps, steps - batch, -1).clip(1).astype(np.int32)
+        (actual,) = artifact.predict([x, ends]).values()
+        np.testing.assert_allclose(actual, source.reference((x, ends))[0], rtol=1e-4, atol=1e-5)
+
+
+def states():
+    """An LSTM that begins with a state."""
+    text = """
+        net (float[t, n, 6] x, float[1, n, 4] h, float[1, n, 4] c) => (float[t, n, 4] y) {
+            a = LSTM<hidden_size=4>(x, w1, r1, b1, , h, c)
+            y = Squeeze(a, axes)
+        }
+    """
+    return text, [*weights(w1=(1, 16, 6), r1=(1, 16, 4), b1=(1, 32)), *integers(axes=[1])]
+
+
+def test_what_mnn_cannot_run_at_every_size_it_runs_with_a_dimension_fixed(tmp_path):
+    save(states, tmp_path / "net.onnx")
+    source = load_source(tmp_path / "net.onnx", shapes=parse_shapes(["x=?:16x?:2x6", "h=1x?:2x4", "c=1x?:2x4"]))
+    model = simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
+    conversion = load_converter("mnn").convert(model, tmp_path / "model.mnn", ConversionOptions())
+    (note,) = conversion.notes
+    assert note.startswith(
+        "The .mnn file fixes 't' at 16, give --shape for another size: MNN cannot run it at others ("
+    )
+    artifact = edgecomp.load(conversion.path)
+    for batch in (2, 5, 1):
+        inputs = inputs_at(source, model, {"t": 16, "n": batch})
+        (actual,) = artifact.predict(inputs).values()
+        np.testing.assert_allclose(actual, source.reference(tuple(inputs))[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

@@ -162,7 +162,11 @@ def _masks(pieces: Pieces, steps: int, batch: int) -> ir.Value | None:
     if array is not None:
         return pieces.value(places < array.reshape(1, batch, 1))
     wide = pieces.reshape(pieces.cast(lengths, ir.DataType.INT32), (1, batch, 1))
-    return pieces("Less", places, wide)
+    if not _any_steps(pieces):
+        return pieces("Less", places, wide)
+    counted = pieces("Range", *(np.array(number, np.int32) for number in (0, steps, 1)))
+    pieces.nodes[-1].metadata_props[SIZED_KEY] = ""  # else it would be folded
+    return pieces("Less", pieces.reshape(counted, (-1, 1, 1)), wide)
 
 
 def _run(
