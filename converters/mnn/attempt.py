@@ -18,12 +18,13 @@ from edgecomp.converters.mnn.trial import Trial, prepare, run_trial
 from edgecomp.errors import ConversionError, InputError
 from edgecomp.graph.border import border_shape, restricted
 from edgecomp.graph.modules import modules_beyond_names
-from edgecomp.graph.saving import save_graph
+from edgecomp.graph.saving import save_beside
 from edgecomp.interface import Interface, TensorInterface
 from edgecomp.model import CompressedModel
 from edgecomp.processing import Processing
 from edgecomp.shapes import InputShapes
 from edgecomp.system.isolation import run_isolated
+from edgecomp.system.memory import forget
 
 _TIMEOUT = 600.0
 
@@ -75,6 +76,7 @@ def attempt(
     around = {} if processing is None or processing.is_empty else {"processing": processing.as_dict()}
     finished = folder / "finished.mnn"
     finished.write_bytes(rewrite(net, code=interface.to_json(**around), quantization=net.quantization))
+    forget(net.buffer)
     trial = prepare(model)
     try:
         outputs, integer = run_trial(finished, interface, trial, subject)
@@ -91,7 +93,7 @@ def attempt(
 def _convert_in(folder: Path, model: CompressedModel, lowered: Rewriting, subject: str) -> Net:
     """The converted net, with the parameters of all its tensors."""
     source, float_path = folder / "model.onnx", folder / "float.mnn"
-    save_graph(lowered.model, source)
+    save_beside(lowered.model, source)
     float_net = _mnnconvert("ONNX", source, float_path, subject)
     if model.precision == "fp16":
         return _mnnconvert("MNN", float_path, folder / "half.mnn", subject, half=True)

@@ -17,6 +17,9 @@ from edgecomp.graph.stored_weights import LARGE, PLAIN, StoredWeights
 #: The file that the weights of a split message are said to lie in.
 ELSEWHERE = "memory"
 
+#: Bytes of a weight that is worth a place outside its file.
+_HUGE = 1 << 20
+
 
 def save_graph(model: ir.Model, path: Path, adjust: Callable[[onnx.ModelProto], None] | None = None) -> None:
     """Writes an `.onnx` file; the same graph gives the same bytes.
@@ -39,6 +42,35 @@ def save_graph(model: ir.Model, path: Path, adjust: Callable[[onnx.ModelProto], 
     write_message(proto, weights, path)
 
 
+def save_beside(model: ir.Model, path: Path) -> None:
+    """Writes an `.onnx` file and, as external data, `PATH.data`: who reads it need not hold large weights twice.
+
+    Args:
+        model: Comes back as it was.
+        path: The path of the file.
+    """
+    data = path.with_name(f"{path.name}.data")
+    weights = [value for value in _large_weights(model.graph, _HUGE) if _is_plain_weight(value)]
+    with _elsewhere(weights) as arrays:
+        proto = ir.to_proto(model)
+    with data.open("wb") as stream:
+        for tensor in proto.graph.initializer:
+            if (array := arrays.get(tensor.name)) is not None:
+                place = {"location": data.name, "offset": stream.tell(), "length": array.nbytes}
+                del tensor.external_data[:]
+                for key, entry in place.items():
+                    tensor.external_data.add(key=key, value=str(entry))
+                stream.write(array.data)
+    path.write_bytes(proto.SerializeToString(deterministic=True))
+
+
+def _is_plain_weight(value: ir.Value) -> bool:
+    """Whether it has float32 numbers, and nothing inside a loop or branch reads it."""
+    tensor = value.const_value
+    assert tensor is not None, "a weight has numbers"
+    return tensor.dtype == ir.DataType.FLOAT and all(use.node.graph is value.graph for use in value.uses())
+
+
 def split_message(model: ir.Model) -> tuple[bytes, dict[str, Array]]:
     """A graph as ONNX's message, and the large weights, of which that says that they lie in a file.
 
@@ -49,12 +81,12 @@ def split_message(model: ir.Model) -> tuple[bytes, dict[str, Array]]:
         return ir.to_proto(model).SerializeToString(), arrays
 
 
-def _large_weights(graph: ir.Graph) -> list[ir.Value]:
+def _large_weights(graph: ir.Graph, above: int = LARGE) -> list[ir.Value]:
     return [
         value
         for value in graph.initializers.values()
         if (tensor := value.const_value) is not None
-        and tensor.nbytes > LARGE
+        and tensor.nbytes > above
         and tensor.dtype in PLAIN
         # ONNX Runtime drops the others, and with a branch that it never takes what is read there; it misses them then.
         and any(use.node.graph is graph for use in value.uses())

@@ -20,6 +20,12 @@ def mapped(path: Path) -> mmap.mmap:
         return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
+def forget(content: object) -> None:
+    """Takes what has been looked at of a mapped file out of memory; it is read anew when it is looked at again."""
+    if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none
+        content.madvise(mmap.MADV_DONTNEED)
+
+
 def give_back() -> None:
     """Returns to the system what nobody uses any more.
 

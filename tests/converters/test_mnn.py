@@ -385,7 +385,7 @@ def test_a_converter_that_writes_nothing_is_an_error(tmp_path: Path, monkeypatch
     def save(model: ir.Model, path: Path) -> None:
         path.write_bytes(b"no model")
 
-    monkeypatch.setattr("edgecomp.converters.mnn.attempt.save_graph", save)
+    monkeypatch.setattr("edgecomp.converters.mnn.attempt.save_beside", save)
     with pytest.raises(ConversionError, match="MNN's converter"):
         MNN.convert(model_of(residual), tmp_path / "net.mnn", OPTIONS)
     assert not (tmp_path / "net.mnn").exists()

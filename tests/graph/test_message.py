@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp.frontends.external_data import all_tensors
 from edgecomp.graph.message import read_message, write_message
-from edgecomp.graph.saving import save_graph
+from edgecomp.graph.saving import save_beside, save_graph
 from edgecomp.graph.stored_weights import LARGE, StoredWeights
 
 LARGE_ARRAY = np.arange(LARGE, dtype=np.float32)
@@ -146,3 +146,20 @@ def test_a_graph_is_saved_as_protobuf_would(tmp_path):
     assert path.read_bytes() == ir.to_proto(graph).SerializeToString(deterministic=True)
     save_graph(graph, path, lambda proto: setattr(proto, "producer_name", "edgecomp"))
     assert onnx.load(path).producer_name == "edgecomp"
+
+
+def test_huge_weights_are_saved_beside_a_graph(tmp_path):
+    path, rng = tmp_path / "model.onnx", np.random.default_rng(0)
+    weights = {name: rng.standard_normal((600, 500), np.float32) for name in ("v", "w")}
+    proto = onnx.parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        net (float[600, 500] x) => (float[600, 500] y) <float[1] one = {1}>
+        { a = Add(x, v) b = Add(a, one) y = Mul(b, w) }""")
+    proto.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in weights.items())
+    graph = ir.from_proto(proto)
+    save_beside(graph, path)
+    assert path.stat().st_size < 1000
+    assert (tmp_path / "model.onnx.data").stat().st_size == 2 * weights["v"].nbytes
+    loaded = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+    for name, array in weights.items():
+        np.testing.assert_array_equal(loaded[name], array)
+        np.testing.assert_array_equal(graph.graph.initializers[name].const_value.numpy(), array)
