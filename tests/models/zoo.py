@@ -187,6 +187,7 @@ MODELS = (
         {"x": text_line},
         {"x": (1, 3, 48, 192)},
         deep=True,
+        sqnr={"mnn": 16.0},  # two probabilities, and pixels in the middle between two steps, which MNN's stem rounds up
     ),
     Model(
         "paddle-text-reader",
