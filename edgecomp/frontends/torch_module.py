@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import DataError, SourceError
@@ -364,18 +365,24 @@ def check_weights(
     """
     for kind, tensors in (("parameter", parameters), ("buffer", buffers)):
         for name, tensor in tensors:
-            if tensor.is_meta:
-                raise SourceError(
-                    f"{subject}: {kind} {name!r}",
-                    expected="numbers",
-                    actual="none: it is on the device 'meta'",
-                    cure="load the weights, or build the module outside of torch.device('meta')",
-                )
+            _check_has_numbers(tensor, f"{subject}: {kind} {name!r}")
             if not tensor.is_floating_point():
                 continue
             bad = torch.isnan(tensor) if kind == "buffer" else ~torch.isfinite(tensor)
             if bool(bad.any()):
                 raise bad_weight(f"{subject}: {kind} {name!r}", int(bad.sum()), tensor.numel())
+
+
+def _check_has_numbers(tensor: torch.Tensor, subject: str) -> None:
+    if tensor.is_meta:
+        actual = "none: it is on the device 'meta'"
+        cure = "load the weights, or build the module outside of torch.device('meta')"
+    elif is_traceable_wrapper_subclass(tensor):
+        actual = f"{type(tensor).__name__}, which holds them in a form of its own"
+        cure = "give the module before it was packed, with --precision; or quantize with prepare_pt2e and convert_pt2e"
+    else:
+        return
+    raise SourceError(subject, expected="numbers", actual=actual, cure=cure)
 
 
 def check_repeatable(job: Job, again: Sequence[Array]) -> None:

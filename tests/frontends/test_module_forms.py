@@ -50,3 +50,36 @@ def test_complex_outputs_are_refused_before_the_export():
     with pytest.raises(SourceError, match="complex numbers") as caught:
         load_source(Spectrum(), example_inputs=EXAMPLE)
     assert "view_as_real" in caught.value.cure
+
+
+class Packed(torch.Tensor):
+    """A tensor that holds its numbers in others, as torchao's do."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=torch.float32)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __tensor_flatten__(self):
+        return ["inner"], None
+
+    @staticmethod
+    def __tensor_unflatten__(tensors, _, size, stride):
+        return Packed(tensors["inner"])
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.detach.default:
+            return cls(args[0].inner)
+        raise NotImplementedError(function)
+
+
+def test_weights_in_a_form_of_their_own_are_named():
+    module = network()
+    module[0].weight = nn.Parameter(Packed(torch.zeros(4, 6, dtype=torch.int8)), requires_grad=False)
+    with pytest.raises(SourceError, match=r"parameter '0\.weight'") as caught:
+        load_source(module, example_inputs=EXAMPLE)
+    assert "Packed" in caught.value.actual
+    assert "--precision" in caught.value.cure
