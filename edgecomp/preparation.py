@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgecomp.frontends.source import Source
 from edgecomp.graph.absorb import absorb_quantization
 from edgecomp.graph.dynamic import simplify_dynamic
+from edgecomp.graph.saturation import keep_saturation
 from edgecomp.graph.saving import split_message
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
@@ -13,7 +14,7 @@ from edgecomp.model import CompressedModel
 def prepare(source: Source) -> CompressedModel:
     """The graph simplified, a source's integers in the quantization table."""
     raw = CompressedModel(source.graph, provenance=(*source.history, source.step), dynamic=source.dynamic)
-    absorbed = absorb_quantization(raw)
+    absorbed = keep_saturation(absorb_quantization(raw))
     return simplify(absorbed) if raw.dynamic is None else simplify_dynamic(absorbed, source.inputs)
 
 

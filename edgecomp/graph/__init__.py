@@ -12,6 +12,7 @@ Simplification, in `simplify.py`, and what it consists of:
 Quantization that a source brings:
 
     absorb.py            QDQ pairs -> the quantization table; qlinear.py, hybrid.py: operators on integers
+    saturation.py        what a rounding between operators in float still does
     arithmetic.py        what cannot be absorbed, as plain arithmetic
     protection.py        keeps the table true while a graph is rewritten
 

@@ -65,6 +65,33 @@ _TEXTS = {
             >
             y = Exp (z)
         }""",
+    "recurrent": """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[5,1,6] x, float[1,1,4] h) => (float[5,1,4] y, float[1,1,4] last) {
+            s, last = GRU <hidden_size = 4, linear_before_reset = 1> (x, input_weight, state_weight, gates, , h)
+            y = Squeeze (s, axes)
+        }""",
+    "attention": """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[batch,5,6] x) => (float[batch,5,6] y) {
+            k = Transpose <perm = [0, 2, 1]> (x)
+            m = MatMul (x, k)
+            l = Shape <start = 1, end = 2> (x)
+            p = Concat <axis = 0> (l, l)
+            e = ConstantOfShape <value = float[1] {-10000.0}> (p)
+            u = Trilu <upper = 1> (e, above)
+            b = Add (m, u)
+            v = Softmax <axis = -1> (b)
+            y = MatMul (v, x)
+        }""",
+    "ranking": """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[1,9] likely, float[1,9,4] boxes) => (float[1,3] scores, float[1,3,4] best) {
+            scores, places = TopK <axis = 1> (likely, three)
+            u = Unsqueeze (places, back)
+            e = Expand (u, spread)
+            best = GatherElements <axis = 1> (boxes, e)
+        }""",
     "function": """
         <ir_version: 8, opset_import: ["" : 17, "local" : 1]>
         g (float[2,2] x) => (float[2,2] y) {
@@ -93,6 +120,13 @@ def _constants() -> dict[str, np.ndarray]:
         "table": draw(7, 6),
         "gain": draw(6),
         "yes": np.array(True),
+        "input_weight": draw(1, 12, 6),
+        "state_weight": draw(1, 12, 4),
+        "gates": draw(1, 24),
+        "above": np.array(1),
+        "three": np.array([3]),
+        "back": np.array([2]),
+        "spread": np.array([1, 3, 4]),
     }
 
 
