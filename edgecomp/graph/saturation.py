@@ -24,10 +24,11 @@ def keep_saturation(model: CompressedModel) -> CompressedModel:
     graph = model.graph.clone()
     nodes = list(graph.graph)
     for value in [*graph.graph.inputs, *(value for node in nodes for value in node.outputs)]:
-        if value.name not in model.quantization or is_constant(value):
+        entry = model.quantization.get(value.name or "")
+        if entry is None or is_constant(value):
             continue
         if not any(scheme.runs_in_integers(node, model.quantization) for node in _neighbours(value)):
-            _clip(graph.graph, value, *model.quantization[value.name].range)
+            _clip(graph.graph, value, *entry.range)
     return replace(model, graph=graph)
 
 

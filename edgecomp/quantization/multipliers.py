@@ -51,7 +51,7 @@ def raise_weight_scale(scale: npt.NDArray[np.float64], source: float, target: fl
 def raise_to_whole_zero_point(
     scale: npt.NDArray[np.float64], source: QuantizationParameters, target: QuantizationParameters
 ) -> npt.NDArray[np.float64]:
-    """Rule 3.
+    """Rule 3; what was raised before stays as it is, whatever float32 made of it.
 
     Args:
         scale: The scale of a depthwise convolution's weight, any shape.
@@ -59,9 +59,11 @@ def raise_to_whole_zero_point(
         target: The output's.
     """
     steps = np.abs(float(target.zero_point)) * float(target.scale) / (float(source.scale) * scale)
-    whole = np.floor(steps * (1 - _BEYOND_SHARE) - _BEYOND)
+    whole = np.floor(steps * (1 - 0.75 * _BEYOND_SHARE) - 0.75 * _BEYOND)
     odd = whole - (whole % 2 == 0)
-    return np.where(steps >= _FEW_STEPS, scale * steps / np.maximum(odd * (1 + _BEYOND_SHARE) + _BEYOND, 1), scale)
+    beyond = odd * _BEYOND_SHARE + _BEYOND
+    stays = (steps < _FEW_STEPS) | (steps - odd <= 1.25 * beyond)
+    return np.where(stays, scale, scale * steps / np.maximum(odd + beyond, 1))
 
 
 def raise_output_scales(graph: ir.Graph, groups: Sequence[Group], table: dict[str, QuantizationParameters]) -> int:

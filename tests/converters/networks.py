@@ -275,7 +275,6 @@ class Network:
         make: Makes it; weights are seeded before.
         shape: Of its input.
         transposes: How many TRANSPOSE the algorithm itself needs in TFLite.
-        int8_transposes: How many more there are in int8.
         steps: How far an int8 artifact may be from the simulation.
     """
 
@@ -283,7 +282,6 @@ class Network:
     make: Callable[[], nn.Module]
     shape: tuple[int, ...] = (1, 3, 32, 32)
     transposes: int = 0
-    int8_transposes: int = 0
     steps: int = 2
 
 
@@ -297,7 +295,7 @@ NETWORKS = (
     Network("ssd", Detector),
     Network("anchor-free", AnchorFree, transposes=1),  # the output's own order
     Network("super-resolution", SuperResolution, transposes=1),
-    Network("text-reader", TextReader, (1, 1, 16, 40), transposes=1, int8_transposes=1),
+    Network("text-reader", TextReader, (1, 1, 16, 40), transposes=1),
     Network("lstm", lambda: Recurrent(nn.LSTM), (1, 12, 8)),
     Network("gru", lambda: Recurrent(nn.GRU), (1, 12, 8)),
     Network("keyword", KeywordNet, (1, 10, 50), transposes=1),  # the input, in the order that it was given

@@ -65,6 +65,17 @@ _TEXTS = {
             >
             y = Exp (z)
         }""",
+    "loop": """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[3] x) => (float[3] y, float[4,3] all) {
+            y, all = Loop (four, yes, x) <
+                body = turn (int64 i, bool go, float[3] a) => (bool on, float[3] b, float[3] c) {
+                    on = Identity (go)
+                    b = Mul (a, x)
+                    c = Neg (b)
+                }
+            >
+        }""",
     "recurrent": """
         <ir_version: 8, opset_import: ["" : 17]>
         g (float[5,1,6] x, float[1,1,4] h) => (float[5,1,4] y, float[1,1,4] last) {
@@ -123,6 +134,7 @@ def _constants() -> dict[str, np.ndarray]:
         "input_weight": draw(1, 12, 6),
         "state_weight": draw(1, 12, 4),
         "gates": draw(1, 24),
+        "four": np.array(4),
         "above": np.array(1),
         "three": np.array([3]),
         "back": np.array([2]),
