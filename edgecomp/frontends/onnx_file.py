@@ -36,6 +36,7 @@ from edgecomp.frontends.single_precision import in_single_precision
 from edgecomp.frontends.source import Sample, Source
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.graph.absorb import is_quantized
+from edgecomp.graph.query import describe, turns_of
 from edgecomp.model import Step
 from edgecomp.shapes import InputShapes, Shapes
 
@@ -98,6 +99,7 @@ def load_onnx(
     model, single = in_single_precision(model, candidates[0])
     graph = model.graph
     notes.extend(single)
+    _check_ends(graph, subject)
     session = _open(model, subject)
     facts: dict[str, object] = {"opset": opset, "file_sha256": digest, "versions": {"onnx": onnx.__version__}}
     if isinstance(session, SourceError):
@@ -147,6 +149,9 @@ class _Reference:
             return [array.copy() for array in self._expected]
         return self._session.run_data(inputs)
 
+
+#: Beyond it, a loop is a damaged number rather than an algorithm.
+_MOST_TURNS = 1_000_000
 
 _CURE = (
     "check the model: it gives this for random inputs from 0 to 1, or for the example inputs; "
@@ -240,6 +245,19 @@ def _dtype(role: str, value: ir.Value, subject: str) -> np.dtype[Any]:
         actual=str(value.type),
         cure=f"cut the model {'behind' if role == 'input' else 'before'} the part that has such an {role}",
     )
+
+
+def _check_ends(graph: ir.Graph, subject: str) -> None:
+    """Refuses loops that nobody would wait for: one run of the original would not come back."""
+    for node in graph.all_nodes():
+        turns = turns_of(node) if node.op_type == "Loop" else None
+        if turns is not None and turns > _MOST_TURNS:
+            raise SourceError(
+                f"{subject}: {describe(node)}",
+                expected=f"a loop of at most {_MOST_TURNS:,} turns, or one that its condition ends",
+                actual=f"{turns:,} turns",
+                cure="correct the trip count, the loop's first input",
+            )
 
 
 def _open(model: ir.Model, subject: str) -> Session | SourceError:

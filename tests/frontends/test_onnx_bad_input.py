@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgecomp import load
 from edgecomp.converter import ConversionOptions, load_converter
-from edgecomp.errors import InputError
+from edgecomp.errors import InputError, SourceError
 from edgecomp.frontends import load_source
 from edgecomp.preparation import prepare
 
@@ -170,3 +170,17 @@ def test_an_output_without_elements_is_refused_by_tflite(tmp_path: Path) -> None
     with pytest.raises(InputError, match="without elements"):
         load_converter("tflite").convert(prepare(load_source(path)), tmp_path / "model.tflite", ConversionOptions())
     assert not (tmp_path / "model.tflite").exists()
+
+
+def test_a_loop_that_would_not_come_back_is_refused_before_it_runs(tmp_path: Path) -> None:
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[3] x) => (float[3] y) <int64 turns = {4611686018427387904}, bool yes = {1}> {
+            y = Loop (turns, yes, x) <
+                body = turn (int64 i, bool go, float[3] a) => (bool on, float[3] b) { on = Identity (go) b = Neg (a) }
+            >
+        }"""
+    onnx.save(onnx.parser.parse_model(text), tmp_path / "endless.onnx")
+    with pytest.raises(SourceError, match="Loop") as caught:
+        load_source(tmp_path / "endless.onnx")
+    assert caught.value.actual == "4,611,686,018,427,387,904 turns"
