@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError  # protobuf ships no stubs
 
 from edgecomp.errors import SourceError
 from edgecomp.frontends.checks import bad_weight
-from edgecomp.frontends.external_data import LIMIT, all_tensors, load_external_data, too_large
+from edgecomp.frontends.external_data import LIMIT, all_nodes, all_tensors, load_external_data, too_large
 from edgecomp.frontends.node_order import order_nodes
 from edgecomp.frontends.onnxruntime_operators import adopted_set_aside, refuse_blocked
 from edgecomp.frontends.opsets import lower_opset
@@ -43,6 +43,7 @@ def parse(path: Path) -> tuple[ir.Model, int, str]:
     _import_for_functions(proto)
     refuse_blocked(proto, subject)
     order_nodes(proto.graph)
+    _forget_shapes_of_bodies(proto)
     opset = _check_opset(proto, subject)
     lower_opset(proto, opset, OPSET)
     _check_weights(proto, weights, subject)
@@ -80,6 +81,16 @@ def _import_for_functions(proto: onnx.ModelProto) -> None:
         if entry.domain not in known:
             known.add(entry.domain)
             proto.opset_import.add(domain=entry.domain, version=entry.version)
+
+
+def _forget_shapes_of_bodies(proto: onnx.ModelProto) -> None:
+    """What branches and loops declare of their results' shapes may be false: it follows from what they compute."""
+    for node in all_nodes(proto):
+        for body in (attribute.g for attribute in node.attribute if attribute.HasField("g")):
+            made = {name for inner in body.node for name in inner.output}
+            for value in body.output:
+                if value.name in made and value.type.HasField("tensor_type"):
+                    value.type.tensor_type.ClearField("shape")
 
 
 def _check_opset(proto: onnx.ModelProto, subject: str) -> int:
