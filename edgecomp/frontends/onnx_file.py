@@ -35,7 +35,6 @@ from edgecomp.frontends.opsets import raise_opset
 from edgecomp.frontends.single_precision import in_single_precision
 from edgecomp.frontends.source import Sample, Source
 from edgecomp.frontends.weightless import without_weights
-from edgecomp.graph.absorb import is_quantized
 from edgecomp.graph.query import describe, turns_of
 from edgecomp.model import Step
 from edgecomp.shapes import InputShapes, Shapes
@@ -141,8 +140,7 @@ class _Reference:
 
     @functools.cached_property
     def _session(self) -> Session:
-        # A float model runs on the first few batches only (see `verification.original`), a quantized one on all.
-        return runtime.open_session(self._model, lasting=is_quantized(self._model))
+        return runtime.open_session(self._model)
 
     def __call__(self, inputs: Arrays) -> list[Array]:
         if all(map(np.array_equal, inputs, self._examples)):
