@@ -49,7 +49,7 @@ _QUANTIZED = frozenset({"QuantizeLinear", "DequantizeLinear", *QLINEAR})
 _DTYPES: dict[str, tuple[IntegerType, int]] = {"int8": ("int8", 0), "uint8": ("int8", 128), "int32": ("int32", 0)}
 
 
-def is_quantized(model: ir.Model) -> bool:
+def _is_quantized(model: ir.Model) -> bool:
     """Whether a model has operators on integers that stand for real numbers."""
     nodes = itertools.chain(model.graph.all_nodes(), *(each.all_nodes() for each in model.functions.values()))
     return any(node.op_type in _QUANTIZED | _DYNAMIC | RUN_TIME_RANGES for node in nodes)
@@ -74,7 +74,7 @@ def absorb_quantization(model: CompressedModel) -> CompressedModel:
         SourceError: The model is quantized inside a subgraph, or by ONNX Runtime's own operators on ranges that follow
             from each input, or its scales are broken or computed.
     """
-    if not is_quantized(model.graph):
+    if not _is_quantized(model.graph):
         return model
     graph = model.graph.clone()
     common.InlinePass()(graph)

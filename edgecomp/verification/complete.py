@@ -57,6 +57,9 @@ def verify_completely(
     original = source.reference if float_model.quantization else Original(source, float_model, lasting=many).run
     simulation = Simulation(model, threads=1, lasting=many).run if model.precision != "fp32" else None
 
+    steps, simplified = output_steps(model), float_model.graph.graph
+    shares, places, ranked = share_outputs(simplified), place_outputs(simplified), rankings(simplified)
+
     def run(paths: Sequence[Path], batches: Samples, metric: Metric | None = None) -> Verification:
         return verify(
             paths,
@@ -65,10 +68,10 @@ def verify_completely(
             batches,
             inputs=inputs,
             outputs=outputs,
-            steps=output_steps(model),
-            shares=share_outputs(float_model.graph.graph),
-            places=place_outputs(float_model.graph.graph),
-            ranked=rankings(float_model.graph.graph),
+            steps=steps,
+            shares=shares,
+            places=places,
+            ranked=ranked,
             metric=metric,
             tolerance=tolerance,
             progress=progress,
