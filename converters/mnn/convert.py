@@ -21,7 +21,7 @@ from edgecomp.converters.mnn.overlay import lower_any
 from edgecomp.converters.mnn.rewriting import Rewriting
 from edgecomp.converters.mnn.trial import largest_difference, prepare, with_floats
 from edgecomp.errors import ConversionError, UnsupportedOperatorError
-from edgecomp.graph.dynamic import bind
+from edgecomp.graph.binding import bind
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import fused_activation, has_constant_weight, runs_in_integers
 

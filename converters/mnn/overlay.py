@@ -10,9 +10,10 @@ import onnx_ir.passes.common as common
 
 from edgecomp.converters.mnn.lowering import lower
 from edgecomp.converters.mnn.rewriting import Rewriting
+from edgecomp.graph.binding import bind
 from edgecomp.graph.border import loosen, write_static_shapes
-from edgecomp.graph.dynamic import bind, merge
 from edgecomp.graph.freedom import NotGeneralError, choose
+from edgecomp.graph.merging import merge
 from edgecomp.graph.query import shape_of
 from edgecomp.model import CompressedModel
 from edgecomp.shapes import InputShapes

@@ -50,7 +50,7 @@ class TfliteConverter:
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
         """The nodes that have no lowering."""
         from edgecomp.converters.tflite.static_graph import check
-        from edgecomp.graph.dynamic import bind
+        from edgecomp.graph.binding import bind
 
         return check(bind(model))
 

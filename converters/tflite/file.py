@@ -13,8 +13,8 @@ from edgecomp.converters.tflite.overlay import overlay
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.converters.tflite.static_graph import Lowered, lower_graph
 from edgecomp.errors import UnsupportedOperatorError
+from edgecomp.graph.binding import bind
 from edgecomp.graph.border import restricted
-from edgecomp.graph.dynamic import bind
 from edgecomp.graph.freedom import NotGeneralError, choose
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 from edgecomp.model import CompressedModel

@@ -18,18 +18,15 @@ from ai_edge_litert import schema_py_generated as schema
 from edgecomp.converters.tflite.builder import Border, Builder, Operator, Subgraph, Tensor
 from edgecomp.converters.tflite.layout import identity, stored_shape
 from edgecomp.converters.tflite.static_graph import Lowered
-from edgecomp.graph.dynamic import is_whole
 from edgecomp.graph.freedom import NotGeneralError
 from edgecomp.graph.query import shape_of
 from edgecomp.graph.size_vectors import Arithmetic, SizeVectors
-from edgecomp.graph.sizes import Expression, Numbers, explain
+from edgecomp.graph.sizes import Expression, Numbers, explain, is_short, is_whole
 from edgecomp.interface import TensorInterface
 from edgecomp.model import CompressedModel
 
 Place = tuple[Tensor, int]
 
-#: Longer constants are data, not sizes.
-_LONGEST = 64
 _RESHAPE = schema.BuiltinOperator.RESHAPE
 
 
@@ -165,8 +162,7 @@ class _Overlay(SizeVectors[Tensor]):
         like = arrays[0]
         if all(array.shape == like.shape and array.tobytes() == like.tobytes() for array in arrays):
             return first
-        small = like.size <= _LONGEST and all(array.shape == like.shape for array in arrays)
-        if first.quantization is not None or not small or not is_whole(arrays):
+        if first.quantization is not None or not is_short(arrays) or not is_whole(arrays):
             raise NotGeneralError(
                 f"the constant {first.name!r} of {operators[0].outputs[0].name!r} depends on the size"
             )

@@ -30,7 +30,7 @@ import onnx_ir.passes.common as common
 from edgecomp.arrays import Array
 from edgecomp.errors import SourceError
 from edgecomp.graph.arithmetic import dequantize_constant, spell_dequantize, spell_quantize
-from edgecomp.graph.hybrid import read_hybrid
+from edgecomp.graph.hybrid import read_hybrid, weights_alone
 from edgecomp.graph.qlinear import QLINEAR, expand_integer_operators
 from edgecomp.graph.query import constant, describe, input_of, is_float, required_constant
 from edgecomp.graph.values import add_constant
@@ -86,49 +86,12 @@ def absorb_quantization(model: CompressedModel) -> CompressedModel:
     common.ShapeInferencePass()(graph)
     absorber = _Absorber(graph.graph)
     absorber.run()
-    if hybrid and (weights := _weights_alone(absorber.table)) is not None:
+    if hybrid and (weights := weights_alone(absorber.table)) is not None:
         common.RemoveUnusedNodesPass()(graph)
         return replace(_result(model, graph, weights, absorber.notes), precision="dynamic-int8")
     notes = [*absorber.notes, *complete(graph.graph, absorber.table)]
     common.RemoveUnusedNodesPass()(graph)
     return _result(model, graph, absorber.table, notes)
-
-
-def _weights_alone(
-    table: dict[ir.Value, QuantizationParameters],
-) -> dict[ir.Value, QuantizationParameters] | None:
-    """Rule 6: weights and tables of rows, when there is nothing but constants; what is neither stays in float.
-
-    One scale for a whole weight becomes the same for every channel: kernels that round activations at run time want it.
-    """
-    if any(constant(value) is None for value in table):
-        return None
-    return {value: _for_its_readers(value, entry) for value, entry in table.items() if _may_stay(value)}
-
-
-def _may_stay(value: ir.Value) -> bool:
-    readers = [use.node for use in value.uses()]
-    return bool(readers) and (
-        all(scheme.is_weight_of(node, value) for node in readers) or all(node.op_type == "Gather" for node in readers)
-    )
-
-
-def _for_its_readers(value: ir.Value, entry: QuantizationParameters) -> QuantizationParameters:
-    reader = next(iter(value.uses())).node
-    axis = None if reader.op_type == "Gather" else scheme.weight_axis(reader)
-    return _spread(entry, axis, required_constant(value).shape)
-
-
-def _spread(entry: QuantizationParameters, axis: int | None, shape: tuple[int, ...]) -> QuantizationParameters:
-    if axis is None or entry.per_channel:
-        return entry
-    channels = (shape[axis],)
-    return replace(
-        entry,
-        scale=np.broadcast_to(entry.scale, channels).copy(),
-        zero_point=np.broadcast_to(entry.zero_point, channels).copy(),
-        axis=axis,
-    )
 
 
 def _refuse_what_cannot_be_read(graph: ir.Model) -> None:

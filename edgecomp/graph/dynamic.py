@@ -1,42 +1,32 @@
 """Prepares a graph with dynamic dimensions, by preparing it at several sizes as if each were fixed.
 
 Every pass, fusion and decomposition sees static shapes only and may write what it finds into constants. The results at
-three sizes are then laid over each other: what differs is explained by the sizes of tensors (see `sizes`) and becomes
-computed, and what cannot be explained names the dimension that has to be fixed. So the rules are:
+three sizes are then laid over each other (see `merging`), so that what differs is computed. The rules are:
 
 1. Whole numbers that follow from shapes alone are constants at each size. What else follows from shapes, a mask or a
    slice of a table, stays computed, since its constant would have another shape at every size.
-2. The graphs must be alike, node by node, but for whole-number constants of at most one dimension.
-3. A Reshape copies a size (0) or leaves one to the runtime (-1) where that says it; elsewhere nodes compute the
-   numbers from the shapes of tensors.
-4. A dimension for which this fails is fixed at its example size, and a note says why.
+2. A dimension whose graphs cannot be merged is fixed at its example size, and a note says why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
-from onnxscript import optimizer
 
 from edgecomp.arrays import Array
 from edgecomp.graph.border import write_inputs, write_static_shapes
 from edgecomp.graph.freedom import NotGeneralError, choose
-from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, constant, describe, shape_of
+from edgecomp.graph.merging import merge
+from edgecomp.graph.query import SIZED_KEY
 from edgecomp.graph.simplify import simplify
-from edgecomp.graph.size_nodes import SizeNodes
-from edgecomp.graph.sizes import Expression, Numbers, bindings, explain
+from edgecomp.graph.sizes import Numbers, bindings, is_short, is_whole
 from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel, Step
 from edgecomp.shapes import InputShapes, evenness
-
-Place = tuple[ir.Value, int]
-
-#: Longer whole-number constants are data, not shapes.
-_LONGEST = 64
 
 
 def simplify_dynamic(model: CompressedModel, examples: Sequence[Array]) -> CompressedModel:
@@ -121,48 +111,6 @@ def _fixed(model: CompressedModel, shapes: InputShapes) -> CompressedModel:
     return replace(model, graph=graph, dynamic=shapes)
 
 
-def bind(model: CompressedModel, sizes: Mapping[str, int] | None = None, *, general: bool = False) -> CompressedModel:
-    """The static model at some sizes of the dynamic dimensions; by default at the example sizes.
-
-    Args:
-        model: Any; a static one is given back.
-        sizes: The sizes of the dynamic dimensions.
-        general: Whether what rule 1 leaves computed stays computed, so that the models for several sizes are alike.
-    """
-    shapes = model.dynamic
-    if shapes is None:
-        return model
-    graph = model.graph.clone()
-    write_inputs(graph.graph, shapes.at(sizes))
-    optimizer.fold_constants_ir(
-        graph,
-        onnx_shape_inference=True,
-        output_size_limit=1 << 62,
-        should_fold=lambda node: not (general and SIZED_KEY in node.metadata_props),
-    )
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
-    common.RemoveUnusedNodesPass()(graph)
-    common.ShapeInferencePass()(graph)
-    if general:
-        _mark_any_size(graph.graph, model.graph.graph)
-    return replace(model, graph=graph, dynamic=None)
-
-
-def _mark_any_size(graph: ir.Graph, example: ir.Graph) -> None:
-    """Marks the axes of every node's first input that have not the size that they have in the example."""
-    known = {value.name: value.shape for value in (*example.inputs, *(v for node in example for v in node.outputs))}
-    for node in graph:
-        source = node.inputs[0] if node.inputs else None
-        usual = None if source is None else known.get(source.name)
-        here = usual if source is None or source.shape is None else source.shape
-        if here is None:
-            continue
-        pairs = enumerate(zip(here, usual or (None,) * len(here), strict=True))
-        differing = [axis for axis, (size, other) in pairs if size is None or size != other]
-        if differing:
-            node.metadata_props[ANY_SIZE_KEY] = " ".join(map(str, differing))
-
-
 # --- what follows from shapes alone -----------------------------------------------------------------------------------
 
 
@@ -194,16 +142,7 @@ def _sources(node: ir.Node) -> Iterator[ir.Value]:
 
 
 def _is_shape_like(arrays: Sequence[Array]) -> bool:
-    first = arrays[0]
-    small = first.ndim <= 1 and first.size <= _LONGEST and all(array.shape == first.shape for array in arrays)
-    return small and (first.dtype.kind == "b" or is_whole(arrays))
-
-
-def is_whole(arrays: Sequence[Array]) -> bool:
-    """Whether arrays hold whole numbers, in whatever type."""
-    if arrays[0].dtype.kind == "f":
-        return all(bool((np.abs(array) < 1 << 24).all() and (array == np.rint(array)).all()) for array in arrays)
-    return arrays[0].dtype.kind == "i"
+    return arrays[0].ndim <= 1 and is_short(arrays) and (arrays[0].dtype.kind == "b" or is_whole(arrays))
 
 
 def _try_out(
@@ -278,137 +217,3 @@ def _symbol(numbers: Numbers, shapes: InputShapes, sizes: Sequence[Mapping[str, 
         return numbers[0]
     names = (name for name in shapes.example if tuple(binding[name] for binding in sizes) == numbers)
     return next(names, None)
-
-
-# --- laying graphs over each other ------------------------------------------------------------------------------------
-
-
-def merge(graphs: Sequence[ir.Graph]) -> dict[str, tuple[Numbers, ...]]:
-    """Turns the first of several static graphs, in place, into one that is equal to each at its size.
-
-    Returns:
-        Output name -> the numbers of each of its dimensions.
-
-    Raises:
-        NotGeneralError: By rule 2.
-    """
-    return _Merge(graphs).run()
-
-
-@dataclass
-class _Merge:
-    """See `merge`."""
-
-    graphs: Sequence[ir.Graph]
-
-    def __post_init__(self) -> None:
-        self._inputs: dict[Place, Numbers] = {}
-        self._far: dict[Numbers, Place] = {}
-        self._sizes: dict[ir.Value, tuple[Numbers, ...]] = {}
-        self._nodes = SizeNodes(self.graphs[0])
-
-    def run(self) -> dict[str, tuple[Numbers, ...]]:
-        """Does it."""
-        for values in zip(*(graph.inputs for graph in self.graphs), strict=True):
-            self._learn(values)
-        self._inputs = {place: numbers for numbers, place in self._far.items()}
-        lists = [list(graph) for graph in self.graphs]
-        if len({len(nodes) for nodes in lists}) > 1:
-            raise NotGeneralError("the simplified graph has other nodes at another size")
-        for nodes in zip(*lists, strict=True):
-            self._check(nodes)
-            for index in range(len(nodes[0].inputs)):
-                self._merge_input(nodes, index)
-            for values in zip(*(node.outputs for node in nodes), strict=True):
-                self._learn(values)
-        found = {}
-        for values in zip(*(graph.outputs for graph in self.graphs), strict=True):
-            if values[0] not in self._sizes:
-                raise NotGeneralError(f"the shape of output {values[0].name!r} is unknown")
-            found[str(values[0].name)] = self._sizes[values[0]]
-        return found
-
-    def _learn(self, values: Sequence[ir.Value]) -> None:
-        """Notes the sizes of a value, for what comes behind it."""
-        if any(value.shape is None or not value.shape.is_static() for value in values):
-            return
-        if len({len(shape_of(value)) for value in values}) > 1:
-            raise NotGeneralError(f"{values[0].name!r} has another rank at another size")
-        self._sizes[values[0]] = tuple(zip(*(shape_of(value) for value in values), strict=True))
-        for axis, numbers in enumerate(self._sizes[values[0]]):
-            if len(set(numbers)) > 1:
-                self._far.setdefault(numbers, (values[0], axis))
-
-    def _check(self, nodes: Sequence[ir.Node]) -> None:
-        first = nodes[0]
-        for other in nodes[1:]:
-            alike = (
-                (other.op_type, other.domain, len(other.inputs), len(other.outputs))
-                == (first.op_type, first.domain, len(first.inputs), len(first.outputs))
-            ) and [value.name for value in other.outputs] == [value.name for value in first.outputs]
-            if not alike:
-                raise NotGeneralError(f"at another size {describe(first)} is {describe(other)}")
-            if not _same_attributes(first, other):
-                raise NotGeneralError(f"the attributes of {describe(first)} depend on the size")
-
-    def _merge_input(self, nodes: Sequence[ir.Node], index: int) -> None:
-        values = [node.inputs[index] for node in nodes]
-        arrays = [constant(value) for value in values]
-        node = nodes[0]
-        if all(array is None for array in arrays):
-            if len({None if value is None else value.name for value in values}) > 1:
-                raise NotGeneralError(f"{describe(node)} reads other tensors at another size")
-            return
-        constants = [array for array in arrays if array is not None]
-        first = constants[0]
-        if len(constants) == len(arrays) and all(_equal(first, array) for array in constants[1:]):
-            return
-        small = first.ndim <= 1 and first.size <= _LONGEST and all(array.shape == first.shape for array in constants)
-        if len(constants) < len(arrays) or not small or not is_whole(constants):
-            raise NotGeneralError(f"a constant of {describe(node)} depends on the size")
-        numbers = [tuple(int(array.reshape(-1)[place]) for array in constants) for place in range(first.size)]
-        node.replace_input_with(index, self._computed(node, index, first, numbers))
-
-    def _computed(self, node: ir.Node, index: int, like: Array, numbers: Sequence[Numbers]) -> ir.Value:
-        """Rule 3: the value for the whole numbers that `node` reads at `index`."""
-        near = {
-            (value, axis): each
-            for value in node.inputs
-            if value in self._sizes
-            for axis, each in enumerate(self._sizes[value])
-        }
-        parts = [explain(each, near, self._inputs, self._far) for each in numbers]
-        if node.op_type == "Reshape" and index == 1 and not node.attributes.get_int("allowzero", 0):
-            parts = _shorten(parts, numbers, self._sizes.get(node.inputs[0]))  # type: ignore[arg-type]
-        known = [part for part in parts if part is not None]
-        if len(known) < len(parts):
-            raise NotGeneralError(f"{describe(node)} has a constant whose dependence on the size is not understood")
-        return self._nodes.read_by(node, known, like)
-
-
-def _same_attributes(first: ir.Node, second: ir.Node) -> bool:
-    if set(first.attributes) != set(second.attributes):
-        return False
-    pairs = [(attribute, second.attributes[name]) for name, attribute in first.attributes.items()]
-    return all(ir.to_proto(left) == ir.to_proto(right) for left, right in pairs)
-
-
-def _equal(first: Array, second: Array) -> bool:
-    same = first is second or (first.shape == second.shape and first.dtype == second.dtype)
-    return same and (first is second or first.tobytes() == second.tobytes())
-
-
-def _shorten(
-    parts: Sequence[Expression[Place] | None], numbers: Sequence[Numbers], source: Sequence[Numbers] | None
-) -> list[Expression[Place] | None]:
-    """Rule 3 for the target of a Reshape: zeros and -1 for the sizes that change."""
-    copied, left_over = Expression[Place]((), 0, 0), Expression[Place]((), 0, -1)
-    result = list(parts)
-    for index, each in enumerate(numbers):
-        if len(set(each)) > 1 and source is not None and source[index : index + 1] == (each,):
-            result[index] = copied
-    changing = [index for index, part in enumerate(result) if part is None or part.places]
-    free = all(-1 not in each for each in numbers)
-    if changing and free:
-        result[next((index for index in changing if result[index] is None), changing[-1])] = left_over
-    return result

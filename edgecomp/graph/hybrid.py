@@ -6,13 +6,15 @@ int8. That is what dynamic-int8 means, and runtimes have kernels of their own fo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
-from edgecomp.graph.query import constant, input_of, only_consumer
+from edgecomp.graph.query import constant, input_of, only_consumer, required_constant
 from edgecomp.graph.values import add_constant, take_place
+from edgecomp.quantization import scheme
+from edgecomp.quantization.parameters import QuantizationParameters
 
 #: Operator on integers -> operator on real numbers, and the weight's dimension that scales may go along.
 _PRODUCTS = {"ConvInteger": ("Conv", 0), "MatMulInteger": ("MatMul", 1)}
@@ -35,6 +37,43 @@ def read_hybrid(graph: ir.Graph) -> int:
     for node in tuple(graph):
         _lift_over_gather(graph, node)
     return len(found) + sum(_real_lstm(graph, node) for node in tuple(graph) if node.op_type == "DynamicQuantizeLSTM")
+
+
+def weights_alone(
+    table: dict[ir.Value, QuantizationParameters],
+) -> dict[ir.Value, QuantizationParameters] | None:
+    """A table of quantization without what is neither a weight nor a table of rows; None when it has activations.
+
+    One scale for a whole weight becomes the same for every channel: kernels that round activations at run time want it.
+    """
+    if any(constant(value) is None for value in table):
+        return None
+    return {value: _for_its_readers(value, entry) for value, entry in table.items() if _may_stay(value)}
+
+
+def _may_stay(value: ir.Value) -> bool:
+    readers = [use.node for use in value.uses()]
+    return bool(readers) and (
+        all(scheme.is_weight_of(node, value) for node in readers) or all(node.op_type == "Gather" for node in readers)
+    )
+
+
+def _for_its_readers(value: ir.Value, entry: QuantizationParameters) -> QuantizationParameters:
+    reader = next(iter(value.uses())).node
+    axis = None if reader.op_type == "Gather" else scheme.weight_axis(reader)
+    return _spread(entry, axis, required_constant(value).shape)
+
+
+def _spread(entry: QuantizationParameters, axis: int | None, shape: tuple[int, ...]) -> QuantizationParameters:
+    if axis is None or entry.per_channel:
+        return entry
+    channels = (shape[axis],)
+    return replace(
+        entry,
+        scale=np.broadcast_to(entry.scale, channels).copy(),
+        zero_point=np.broadcast_to(entry.zero_point, channels).copy(),
+        axis=axis,
+    )
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ from fractions import Fraction
 from itertools import combinations, combinations_with_replacement
 from typing import Generic, TypeVar
 
+import numpy as np
+
+from edgecomp.arrays import Array
 from edgecomp.shapes import evenness
 
 #: One number for each of the sizes that a graph was prepared at.
@@ -33,6 +36,8 @@ _STEPS = ((1, 2, 4), (2, 5, 3), (4, 1, 2), (3, 1, 5), (5, 2, 1))
 _DIVISORS = (2, 4, 8, 16, 32)
 #: What may be added to the sum of two sizes: with any number, the sizes of two dimensions give that of a third.
 _SMALL = 2
+#: Longer constants are data, not shapes.
+_LONGEST = 64
 
 
 def bindings(example: Mapping[str, int], direction: int = 1) -> list[dict[str, int]]:
@@ -157,3 +162,15 @@ def _quotient(numbers: Numbers, known: Iterable[tuple[Place, Numbers]]) -> Itera
             for addend in range(-divisor, divisor + 1):
                 if all((size + addend) // divisor == number for size, number in zip(sizes, numbers, strict=True)):
                     yield Expression((place,), 1, addend, divisor)
+
+
+def is_short(arrays: Sequence[Array]) -> bool:
+    """Whether the forms of one constant at several sizes are of one shape, and few enough numbers to be explained."""
+    return arrays[0].size <= _LONGEST and all(array.shape == arrays[0].shape for array in arrays)
+
+
+def is_whole(arrays: Sequence[Array]) -> bool:
+    """Whether arrays hold whole numbers, in whatever type."""
+    if arrays[0].dtype.kind == "f":
+        return all(bool((np.abs(array) < 1 << 24).all() and (array == np.rint(array)).all()) for array in arrays)
+    return arrays[0].dtype.kind == "i"

@@ -9,7 +9,8 @@ import edgecomp
 from edgecomp.converter import ConversionOptions, load_converter
 from edgecomp.frontends import load_source
 from edgecomp.frontends.torch_module import load_module
-from edgecomp.graph.dynamic import bind, simplify_dynamic
+from edgecomp.graph.binding import bind
+from edgecomp.graph.dynamic import simplify_dynamic
 from edgecomp.graph.sizes import unseen
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.half import round_to_half

@@ -1,0 +1,57 @@
+"""Binds the dynamic dimensions of a prepared graph to sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import onnx_ir as ir
+import onnx_ir.passes.common as common
+from onnxscript import optimizer
+
+from edgecomp.graph.border import write_inputs
+from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY
+from edgecomp.model import CompressedModel
+
+
+def bind(model: CompressedModel, sizes: Mapping[str, int] | None = None, *, general: bool = False) -> CompressedModel:
+    """The static model at some sizes of the dynamic dimensions; by default at the example sizes.
+
+    Args:
+        model: Any; a static one is given back.
+        sizes: The sizes of the dynamic dimensions.
+        general: Whether what `dynamic` leaves computed, by its rule 1, stays computed, so that the models for several
+            sizes are alike.
+    """
+    shapes = model.dynamic
+    if shapes is None:
+        return model
+    graph = model.graph.clone()
+    write_inputs(graph.graph, shapes.at(sizes))
+    optimizer.fold_constants_ir(
+        graph,
+        onnx_shape_inference=True,
+        output_size_limit=1 << 62,
+        should_fold=lambda node: not (general and SIZED_KEY in node.metadata_props),
+    )
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
+    common.RemoveUnusedNodesPass()(graph)
+    common.ShapeInferencePass()(graph)
+    if general:
+        _mark_any_size(graph.graph, model.graph.graph)
+    return replace(model, graph=graph, dynamic=None)
+
+
+def _mark_any_size(graph: ir.Graph, example: ir.Graph) -> None:
+    """Marks the axes of every node's first input that have not the size that they have in the example."""
+    known = {value.name: value.shape for value in (*example.inputs, *(v for node in example for v in node.outputs))}
+    for node in graph:
+        source = node.inputs[0] if node.inputs else None
+        usual = None if source is None else known.get(source.name)
+        here = usual if source is None or source.shape is None else source.shape
+        if here is None:
+            continue
+        pairs = enumerate(zip(here, usual or (None,) * len(here), strict=True))
+        differing = [axis for axis, (size, other) in pairs if size is None or size != other]
+        if differing:
+            node.metadata_props[ANY_SIZE_KEY] = " ".join(map(str, differing))
