@@ -114,7 +114,7 @@ def in_turns(samples: list[int], rows: list[str], rounds: int) -> dict[tuple[str
 
 def table(found: dict[tuple[str, int], list[dict[str, float]]]) -> Iterator[str]:
     """The lines of the Markdown table."""
-    yield "| | samples | seconds, wall | seconds of the processor | aimed at | grown |"
+    yield "| | samples | wall time, s | processor time, s | goal | memory growth |"
     yield "|---|---|---|---|---|---|"
     for (row, samples), cells in found.items():
         wall, cpu, grown = (median(cell[key] for cell in cells) for key in ("wall", "cpu", "grown"))

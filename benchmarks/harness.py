@@ -111,7 +111,7 @@ def main() -> None:
             row = f"{path.name} | {inference:.2f} ms | {within * 1e3:.2f} µs | {gap * 1e3:.1f} µs | {share:.2%}"
             print(f"| {row} |", flush=True)
     one, many = boards(1), boards(options.boards)
-    print(f"\n| boards | `edgecomp bench`, of which {SLEEP_SECONDS} s are the boards' |\n|---|---|")
+    print(f"\n| boards | `edgecomp bench` ({SLEEP_SECONDS} s of it on the boards) |\n|---|---|")
     print(f"| 1 | {one:.1f} s |\n| {options.boards} | {many:.1f} s |")
 
 

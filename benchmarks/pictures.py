@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--npm", type=Path, default=Path("npm"))
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    print("| language | routine | ms of the processor | edgecomp takes so many times that |\n|---|---|---|---|")
+    print("| language | routine | processor time, ms | edgecomp's time / this one's |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         result = make_result(folder)
