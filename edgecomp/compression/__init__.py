@@ -2,18 +2,18 @@
 
 Recipe steps, one file or folder each:
 
-    pruning/                channels, blocks and single weights
-    low_rank/               layers and word tables in factors
-    fine_tuning.py          training on with the task's loss
-    distillation/           training with teachers
-    quantization_aware/     training with the rounding of the artifacts, on the graph
-    training/               the loop behind everything that trains
+    pruning/                removes channels and blocks, and sets single weights to zero
+    low_rank/               factorizes layers and embedding tables
+    fine_tuning.py          continues training with the task's loss
+    distillation/           trains with teachers
+    quantization_aware/     trains the graph with the rounding of the artifacts
+    training/               the training loop behind all of them
 
 What they share:
 
-    run.py                  runs a recipe's steps, and makes a source of what they leave
-    data.py, moments.py     calibration data as tensors; mean and covariance of what layers take in
-    evaluation.py, likeness.py  how good a module is: by the task's metric, or by how alike its outputs stay
-    protection.py, replacement.py  layers to leave alone; other modules in their places
+    run.py                  runs a recipe's steps and exports the module that results
+    data.py, moments.py     calibration data as tensors; mean and covariance of layer inputs
+    evaluation.py, likeness.py  the quality of a module: the task's metric, or the similarity of its outputs
+    protection.py, replacement.py  layers that a step must leave alone; swapping submodules
     size.py                 parameters and multiplications
 """

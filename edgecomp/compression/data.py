@@ -13,19 +13,19 @@ from edgecomp.workbench import Workbench
 
 
 def example_inputs(bench: Workbench) -> tuple[torch.Tensor, ...]:
-    """One example of everything that the module takes."""
+    """Returns the source's example inputs as tensors."""
     return tuple(torch.from_numpy(np.array(array)) for array in bench.source.inputs)
 
 
 def show(
     module: torch.nn.Module, batches: Iterable[Sequence[torch.Tensor]], handles: Sequence[RemovableHandle]
 ) -> None:
-    """Runs a module for what hooks see, and leaves it as it was.
+    """Runs a module so that its hooks see every batch, and leaves the module as it was.
 
     Args:
-        module: Has the hooks.
-        batches: What it takes, batch after batch.
-        handles: The handles of the hooks, which are removed in the end.
+        module: The module with the hooks.
+        batches: Its inputs, batch by batch.
+        handles: The handles of the hooks; they are removed at the end.
     """
     try:
         with preserving(module), torch.no_grad():

@@ -1,4 +1,4 @@
-"""The task's metric of a torch module."""
+"""Computes the task's metric for a torch module."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from edgecomp.frontends.source import Source
 from edgecomp.frontends.torch_module import preserving
 from edgecomp.verification.samples import as_given
 
-#: Samples in a batch, where the module takes any number.
+#: Samples in a batch, if the module takes any number.
 _BATCH = 64
 
 
 def metric_of(module: torch.nn.Module, source: Source, data: TrainingData) -> float | None:
-    """The task's metric on labelled samples.
+    """Computes the task's metric on labelled samples.
 
     Args:
-        module: Left as it is.
-        source: Has the metric.
+        module: The module; left as it is.
+        source: The source with the metric.
         data: The samples.
 
     Returns:
-        None for a task without a metric.
+        The metric; None for a task without one.
     """
     if source.metric is None:
         return None
@@ -43,13 +43,13 @@ def metric_of(module: torch.nn.Module, source: Source, data: TrainingData) -> fl
 
 
 def _ranks(places: Places, chosen: Places) -> list[int]:
-    """Where samples stand among those that were chosen."""
+    """Returns the positions of samples within the chosen subset."""
     ranks: list[int] = np.searchsorted(chosen, places).tolist()
     return ranks
 
 
 def joined(batches: Iterable[Arrays], size: int) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Batches of `size` samples of one shape, from smaller ones; for inputs that count samples along axis 0."""
+    """Joins small batches into batches of `size` samples of one shape, along axis 0."""
     waiting: dict[tuple[tuple[int, ...], ...], list[Arrays]] = {}
     for batch in batches:
         shapes = tuple(array.shape[1:] for array in batch)
@@ -66,7 +66,7 @@ def _concatenated(batches: list[Arrays]) -> tuple[torch.Tensor, ...]:
 
 
 def _takes_any_batch(module: torch.nn.Module, data: TrainingData, own: int) -> bool:
-    """Whether a module takes another number of samples than its example has, and gives as many."""
+    """Tells whether a module takes other batch sizes than its example's, and gives as many outputs."""
     if not data.samples.batched:
         return False
     inputs, _ = data.largest(2 * own + 1)
@@ -77,7 +77,7 @@ def _takes_any_batch(module: torch.nn.Module, data: TrainingData, own: int) -> b
 
 
 def _run(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], least: int) -> list[Array]:
-    """Outputs of a batch, which is filled up to `least` samples with copies of the last one for the run."""
+    """Runs a batch and returns its outputs; a batch below `least` samples is padded with its last one for the run."""
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     count = len(inputs[0]) if inputs[0].ndim else 1
     if count < least:

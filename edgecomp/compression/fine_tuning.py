@@ -1,4 +1,4 @@
-"""Fine-tuning: the module as it is now, trained on with the task's loss."""
+"""Fine-tuning: continues training with the task's loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FineTuning(Training):
-    """Settings of fine-tuning; all of them are the training's."""
+    """Settings of fine-tuning: those of training, and no others."""
 
     kind: ClassVar[str] = "fine-tune"
     stage: ClassVar[Stage] = "module"

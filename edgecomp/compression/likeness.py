@@ -1,4 +1,4 @@
-"""How similar a module's outputs stay to the original's: the measure of steps that have no labels."""
+"""How similar a module's outputs stay to the original's: the quality measure of steps without labels."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Quality = Callable[[torch.nn.Module], float]
 
 
 def likeness_of(bench: Workbench, samples: int) -> Quality:
-    """One minus the share of the energy of the original's outputs that is wrong, on calibration data.
+    """Returns a measure of quality: one minus the relative squared error of the outputs, on calibration data.
 
     Args:
-        bench: Has the data, and the original.
-        samples: How many of them to use, at most.
+        bench: Provides the data and the original module.
+        samples: The largest number of samples to use.
 
     Raises:
-        DataError: There are none.
+        DataError: There are no calibration data.
     """
     batches = [batch for _, batch in zip(range(samples), bench.calibration_batches("read"), strict=False)]
     wanted = [_outputs(bench.teacher, batch) for batch in batches]
@@ -35,7 +35,7 @@ def likeness_of(bench: Workbench, samples: int) -> Quality:
 
 
 def _outputs(module: torch.nn.Module, batch: Sequence[Array]) -> Floats:
-    """All outputs of a module in eval mode, one behind the other."""
+    """Returns all outputs of a module in eval mode as one flat array."""
     with preserving(module), torch.no_grad():
         result = module(*(torch.from_numpy(np.array(array)) for array in batch))
     tensors = [tensor for _, tensor in structure.flatten(result, torch.is_tensor)]
@@ -43,6 +43,6 @@ def _outputs(module: torch.nn.Module, batch: Sequence[Array]) -> Floats:
 
 
 def _likeness(wanted: Sequence[Floats], found: Sequence[Floats]) -> float:
-    """One minus the share of the outputs' energy that is wrong."""
+    """Computes one minus the relative squared error."""
     wrong = sum(float(np.square(one - other).sum()) for one, other in zip(wanted, found, strict=True))
     return 1 - wrong / max(sum(float(np.square(one).sum()) for one in wanted), np.finfo(float).tiny)

@@ -1,4 +1,4 @@
-"""Mean and covariance of the inputs of layers."""
+"""Mean and covariance of layer inputs."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import torch
 
 
 class Moments:
-    """Mean and covariance of rows that come in batches.
+    """Accumulates the mean and covariance of rows that come in batches.
 
     Args:
-        width: Numbers in a row.
+        width: Elements in a row.
     """
 
     def __init__(self, width: int) -> None:
@@ -19,12 +19,12 @@ class Moments:
         self._waiting: list[torch.Tensor] = []
 
     def add(self, data: torch.Tensor) -> None:
-        """Takes samples in, (samples, ..., width): each has a row or more."""
-        rows = data.detach().cpu().reshape(-1, data.shape[-1]).clone()  # a network may go on to change it in place
+        """Adds samples of shape (samples, ..., width): one or more rows each."""
+        rows = data.detach().cpu().reshape(-1, data.shape[-1]).clone()  # the network may change it in place
         self._count += len(rows)
         self._samples += len(data)
         self._waiting.append(rows)
-        # A product of few rows costs as much memory traffic as one of many.
+        # Multiplying a few rows costs as much memory traffic as multiplying many.
         if sum(map(len, self._waiting)) >= len(self._sum):
             self._take_in()
 
@@ -37,17 +37,17 @@ class Moments:
 
     @property
     def mean(self) -> torch.Tensor:
-        """(width,), float64."""
+        """The mean, (width,), float64."""
         self._take_in()
         return self._sum / self._count
 
     @property
     def covariance(self) -> torch.Tensor:
-        """(width, width), float64, as far as samples tell: a few leave out directions that others will have.
+        """The covariance, (width, width), float64, shrunk to allow for directions that few samples do not show.
 
-        It is drawn towards a multiple of the identity, the more the fewer samples there are (Chen, Wiesel, Eldar and
-        Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", 2010: oracle approximating shrinkage). The places
-        of an image are too much alike to count as samples.
+        It is shrunk towards a multiple of the identity, the more the fewer samples there are (Chen, Wiesel, Eldar and
+        Hero, "Shrinkage Algorithms for MMSE Covariance Estimation", 2010: oracle approximating shrinkage). Places of
+        one image are too similar to count as separate samples.
         """
         self._take_in()
         seen = self._products / self._count - torch.outer(self.mean, self.mean)

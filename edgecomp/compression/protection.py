@@ -1,4 +1,4 @@
-"""Layers that the user protects from a step."""
+"""Layers that a user protects from a step."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from edgecomp.errors import InputError
 
 
 def protector(module: torch.nn.Module, patterns: Sequence[str], subject: str) -> Callable[[str], bool]:
-    """Tells of a layer's path whether it is protected.
+    """Returns a function that tells whether the layer at a path is protected.
 
     Args:
-        module: Has the layers.
+        module: The module with the layers.
         patterns: Paths of layers with weights, with * and ?.
-        subject: The step, for the error.
+        subject: The step, for the error message.
 
     Raises:
-        InputError: There is no such layer.
+        InputError: No layer matches a pattern.
     """
     layers = dict.fromkeys(path.rpartition(".")[0] for path, _ in module.named_parameters())
     for pattern in patterns:

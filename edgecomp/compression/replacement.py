@@ -8,14 +8,14 @@ from torch import nn
 
 
 def replace_modules(module: nn.Module, others: Mapping[nn.Module, nn.Module]) -> None:
-    """Replaces parts of a module, in place; one that is used in several places is so afterwards.
+    """Replaces submodules in place; one that is used in several places is replaced everywhere by the same module.
 
     Args:
-        module: Has the parts; it is not replaced itself.
-        others: Part -> what comes in its place.
+        module: The module around them; it is not replaced itself.
+        others: Submodule -> its replacement.
     """
     for parent in list(module.modules()):
-        # named_children() leaves out the second place of a module that has two.
+        # named_children() skips the second place of a module that is used twice.
         for name, child in parent._modules.items():
             if child is not None and child in others:
                 parent._modules[name] = others[child]

@@ -1,4 +1,4 @@
-"""Runs the steps of a recipe that work on a torch module, and makes a source of what they leave."""
+"""Runs the steps of a recipe that work on a torch module, and exports the result."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def compress_module(source: Source, steps: Sequence[ModuleStep], bench: Workbenc
     """Applies steps one after another to a copy of the source's module.
 
     Args:
-        source: Has a torch module.
-        steps: In order.
-        bench: What they work with.
+        source: A source with a torch module.
+        steps: The steps, in order.
+        bench: What the steps work with.
 
     Returns:
-        The source of the changed module: exported again, its reference the changed module, its history longer by
-        the original and each step, with metric, MACs and parameters.
+        The source of the changed module: exported again, with the changed module as the reference, and with the
+        original and each step added to its history, each with metric, MACs and parameters.
 
     Raises:
         SourceError: The source has no module, or a step left one that cannot be used.
@@ -66,7 +66,7 @@ def compress_module(source: Source, steps: Sequence[ModuleStep], bench: Workbenc
 
 
 def _measured(module: torch.nn.Module, source: Source, bench: Workbench) -> dict[str, Any]:
-    """What the provenance says of the module at every stage: its size, its work, and how good it is."""
+    """Returns the facts for the provenance: parameters, MACs, and the metric if there is one."""
     facts: dict[str, Any] = {"parameters": parameters(module), "macs": macs(module, source.inputs)}
     metric = bench.metric(module)
     return facts if metric is None else facts | {"metric": metric}

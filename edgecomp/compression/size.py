@@ -1,4 +1,4 @@
-"""How large a torch module is, and how much it computes."""
+"""Counts the parameters and multiplications of a torch module."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgecomp.frontends.torch_module import preserving
 
 
 def parameters(module: torch.nn.Module) -> int:
-    """The number of trainable and frozen weights; a shared one counts once."""
+    """Counts trainable and frozen weights; a shared one counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def macs(module: torch.nn.Module, inputs: Arrays) -> int:
-    """Multiplications of convolutions, matrix products, recurrent layers and attention in one run on example inputs."""
+    """Counts multiplications of convolutions, matrix products, recurrent layers and attention in one run."""
     counting = FlopCounterMode(display=False, custom_mapping=_UNCOUNTED)
     with preserving(module), torch.no_grad(), counting as counter:
         module(*(torch.from_numpy(np.array(array)) for array in inputs))
@@ -28,9 +28,9 @@ def macs(module: torch.nn.Module, inputs: Arrays) -> int:
 
 
 def _recurrent_layer(inputs: Sequence[int], weight: Sequence[int], recurrent: Sequence[int], *_: Any, **__: Any) -> int:
-    """Twice the multiplications of one direction of one layer, whose inputs are of the shape (steps, samples, size)."""
+    """Returns twice the multiplications of one layer in one direction, for inputs of shape (steps, samples, size)."""
     return 2 * math.prod(inputs[:-1]) * (math.prod(weight) + math.prod(recurrent))
 
 
-#: What an LSTM becomes on a CPU, which torch does not count.
+#: torch runs an LSTM on a CPU as this operator, but does not count it.
 _UNCOUNTED = {torch.ops.aten.mkldnn_rnn_layer: _recurrent_layer}

@@ -1,7 +1,7 @@
-"""Inputs that are moved a little to where the student is wrong.
+"""Adversarial inputs for distillation.
 
-The student is to give on them what the teacher gives on the inputs as they were (Goldblum et al., 2020, "Adversarially
-robust distillation"); they are found with one step along the sign of the gradient (Goodfellow et al., 2015).
+The student learns to give on a moved input what the teacher gives on the original one (Goldblum et al., 2020,
+"Adversarially robust distillation"). Inputs move by one step along the sign of the gradient (Goodfellow et al., 2015).
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from edgecomp.frontends.torch_module import preserving
 
 
 def moved(module: torch.nn.Module, inputs: Inputs, labels: torch.Tensor, loss: Loss, step: float) -> Inputs:
-    """The inputs, each number of a float input larger or smaller by `step`.
+    """Moves every number of the float inputs by `step`, in the direction that increases the loss.
 
     Args:
         module: The student; not changed.
         inputs: A batch.
         labels: The labels of the batch.
-        loss: What becomes larger.
-        step: How far, in the units of the inputs.
+        loss: The loss to increase.
+        step: How far to move, in the units of the inputs.
     """
     leaves = tuple(each.detach().clone().requires_grad_(each.is_floating_point()) for each in inputs)
     free = [each for each in leaves if each.requires_grad]

@@ -1,4 +1,4 @@
-"""Pairs of layers of student and teacher, and what makes their outputs comparable."""
+"""Pairs of layers of student and teacher, and the projections that make their outputs comparable."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from edgecomp.frontends.torch_module import preserving
 
 Tensor = torch.Tensor
 
-#: How images and volumes become as small as others, by the number of their dimensions.
+#: How to shrink the larger of two features, by its number of dimensions: images and volumes.
 _POOLS: dict[int, Callable[..., Tensor]] = {4: functional.adaptive_avg_pool2d, 5: functional.adaptive_avg_pool3d}
 
 
 class Pairs(nn.Module):
-    """Layers of two modules whose outputs belong together.
+    """Layers of two modules whose outputs are compared.
 
     Args:
         names: "LAYER" for the same name in both, or "STUDENT_LAYER=TEACHER_LAYER".
         student: The module that learns.
-        teacher: The one that it learns from.
-        inputs: An example, to see shapes with.
-        project: Whether a 1x1 convolution (features of shape (N, channels, ...) with 4 or 5 dimensions) or a linear
-            layer over the last dimension (others) makes the student's channels as many as the teacher's. It is trained
-            along, and is no part of the student.
+        teacher: The module that it learns from.
+        inputs: Example inputs, to find the features' shapes.
+        project: Whether to project the student's features to the teacher's number of channels: by a 1x1 convolution for
+            features of shape (N, channels, ...) with 4 or 5 dimensions, by a linear layer over the last dimension for
+            others. Projections are trained along, and are not part of the student.
 
     Raises:
-        InputError: A layer is not there, or gives no tensor.
+        InputError: A layer does not exist, or does not give a tensor.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Pairs(nn.Module):
 
     @contextmanager
     def watch(self, student: nn.Module, teacher: nn.Module) -> Iterator[list[tuple[Tensor, Tensor]]]:
-        """Fills a list with a pair for each of the names, once both modules have run and the block ends."""
+        """Yields a list that is filled with one pair of features for each name when the block ends."""
         pairs: list[tuple[Tensor, Tensor]] = []
         with watching(student, self._own) as own, watching(teacher, self._taught) as taught:
             yield pairs
@@ -82,7 +82,7 @@ class Pairs(nn.Module):
 
 @contextmanager
 def watching(module: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Records what layers give while the block runs, by their names."""
+    """Records the outputs of layers by name while the block runs."""
     seen: dict[str, Tensor] = {}
 
     def keep(name: str) -> object:

@@ -1,4 +1,4 @@
-"""What teachers give for the training data, computed once and not again in every epoch."""
+"""The teachers' outputs for the training data, computed once instead of in every epoch."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from edgecomp.progress import Progress, silent
 
 Tensor = torch.Tensor
 
-#: One teacher's outputs after another, each teacher's one tensor after another.
+#: The outputs of each teacher, each a list of tensors.
 Taught = list[list[Tensor]]
 
-#: Outputs of all samples together that are kept, in bytes; a classifier's are a thousandth of it, a segmentation's may
-#: be more.
+#: Bytes of outputs that are kept for all samples together. A classifier needs a thousandth of it; a segmentation
+#: network may need more.
 MOST_BYTES = 512 * 2**20
 
 
 def flat(outputs: object) -> list[Tensor]:
-    """The tensors in what a module gives."""
+    """Returns the tensors in a module's outputs."""
     return [tensor for _, tensor in structure.flatten(outputs, torch.is_tensor)]
 
 
 class Teachers:
-    """Modules that are asked, and never changed.
+    """Modules that give targets and are never changed.
 
     Args:
-        modules: In eval mode from now on.
+        modules: Put into eval mode.
     """
 
     def __init__(self, modules: Sequence[nn.Module]) -> None:
-        self.modules = tuple(modules)  # a tuple: their weights are not to be trained, and in no checkpoint
+        self.modules = tuple(modules)  # a tuple, so that their weights are neither trained nor saved in checkpoints
         self._rows: dict[bytes, int] = {}
         self._outputs: Taught = []
 
     def learn(self, data: TrainingData, size: int, progress: Progress = silent) -> None:
-        """Runs the teachers on every sample, for `__call__` to look up.
+        """Runs the teachers on every sample and keeps the outputs, for `__call__` to look up.
 
-        Nothing is kept where a sample's outputs are not its own or of a size of their own, or all would be too large.
+        Keeps nothing if outputs cannot be told apart by sample, vary in shape, or need more than `MOST_BYTES`.
 
         Args:
-            data: What will be asked for.
-            size: The size of a batch.
+            data: The training data.
+            size: The batch size.
             progress: Called on the way.
         """
         if not data.samples.batched:
@@ -77,7 +77,7 @@ class Teachers:
         ]
 
     def __call__(self, inputs: Inputs) -> Taught:
-        """What the teachers give for a batch: looked up, or computed when a sample was changed since."""
+        """Returns the teachers' outputs for a batch: looked up, or computed if a sample is new or was changed."""
         if not self._rows:
             return self._run(inputs)
         rows = [self._rows.get(name, -1) for name in _names(inputs)]
@@ -95,7 +95,7 @@ def _on_gpu(inputs: Inputs) -> Inputs:
 
 
 def _names(inputs: Inputs) -> list[bytes]:
-    """A name for every sample, by its bytes."""
+    """Returns a hash of every sample's bytes."""
     columns = [each.detach().cpu().contiguous().numpy() for each in inputs]
     return [
         hashlib.blake2b(b"".join(sample.tobytes() for sample in samples), digest_size=16).digest()

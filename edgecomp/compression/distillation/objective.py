@@ -1,4 +1,4 @@
-"""What a student makes small: it and its teachers run once on a batch, and every term compares them."""
+"""The distillation loss: student and teachers run once on a batch, and every term compares them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Adversary:
-    """Moves the student's inputs.
+    """Settings of adversarial inputs.
 
     Attributes:
-        loss: What it makes larger.
-        step: How far it goes.
+        loss: The loss that a move increases.
+        step: How far to move.
     """
 
     loss: Loss
@@ -36,11 +36,11 @@ class Distillation(Objective):
     """A weighted sum of terms.
 
     Args:
-        teachers: Who is asked; features are compared with the first one's.
-        terms: Each with its weight.
+        teachers: The teachers; features are compared with those of the first one.
+        terms: The terms with their weights.
         features: Pairs of layers whose outputs are compared, with projections.
         maps: Pairs of layers whose attention is compared.
-        adversary: Moves the student's inputs, not the teachers'.
+        adversary: Moves the student's inputs, but not the teachers'.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Distillation(Objective):
         self.features, self.maps = features, maps
 
     def forward(self, module: nn.Module, inputs: Inputs, labels: Tensor) -> Tensor:
-        """Runs student and teachers, and adds up."""
+        """Runs student and teachers, and returns the sum of the terms."""
         own = inputs
         if self._adversary is not None and torch.is_grad_enabled():
             own = moved(module, inputs, labels, self._adversary.loss, self._adversary.step)
@@ -75,10 +75,10 @@ class Distillation(Objective):
 
 
 def check_alike(student: nn.Module, teachers: Sequence[nn.Module], inputs: Inputs) -> None:
-    """Makes sure that teachers give what the student gives.
+    """Checks that the teachers' outputs have the same shapes as the student's.
 
     Raises:
-        InputError: One gives other tensors.
+        InputError: A teacher's outputs have other shapes.
     """
     with torch.no_grad():
         shapes = [[tuple(each.shape) for each in flat(module.eval()(*inputs))] for module in (student, *teachers)]

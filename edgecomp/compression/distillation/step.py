@@ -23,18 +23,18 @@ class DistillationStep(Training):
     """Settings of distillation.
 
     Attributes:
-        teachers: "original" is the module before any compression; "task" is what the task's teachers() gives.
-        student: "module" is what the steps before have left; "task" is what the task's student() gives.
-        outputs: How outputs are compared: "kl" softened by the temperature, "mse" as they are, "cosine" by
-            their direction, as of sentences and faces, "none" not at all.
-        temperature: The temperature of outputs that are classes, above 0.
-        teacher_weight: The share of the outputs' distance in the loss, in [0, 1]; labels have the rest.
+        teachers: "original" is the module before any compression; "task" takes the teachers from the task's teachers().
+        student: "module" is the module as the earlier steps left it; "task" takes the one from the task's student().
+        outputs: How outputs are compared: "kl" (softened by the temperature), "mse", "cosine" (by direction, for
+            embeddings of sentences or faces), or "none".
+        temperature: The temperature of class outputs, above 0.
+        teacher_weight: The share of the output distance in the loss, in [0, 1]; labels have the rest.
         label_smoothing: The share of each label that is spread over all classes, in [0, 1).
-        features: Layers whose outputs are to be the teacher's: "LAYER", or "STUDENT_LAYER=TEACHER_LAYER".
-        feature_weight: The weight of their distance.
-        attention: Layers, likewise, whose attention maps are to be the teacher's.
-        attention_weight: The weight of their distance.
-        adversarial_step: How far inputs are moved to where the student is wrong, in their own units; 0 for not at all.
+        features: Layers whose outputs should match the teacher's: "LAYER", or "STUDENT_LAYER=TEACHER_LAYER".
+        feature_weight: The weight of the feature distance.
+        attention: Layers whose attention maps should match the teacher's, named in the same way.
+        attention_weight: The weight of the attention distance.
+        adversarial_step: How far inputs are moved to where the student is wrong, in their own units; 0 turns it off.
     """
 
     kind: ClassVar[str] = "distill"
@@ -86,7 +86,7 @@ class DistillationStep(Training):
         maps = Pairs(self.attention, student, modules[0], inputs, project=False) if self.attention else None
         adversary = Adversary(loss, self.adversarial_step) if self.adversarial_step else None
         teachers = Teachers(modules)
-        if not (features or maps or self.fresh_data):  # which need the teacher itself, or never ask the same twice
+        if not (features or maps or self.fresh_data):  # these need the teacher itself, or never repeat a sample
             teachers.learn(bench.training, self.batch_size, bench.progress)
         return Distillation(teachers, self._terms(loss), features=features, maps=maps, adversary=adversary)
 
@@ -119,10 +119,10 @@ def _modules(bench: Workbench) -> list[torch.nn.Module]:
 def _modules_of(
     bench: Workbench, name: str, function: Callable[[], Any] | None, listed: Callable[[Any], Any]
 ) -> list[torch.nn.Module]:
-    """What a function of the task gives.
+    """Calls a function of the task that returns modules.
 
     Raises:
-        SourceError: There is none, or it gives something else than modules.
+        SourceError: The task has no such function, or it returns something other than modules.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What a student is compared by; every term is a mean over the batch, 0 when the student is as it should be."""
+"""The terms of the distillation loss. Each is a mean over the batch, and 0 for a student that matches its target."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Seen:
-    """One batch, as student and teachers see it.
+    """The outputs of student and teachers for one batch.
 
     Attributes:
-        outputs: The student's, as its module gives them.
+        outputs: The student's outputs, in the structure that its module returns.
         labels: The labels of the batch.
-        own: The student's outputs, one tensor after another.
-        taught: The same of each teacher.
-        features: Pairs of the student's feature, projected, and the teacher's, of one shape.
-        maps: Pairs of features of the same places, of any number of channels.
+        own: The student's outputs as a flat list of tensors.
+        taught: The same for each teacher.
+        features: Pairs of the student's feature, projected, and the teacher's, of the same shape.
+        maps: Pairs of features with the same spatial size and any number of channels.
     """
 
     outputs: object
@@ -39,7 +39,7 @@ Term = Callable[[Seen], Tensor]
 
 
 def labels(loss: Loss, smoothing: float = 0.0) -> Term:
-    """The task's loss; with smoothing the cross-entropy with labels of which a share is spread over all classes.
+    """Returns the task's loss, or with smoothing the cross-entropy with smoothed labels.
 
     Szegedy et al., 2016, section 7.
     """
@@ -61,9 +61,9 @@ def labels(loss: Loss, smoothing: float = 0.0) -> Term:
 
 
 def divergence(temperature: float) -> Term:
-    """KL divergence of softened outputs, times temperature squared (Hinton et al., 2015), against the teachers' mean.
+    """Returns the KL divergence of softened outputs from the teachers' mean, times temperature squared.
 
-    Outputs of another shape than (N, classes) are compared by mean squared error.
+    Hinton et al., 2015. Outputs that are not of shape (N, classes) are compared by mean squared error instead.
     """
 
     def soft(seen: Seen) -> Tensor:
@@ -82,7 +82,7 @@ def divergence(temperature: float) -> Term:
 
 
 def squares(seen: Seen) -> Tensor:
-    """Mean squared error of the outputs against the teachers' mean (Ba and Caruana, 2014)."""
+    """Computes the mean squared error of the outputs against the teachers' mean (Ba and Caruana, 2014)."""
     parts = [
         functional.mse_loss(output, torch.stack([teacher[place] for teacher in seen.taught]).mean(dim=0))
         for place, output in enumerate(seen.own)
@@ -91,7 +91,7 @@ def squares(seen: Seen) -> Tensor:
 
 
 def directions(seen: Seen) -> Tensor:
-    """One minus the cosine between each sample's output and the teachers' mean: for vectors that are compared by it."""
+    """Computes one minus the cosine of each output and the teachers' mean, for embeddings compared by cosine."""
     parts = []
     for place, output in enumerate(seen.own):
         wanted = torch.stack([teacher[place] for teacher in seen.taught]).mean(dim=0)
@@ -101,16 +101,16 @@ def directions(seen: Seen) -> Tensor:
 
 
 def hints(seen: Seen) -> Tensor:
-    """Mean squared error of features, the student's projected (Romero et al., 2015)."""
+    """Computes the mean squared error of features, after projecting the student's (Romero et al., 2015)."""
     return torch.stack([functional.mse_loss(own, wanted) for own, wanted in seen.features]).sum()
 
 
 def attention(seen: Seen) -> Tensor:
-    """Squared distance of normalized attention maps, times 1000 as in the paper (Zagoruyko and Komodakis, 2017)."""
+    """Computes the squared distance of normalized attention maps, times 1000 (Zagoruyko and Komodakis, 2017)."""
     parts = [(_map(own) - _map(wanted)).square().mean() for own, wanted in seen.maps]
     return 1000 * torch.stack(parts).sum()
 
 
 def _map(feature: Tensor) -> Tensor:
-    """Where the energy of a feature is: (N, channels, ...) -> (N, places), of unit length."""
+    """Computes attention maps, the energy over channels: (N, channels, ...) -> (N, places), of length 1."""
     return functional.normalize(feature.square().mean(dim=1).flatten(1), dim=1)

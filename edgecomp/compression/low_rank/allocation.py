@@ -1,11 +1,11 @@
-"""Which layers are factorized with which ranks: by a rule for each, or all together so that a budget does least harm.
+"""Decides which layers are factorized with which ranks: by a rule for each, or together within a budget.
 
-1. Each layer has options: schemes and ranks, each with the multiplications that it saves and the share of the layer's
-   output energy that it loses, which its singular values say.
-2. What a loss in a layer does to the network's outputs is measured once for each layer, with noise, and taken to be
+1. Each layer has options: schemes and ranks. Each option saves multiplications and loses a share of the layer's output
+   energy, which follows from its singular values.
+2. The effect of such a loss on the network's outputs is measured once for each layer, with noise. It is assumed to be
    proportional to the loss, and to add up over layers.
-3. With a price on multiplications every layer takes the option that is best for itself. The lowest price that meets the
-   budget is the solution of the whole (Everett, 1963).
+3. Given a price on multiplications, every layer takes the option that is best for itself. The lowest price that meets
+   the budget solves the whole problem (Everett, 1963).
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from edgecomp.compression.low_rank.schemes import SCHEMES, Ranks, Rule, SchemeNa
 from edgecomp.compression.low_rank.sites import Site
 from edgecomp.progress import Progress, silent
 
-#: Shares of the energy that options keep: from nearly nothing to nearly everything.
+#: Shares of the energy that options keep, from nearly nothing to nearly everything.
 _ENERGIES = tuple(1 - np.geomspace(0.9, 1e-4, 48))
 
-#: The share of the energy at which a layer's harm is measured: small enough for what follows to be proportional, and
-#: large enough to see.
+#: The share of the energy at which a layer's harm is measured: small enough for the effect to be proportional, and
+#: large enough to see it.
 _PROBE = 0.05
 
-#: What a probe costs at least: no layer is free, however little the samples say.
+#: The smallest harm of a probe: no layer is free, even if the samples do not show an effect.
 _LEAST_HARM = 1e-6
 
-#: Halvings of the interval of prices.
+#: How often the interval of prices is halved.
 _HALVINGS = 60
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What becomes of a layer.
+    """The chosen factorization of a layer.
 
     Attributes:
         site: The layer.
         scheme: How it is factorized.
-        ranks: With which ranks.
+        ranks: The ranks.
         saved: Multiplications that this saves.
-        loss: The share of its outputs' energy that is lost.
+        loss: The share of its output energy that is lost.
     """
 
     site: Site
@@ -57,11 +57,11 @@ class Choice:
     loss: float
 
     def build(self) -> torch.nn.Sequential:
-        """The layers that the layer becomes."""
+        """Builds the layers that replace the layer."""
         return SCHEMES[self.scheme].build(self.site, self.ranks)
 
 
-#: Path of a layer -> what it may become; every layer has one option at least.
+#: Path of a layer -> its options; every layer has at least one.
 Options = Mapping[str, Sequence[Choice]]
 
 
@@ -72,8 +72,8 @@ class Candidate:
     Attributes:
         site: The layer.
         name: The name of the scheme.
-        multiple: What its ranks are multiples of.
-        spectra: Singular values that decide on its ranks, and the shapes of their matrices.
+        multiple: Its ranks are multiples of this.
+        spectra: The singular values that decide its ranks, with the shapes of their matrices.
     """
 
     site: Site
@@ -82,7 +82,7 @@ class Candidate:
     spectra: tuple[tuple[Floats, int, int], ...]
 
     def choice(self, rule: Rule) -> Choice | None:
-        """The layer factorized with the ranks of a rule; None when that costs as much or more on the target."""
+        """Applies a rule for ranks; None if the result costs as much or more on the target."""
         ranks = tuple(_rank(values, rows, columns, rule, self.multiple) for values, rows, columns in self.spectra)
         before, after = original(self.site), SCHEMES[self.name].work(self.site, ranks)
         if _total(after, self.multiple) >= before.macs(self.multiple):
@@ -92,17 +92,17 @@ class Candidate:
 
 
 def candidate_of(site: Site, name: SchemeName, multiple: int) -> Candidate:
-    """A way to factorize a layer, with its singular values, which take most of the time."""
+    """Computes the singular values of a layer for a scheme; this takes most of the time."""
     return Candidate(site, name, multiple, tuple(map(spectrum, SCHEMES[name].spectra(site))))
 
 
 def with_energy(share: float) -> Rule:
-    """The ranks that keep a share of the squared singular values."""
+    """Returns the rule that keeps a share of the squared singular values."""
     return lambda values, rows, columns: by_energy(values, share)
 
 
 def most_saving(candidates: Sequence[Candidate], rule: Rule) -> list[Choice]:
-    """For every layer the way that saves most, with the ranks of a rule."""
+    """Finds, for every layer, the scheme that saves most with the ranks of a rule."""
     best: dict[str, Choice] = {}
     for candidate in candidates:
         choice = candidate.choice(rule)
@@ -112,7 +112,7 @@ def most_saving(candidates: Sequence[Candidate], rule: Rule) -> list[Choice]:
 
 
 def options_of(candidates: Sequence[Candidate]) -> Options:
-    """Everything that layers may become, for those that may become something."""
+    """Lists all options of every layer that has some."""
     found: dict[str, dict[tuple[SchemeName, Ranks], Choice]] = {}
     for candidate in candidates:
         for share in _ENERGIES:
@@ -123,13 +123,14 @@ def options_of(candidates: Sequence[Candidate]) -> Options:
 
 
 def harm(module: torch.nn.Module, options: Options, quality: Quality, progress: Progress = silent) -> dict[str, float]:
-    """What a loss of all of a layer's energy would cost, extrapolated from a little noise on its outputs.
+    """Estimates what losing all of a layer's output energy costs, extrapolated from a little noise on its outputs.
 
-    Noise, and not a factorized layer: that would keep exactly the directions of the samples that it is measured on.
+    It uses noise, not a factorized layer: a factorization keeps exactly the directions of the samples that it is
+    measured on.
 
     Args:
-        module: Has the layers; it is as it was in the end.
-        options: What layers may become.
+        module: The module with the layers; left as it was.
+        options: The options of each layer.
         quality: Measures a module.
         progress: Called after each measurement.
 
@@ -148,7 +149,7 @@ def harm(module: torch.nn.Module, options: Options, quality: Quality, progress: 
 
 
 def _noise(generator: torch.Generator) -> Any:
-    """A hook that adds noise with a share of the energy of a layer's outputs, their mean excepted."""
+    """Returns a hook that adds noise with a share of the variance of a layer's outputs."""
 
     def add(layer: torch.nn.Module, args: object, output: torch.Tensor) -> torch.Tensor:
         noise = torch.randn(output.shape, generator=generator).to(output)
@@ -158,12 +159,12 @@ def _noise(generator: torch.Generator) -> Any:
 
 
 def least_harmful(options: Options, harm: Mapping[str, float], goal: float) -> list[Choice]:
-    """The choices that save so many multiplications and do least harm.
+    """Selects the options that save enough multiplications with the least harm.
 
     Args:
-        options: What layers may become.
-        harm: What the loss of all of a layer's energy costs.
-        goal: Multiplications to be saved; at most what the options can save.
+        options: The options of each layer.
+        harm: The cost of losing all of a layer's energy.
+        goal: Multiplications to save; at most what the options can save.
     """
 
     def at(price: float) -> list[Choice]:
@@ -183,7 +184,7 @@ def least_harmful(options: Options, harm: Mapping[str, float], goal: float) -> l
 
 
 def _rank(values: Floats, rows: int, columns: int, rule: Rule, multiple: int) -> int:
-    """The rank by a rule: at least one, in multiples that kernels like, at most all."""
+    """Applies a rule: at least one, a multiple that suits the kernels, and at most full rank."""
     wanted = max(rule(values, rows, columns), 1)
     return min(math.ceil(wanted / multiple) * multiple, len(values))
 

@@ -1,4 +1,4 @@
-"""Matrices and convolution kernels as products of smaller ones. Everything is computed in float64."""
+"""Decomposes matrices and convolution kernels into products of smaller ones. Everything is computed in float64."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ Tensor = torch.Tensor
 
 
 def svd(matrix: Tensor, rank: int, root: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The best product of two matrices (Eckart and Young, 1936), the scale shared evenly between both.
+    """Computes the best product of two matrices (Eckart and Young, 1936), the scale shared evenly between both.
 
     Args:
         matrix: (rows, columns).
         rank: Columns of the first factor, rows of the second.
-        root: A square root of the covariance of what the matrix is multiplied with, (columns, columns): then the
-            error of the products is smallest, and not that of the matrix.
+        root: A square root of the covariance of the inputs that the matrix is applied to, (columns, columns). With it,
+            the error of the outputs is minimized instead of the error of the matrix.
 
     Returns:
         (rows, rank) and (rank, columns).
@@ -29,7 +29,7 @@ def svd(matrix: Tensor, rank: int, root: Tensor | None = None) -> tuple[Tensor, 
 
 
 def covariance_root(covariance: Tensor) -> Tensor:
-    """A symmetric square root that can be inverted: directions that never occur count a little."""
+    """Computes an invertible symmetric square root; directions that never occur get a small weight."""
     values, vectors = torch.linalg.eigh(covariance.double())
     floor = 1e-6 * values.max().clamp_min(torch.finfo(torch.float64).tiny)
     root: Tensor = (vectors * values.clamp_min(floor).sqrt()) @ vectors.T
@@ -37,13 +37,13 @@ def covariance_root(covariance: Tensor) -> Tensor:
 
 
 def tucker(kernel: Tensor, out_rank: int, in_rank: int, iterations: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    """Tucker decomposition of the two channel dimensions (Kim et al., 2016), by orthogonal iteration.
+    """Computes the Tucker decomposition of the two channel dimensions (Kim et al., 2016), by orthogonal iteration.
 
     Args:
         kernel: (out, in, height, width).
         out_rank: Channels of the core's output.
         in_rank: Channels of the core's input.
-        iterations: Rounds in which each side is fitted to the other.
+        iterations: Number of rounds; in each, one side is fitted to the other.
 
     Returns:
         (out, out_rank), the core (out_rank, in_rank, height, width), and (in_rank, in).
@@ -57,7 +57,7 @@ def tucker(kernel: Tensor, out_rank: int, in_rank: int, iterations: int = 4) -> 
 
 
 def spatial(kernel: Tensor, rank: int) -> tuple[Tensor, Tensor]:
-    """A kernel as a column followed by a row (Jaderberg et al., 2014), by singular values.
+    """Separates a kernel into a column followed by a row (Jaderberg et al., 2014), by singular values.
 
     Args:
         kernel: (out, in, height, width).
@@ -75,21 +75,21 @@ def spatial(kernel: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 
 
 def columns_by_rows(kernel: Tensor) -> Tensor:
-    """The matrix whose singular values tell how well columns and rows separate, (in x height, out x width)."""
+    """Returns the matrix whose singular values tell how well columns and rows separate, (in x height, out x width)."""
     out, into, height, width = kernel.shape
     return kernel.permute(1, 2, 0, 3).reshape(into * height, out * width)
 
 
 def cp(kernel: Tensor, rank: int, iterations: int = 60) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A sum of products of four vectors (Lebedev et al., 2015), by alternating least squares.
+    """Computes a sum of products of four vectors (CP; Lebedev et al., 2015), by alternating least squares.
 
     Args:
         kernel: (out, in, height, width).
-        rank: How many products.
-        iterations: Rounds in which each factor is fitted to the others.
+        rank: Number of products.
+        iterations: Number of rounds; in each, every factor is fitted to the others.
 
     Returns:
-        (out, rank), (in, rank), (height, rank) and (width, rank), each column's length shared evenly.
+        (out, rank), (in, rank), (height, rank) and (width, rank), the length of each product shared evenly.
     """
     kernel = kernel.double()
     generator = torch.Generator().manual_seed(0)
@@ -107,6 +107,6 @@ def cp(kernel: Tensor, rank: int, iterations: int = 60) -> tuple[Tensor, Tensor,
 
 
 def _leading(tensor: Tensor, rank: int) -> Tensor:
-    """The leading left singular vectors of a tensor's first dimension against all others."""
+    """Returns the leading left singular vectors of a tensor unfolded along its first dimension."""
     vectors: Tensor = torch.linalg.svd(tensor.reshape(len(tensor), -1), full_matrices=False)[0]
     return vectors[:, :rank]

@@ -1,4 +1,4 @@
-"""The step that factorizes embedding tables."""
+"""The recipe step that factorizes embedding tables."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LowRankEmbeddings:
-    """Settings of the factorization of embedding tables, whose entries all stay: narrow rows, and a layer that widens.
+    """Settings of the factorization of embedding tables into narrow rows and a linear layer that widens them.
 
     Attributes:
         keep: The share of the tables' numbers that is left, in (0, 1).
-        data_aware: Whether a row's error counts as often as calibration data look it up.
-        multiple: Ranks are multiples of this; "target" is what the target's kernels compute at once.
-        protected: Tables that stay, by path, with * and ?.
+        data_aware: Whether a row's error is weighted by how often calibration data look it up.
+        multiple: Ranks are multiples of this; "target" is the number of channels that the target's kernels compute at
+            once.
+        protected: Tables to leave alone, by path, with * and ?.
     """
 
     kind: ClassVar[str] = "low-rank-embeddings"

@@ -1,4 +1,4 @@
-"""Low-rank factorization: which layers, and how, only where that costs less on the target."""
+"""Low-rank factorization: replaces layers by thinner ones, only where that costs less on the target."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from edgecomp.errors import InputError
 from edgecomp.step import Changed
 from edgecomp.workbench import Workbench
 
-#: What convolutions may become, by setting.
+#: The schemes for convolutions, by setting.
 _KERNELS: dict[KernelScheme, tuple[SchemeName, ...]] = {
     "auto": ("tucker", "spatial"),
     "tucker": ("tucker",),
@@ -43,12 +43,11 @@ _KERNELS: dict[KernelScheme, tuple[SchemeName, ...]] = {
 def factorize(module: torch.nn.Module, bench: Workbench, settings: LowRank) -> Changed:
     """Factorizes the layers of a module, in place.
 
-    Args:
-        module: What is factorized.
-        bench: The example inputs, the target, and calibration data when errors are to count by their inputs.
+    module: The module to factorize.
+    bench: Provides example inputs, the target, and the calibration data by which errors are weighted.
         settings: See `LowRank`.
 
-    Returns:
+    The module, and as facts the scheme and ranks of every factorized layer.
         The module, and as facts the scheme and the ranks of every layer that was factorized.
 
     Raises:
@@ -75,7 +74,7 @@ def factorize(module: torch.nn.Module, bench: Workbench, settings: LowRank) -> C
     return Changed(module, {"factorized": facts, "kept": round(1 - sum(each.saved for each in choices) / whole, 4)})
 
 
-#: Gives what each layer's error costs.
+#: Returns the cost of losing each layer's output energy.
 Damage = Callable[[Options], Mapping[str, float]]
 
 
@@ -88,7 +87,7 @@ def _damage(module: torch.nn.Module, bench: Workbench, settings: LowRank) -> Dam
 def _choose(
     candidates: Sequence[Candidate], whole: int, settings: LowRank, damage: Damage, subject: str
 ) -> list[Choice]:
-    """What becomes of the layers, by the settings' rule for ranks.
+    """Decides how each layer is factorized, by the settings' rule for ranks.
 
     Raises:
         InputError: Even with the smallest ranks the cost is above the budget.

@@ -1,4 +1,4 @@
-"""How many singular values of a matrix count."""
+"""Rules that decide how many singular values of a matrix to keep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def by_energy(values: Floats, share: float) -> int:
-    """The smallest rank that keeps a share of the squared singular values.
+    """Returns the smallest rank that keeps a share of the squared singular values.
 
     Args:
         values: Singular values, largest first.
@@ -26,16 +26,16 @@ def by_energy(values: Floats, share: float) -> int:
 
 
 def lost_energy(values: Floats, rank: int) -> float:
-    """The share of the squared singular values that a rank leaves out."""
+    """Computes the share of the squared singular values that a rank leaves out."""
     energy = np.square(values)
     return float(energy[rank:].sum() / max(float(energy.sum()), np.finfo(float).tiny))
 
 
 def by_vbmf(values: Floats, rows: int, columns: int) -> int:
-    """The rank that empirical variational Bayesian matrix factorization finds in a noisy matrix.
+    """Returns the rank that empirical variational Bayesian matrix factorization finds in a noisy matrix.
 
     Nakajima, Sugiyama, Babacan and Tomioka, "Global Analytic Solution of Fully-observed Variational Bayesian Matrix
-    Factorization" (JMLR 2013); the noise's variance is estimated too.
+    Factorization" (JMLR 2013). The variance of the noise is estimated as well.
 
     Args:
         values: All singular values, largest first.
@@ -58,7 +58,7 @@ def by_vbmf(values: Floats, rows: int, columns: int) -> int:
 
 
 def _minimum(lower: float, upper: float, spectrum: Floats, ratio: float, edge: float) -> float:
-    """The variance with the smallest free energy, by golden sections of its logarithm."""
+    """Finds the variance with the smallest free energy, by golden-section search over its logarithm."""
     low, high = math.log(lower), math.log(max(upper, lower))
     for _ in range(80):
         first, second = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
@@ -70,7 +70,7 @@ def _minimum(lower: float, upper: float, spectrum: Floats, ratio: float, edge: f
 
 
 def _free_energy(variance: float, spectrum: Floats, ratio: float, edge: float) -> float:
-    """Of the noise's variance, up to a constant."""
+    """Computes the free energy of a noise variance, up to a constant."""
     x = np.maximum(spectrum / variance, 1e-300)
     signal, noise = x[x > edge], x[x <= edge]
     middle = signal - (1 + ratio)

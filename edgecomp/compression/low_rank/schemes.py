@@ -1,4 +1,4 @@
-"""The ways to factorize a layer: which ranks it needs, what that costs, and the layers that it becomes."""
+"""The ways to factorize a layer: the ranks it needs, the cost, and the layers that replace it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgecomp.compression.low_rank.sites import Layer, Site
 
 SchemeName = Literal["svd", "tucker", "spatial", "cp"]
 
-#: Singular values and the shape of the matrix that they are of -> a rank.
+#: Singular values and their matrix's shape -> a rank.
 Rule = Callable[[Floats, int, int], int]
 
 Ranks = tuple[int, ...]
@@ -25,10 +25,10 @@ Ranks = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Work:
-    """What one of the layers that a factorized layer consists of computes.
+    """The amount of computation in one of the layers that replace a layer.
 
     Attributes:
-        places: Where it does.
+        places: Number of places that it computes.
         inner: Input channels of each output channel, times the size of the kernel.
         outer: Output channels.
     """
@@ -38,7 +38,7 @@ class Work:
     outer: int
 
     def macs(self, multiple: int = 1) -> int:
-        """Multiplications, when a kernel computes so many output channels at once."""
+        """Returns the multiplications, if a kernel computes `multiple` output channels at once."""
         return self.places * self.inner * math.ceil(self.outer / multiple) * multiple
 
 
@@ -47,10 +47,10 @@ class Scheme:
     """A way to factorize a layer.
 
     Attributes:
-        suits: Whether it can.
-        spectra: The matrices whose singular values decide on its ranks, one each.
-        work: What its layers compute with such ranks.
-        build: The layers that a layer becomes.
+        suits: Whether a layer can be factorized in this way.
+        spectra: The matrices whose singular values decide its ranks, one for each rank.
+        work: The computation of the new layers, given the ranks.
+        build: Builds the new layers.
     """
 
     suits: Callable[[Site], bool]
@@ -60,13 +60,13 @@ class Scheme:
 
 
 def spectrum(matrix: torch.Tensor) -> tuple[Floats, int, int]:
-    """The singular values of a matrix and its shape."""
+    """Returns the singular values of a matrix, and its shape."""
     values = torch.linalg.svdvals(matrix.double()).cpu().numpy().astype(np.float64)
     return values, matrix.shape[0], matrix.shape[1]
 
 
 def original(site: Site) -> Work:
-    """What the layer computes as it is."""
+    """Returns the computation of the layer as it is."""
     weight = site.layer.weight
     return Work(site.outputs, weight[0].numel(), len(weight))
 
@@ -79,12 +79,12 @@ def _weighted(site: Site) -> tuple[torch.Tensor, torch.Tensor | None]:
 
 def _svd_work(site: Site, ranks: Ranks) -> list[Work]:
     (rank,), (out, into) = ranks, site.matrix.shape
-    # A strided 1x1 convolution has its stride in the first of the two.
+    # A strided 1x1 convolution keeps its stride in the first of the two.
     return [Work(site.outputs, into, rank), Work(site.outputs, rank, out)]
 
 
 def _svd_build(site: Site, ranks: Ranks) -> nn.Sequential:
-    """What the mean of the inputs loses goes into the bias."""
+    """Builds two layers; the error that the mean of the inputs causes is corrected in the bias."""
     layer, (rank,) = site.layer, ranks
     first, second = decompositions.svd(site.matrix, rank, _weighted(site)[1])
     lost = None if site.seen is None else (site.matrix.double().cpu() - (first @ second).cpu()) @ site.seen.mean
@@ -147,7 +147,7 @@ def _cp_work(site: Site, ranks: Ranks) -> list[Work]:
 
 
 def _cp_build(site: Site, ranks: Ranks) -> nn.Sequential:
-    """The larger rank of the two unfoldings: no decomposition with fewer terms can be exact."""
+    """Builds four layers with the larger rank of the two unfoldings: fewer terms can never be exact."""
     layer, rank = _convolution(site), max(ranks)
     out, into, column, row = decompositions.cp(layer.weight.detach(), rank)
     first, second = _separated(layer, rank, rank, rank, rank, False)
@@ -159,7 +159,7 @@ def _cp_build(site: Site, ranks: Ranks) -> nn.Sequential:
 def _separated(
     layer: nn.Conv2d, inner: int, middle: int, outer: int, groups: int, bias: bool
 ) -> tuple[nn.Conv2d, nn.Conv2d]:
-    """A convolution down the columns and one along the rows, with the layer's strides, padding and dilation."""
+    """Builds a vertical and a horizontal convolution, with the layer's strides, padding and dilation."""
     (height, width), (down, along) = _pair(layer.kernel_size), _pair(layer.stride)
     (above, beside), (far, wide) = _padding(layer), _pair(layer.dilation)
     mode = layer.padding_mode
@@ -170,7 +170,7 @@ def _separated(
 
 
 def _chain(layer: Layer, *parts: tuple[Layer, torch.Tensor], lost: torch.Tensor | None = None) -> nn.Sequential:
-    """Layers with their weights; the last one gets the bias of the layer whose place they take, and what is lost."""
+    """Chains layers with their weights; the last one gets the original's bias, plus the correction `lost`."""
     with torch.no_grad():
         for new, weight in parts:
             new.weight.copy_(weight.reshape(new.weight.shape))

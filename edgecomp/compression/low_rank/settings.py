@@ -1,4 +1,4 @@
-"""The step that factorizes layers."""
+"""The recipe step that factorizes layers."""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ class LowRank:
     """Settings of low-rank factorization. Recurrent layers stay: no kernel takes their weights in factors.
 
     Attributes:
-        ranks: What decides on ranks: the share of "energy" that is left, "vbmf", which tells singular values from
-            noise, or a "budget" of multiplications, met where it does least damage to the network's outputs.
+        ranks: How ranks are chosen: by the share of "energy" that is left, by "vbmf" (which separates singular values
+            from noise), or by a "budget" of multiplications, met where it damages the network's outputs least.
         energy: The share of the squared singular values that is left, in (0, 1); for ranks = "energy".
         keep: The share of the network's multiplications that is left, in (0, 1); for ranks = "budget".
-        matrices: Whether linear layers and convolutions with a 1x1 kernel are factorized, by singular values.
-        kernels: How other convolutions are: "tucker", "spatial", "cp", "auto" for the cheaper of the first two, or
-            "none".
-        data_aware: Whether errors count as much as calibration inputs are large in their direction, for matrices.
-        samples: Calibration samples that the damage of each layer is measured on, at most; with 0, or without
-            calibration data, the share of its own outputs' energy that a layer loses stands for it.
-        multiple: Ranks are multiples of this; "target" is what the target's kernels compute at once.
-        protected: Layers that stay, by path, with * and ?.
+        matrices: Whether linear layers and 1x1 convolutions are factorized, by singular values.
+        kernels: How other convolutions are factorized: "tucker", "spatial", "cp", "auto" (the cheaper of the first
+            two), or "none".
+        data_aware: Whether errors of matrices are weighted by the calibration inputs.
+        samples: The largest number of calibration samples to measure each layer's damage on. With 0, or without
+            calibration data, the share of its own output energy that a layer loses is used instead.
+        multiple: Ranks are multiples of this; "target" is the number of channels that the target's kernels compute at
+            once.
+        protected: Layers to leave alone, by path, with * and ?.
     """
 
     kind: ClassVar[str] = "low-rank"

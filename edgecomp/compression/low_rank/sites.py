@@ -1,4 +1,4 @@
-"""The layers of a module that can be factorized, and how often they compute."""
+"""Finds the layers of a module that can be factorized, and counts what they compute."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Site:
         inputs: Places that it reads in one run, over all calls: pixels, or rows of a linear layer.
         outputs: Places that it writes.
         between: Places with the height of the output and the width of the input.
-        seen: Its inputs on calibration data, where they were measured.
-        plain: Whether it computes what its class in PyTorch does.
+        seen: Moments of its inputs on calibration data, if measured.
+        plain: Whether it computes the same as its PyTorch base class.
     """
 
     path: str
@@ -41,12 +41,12 @@ class Site:
 
     @property
     def is_matrix(self) -> bool:
-        """Whether it mixes channels and nothing else."""
+        """Whether it only mixes channels."""
         return isinstance(self.layer, nn.Linear) or math.prod(self.layer.kernel_size) == 1
 
     @property
     def matrix(self) -> torch.Tensor:
-        """Its weight as (out, in), for one that is a matrix."""
+        """The weight of a matrix layer, (out, in)."""
         return self.layer.weight.detach().flatten(1)
 
     @property
@@ -56,11 +56,11 @@ class Site:
 
 
 def find_sites(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Site]:
-    """The layers with plain weights that a run uses: linear, and convolutions in one group.
+    """Finds the layers with plain weights that a run uses: linear layers, and convolutions with one group.
 
     Args:
         module: Left as it is.
-        inputs: Examples of what it takes.
+        inputs: Example inputs.
     """
     sites = [Site(path, layer) for path, layer in module.named_modules() if path and _is_candidate(layer)]
     handles = [site.layer.register_forward_hook(_counter(site)) for site in sites]
@@ -69,12 +69,12 @@ def find_sites(module: nn.Module, inputs: Sequence[torch.Tensor]) -> list[Site]:
 
 
 def measure_inputs(module: nn.Module, sites: Sequence[Site], batches: Any) -> None:
-    """Measures the inputs of sites that are matrices.
+    """Measures the input moments of matrix layers.
 
     Args:
         module: Left as it is.
         sites: The sites of the module.
-        batches: What it takes, batch after batch.
+        batches: The module's inputs, batch by batch.
     """
     handles = [site.layer.register_forward_pre_hook(_observer(site)) for site in sites if site.is_matrix]
     show(module, batches, handles)
@@ -86,8 +86,9 @@ def _is_candidate(layer: nn.Module) -> bool:
 
 
 def _is_plain(layer: Layer, data: torch.Tensor, output: torch.Tensor) -> bool:
-    """Whether a subclass computes what its base class would: one that pads by itself does only where there is nothing
-    to pad.
+    """Tells whether a subclass computes the same as its base class.
+
+    A layer with its own padding, for example, does so only where there is nothing to pad.
     """
     if type(layer) in (nn.Linear, nn.Conv1d, nn.Conv2d):
         return True

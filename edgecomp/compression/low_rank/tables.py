@@ -1,7 +1,7 @@
-"""Embedding tables as narrow ones with a linear layer behind (ALBERT: Lan et al., 2020), by singular values.
+"""Replaces embedding tables by narrow ones with a linear layer behind (ALBERT: Lan et al., 2020), by singular values.
 
-Of a vocabulary, few words make up most of a text. A row's squared error therefore counts as often as calibration data
-look the row up, and half a time more (Krichevsky and Trofimov, 1981), so that words they do not have count a little.
+A few words make up most of a text. A row's squared error is therefore weighted by how often calibration data look it
+up, plus one half (Krichevsky and Trofimov, 1981), so that words that they do not contain keep a small weight.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgecomp.workbench import Workbench
 
 _UNSEEN = 0.5
 
-#: Halvings of the interval of shares of energy.
+#: How often the interval of energy shares is halved.
 _HALVINGS = 30
 
 
@@ -47,29 +47,29 @@ class Table:
 
     @cached_property
     def importance(self) -> torch.Tensor:
-        """What a row's error is multiplied by, (rows, 1)."""
+        """The factor on each row's error, (rows, 1)."""
         return (self.counts + _UNSEEN).sqrt()[:, None] if self.counts.any() else torch.ones_like(self.counts)[:, None]
 
     @cached_property
     def spectrum(self) -> Floats:
-        """Singular values of the table as its rows count."""
+        """The singular values of the weighted table."""
         values: Floats = torch.linalg.svdvals(self.importance * self._matrix).numpy()
         return values
 
     @property
     def size(self) -> int:
-        """Numbers in it."""
+        """The number of elements in the table."""
         return self.layer.weight.numel()
 
     def size_at(self, rank: int) -> int:
-        """Numbers in its two factors; its own when that is not more."""
+        """Returns the number of elements in the two factors, or in the table itself if that is smaller."""
         return min(self.size, rank * sum(self.layer.weight.shape))
 
     def factors(self, rank: int) -> nn.Sequential:
-        """A narrow table and the layer that widens its rows."""
+        """Builds a narrow table and the layer that widens its rows."""
         layer, (rows, width) = self.layer, self.layer.weight.shape
         narrow, widen = decompositions.svd(self.importance * self._matrix, rank)
-        # As the embedding was: its padding row is not trained.
+        # Keep the embedding's padding row, which is not trained.
         table = nn.Embedding(rows, rank, layer.padding_idx, sparse=layer.sparse)
         linear = nn.Linear(rank, width, bias=False)
         with torch.no_grad():
@@ -86,16 +86,16 @@ def factorize_tables(module: nn.Module, bench: Workbench, settings: LowRankEmbed
     """Factorizes the embedding tables of a module, in place.
 
     Args:
-        module: What is factorized.
-        bench: The example inputs, the target, and calibration data when rows are to count as often as they occur.
+        module: The module to factorize.
+        bench: Provides example inputs, the target, and the calibration data that rows are weighted by.
         settings: See `LowRankEmbeddings`.
 
     Returns:
-        The module, and as facts the rank of every table that was factorized, and what of all tables is left.
+        The module, and as facts the rank of every factorized table and the share of all tables' elements that is left.
 
     Raises:
-        InputError: There is no table, the budget cannot be met, a protected one does not exist, or the module's code
-            reads one that was factorized.
+        InputError: There is no table, the budget cannot be met, a protected table does not exist, or the module's code
+            accesses a table other than by calling it.
     """
     subject = f"{bench.source.name}: the step {settings.kind}"
     protected = protector(module, settings.protected, subject)
@@ -125,11 +125,11 @@ def factorize_tables(module: nn.Module, bench: Workbench, settings: LowRankEmbed
 
 
 def find_tables(module: nn.Module, batches: Iterable[Sequence[torch.Tensor]]) -> list[Table]:
-    """The embeddings that runs look something up in, and how often what.
+    """Finds the embeddings that runs look up, and counts how often each row is looked up.
 
     Args:
         module: Left as it is.
-        batches: What it takes.
+        batches: The module's inputs.
     """
     owners: dict[int, int] = {}
     for part in module.modules():
@@ -138,7 +138,8 @@ def find_tables(module: nn.Module, batches: Iterable[Sequence[torch.Tensor]]) ->
     tables = [
         Table(path, layer, torch.zeros(len(layer.weight), dtype=torch.float64))
         for path, layer in module.named_modules()
-        # A table that an output layer shares, or whose rows are kept short, is not a product alone.
+        # Leave out tables that are shared with an output layer, or whose rows are renormalized: two factors cannot
+        # replace them.
         if path and type(layer) is nn.Embedding and layer.max_norm is None and owners.get(id(layer.weight)) == 1
         if not parametrize.is_parametrized(layer)
     ]
@@ -147,10 +148,10 @@ def find_tables(module: nn.Module, batches: Iterable[Sequence[torch.Tensor]]) ->
 
 
 def _ranks(tables: Sequence[Table], keep: float, multiple: int, subject: str) -> Mapping[Table, int]:
-    """Ranks that leave the same share of every table's energy, as much as the budget allows.
+    """Finds ranks that keep the same share of every table's energy, as large as the budget allows.
 
     Raises:
-        InputError: The smallest ranks are too large.
+        InputError: Even the smallest ranks exceed the budget.
     """
     whole = sum(table.size for table in tables)
 
@@ -184,7 +185,7 @@ def _check(module: nn.Module, inputs: Sequence[torch.Tensor], subject: str) -> N
     """Runs the module once.
 
     Raises:
-        InputError: It reads what is no longer there.
+        InputError: Its code reads an attribute that no longer exists.
     """
     try:
         show(module, [inputs], [])

@@ -1,7 +1,7 @@
 """Attention whose heads can be removed.
 
-`nn.MultiheadAttention` wants all heads together to be as wide as its input, so that none can be taken away. Before
-heads are pruned it is replaced by a module that computes the same with one layer each for queries, keys and values.
+`nn.MultiheadAttention` requires all heads together to be as wide as its input, so no head can be removed. Before
+heads are pruned, it is replaced by a module that computes the same with separate layers for queries, keys and values.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from edgecomp.compression.replacement import replace_modules
 class SeparateAttention(nn.Module):
     """Multi-head attention (Vaswani et al., 2017) with any number of heads.
 
-    Its forward takes and gives what that of `nn.MultiheadAttention` does.
+    Its forward has the same inputs and outputs as that of `nn.MultiheadAttention`.
 
     Attributes:
-        heads: How many there are.
-        batch_first: Whether inputs are (batch, length, channels) and not (length, batch, channels).
+        heads: The number of heads.
+        batch_first: Whether inputs are (batch, length, channels) instead of (length, batch, channels).
     """
 
-    #: What `nn.TransformerEncoderLayer` asks before it takes a path of its own past this module: it is not to.
+    #: `nn.TransformerEncoderLayer` reads these two; the values stop it from taking a fast path that bypasses this
+    #: module.
     in_proj_bias = None
     _qkv_same_embed_dim = False
 
@@ -52,7 +53,7 @@ class SeparateAttention(nn.Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Attention of a query to keys and values; `is_causal` is a hint that needs `attn_mask`, and is not used."""
+        """Computes attention; `is_causal` is only a hint beside `attn_mask`, and is ignored."""
         single, batch_axis = query.dim() == 2, 0 if self.batch_first else 1
         if single:
             query, key, value = (tensor.unsqueeze(batch_axis) for tensor in (query, key, value))
@@ -82,8 +83,8 @@ class SeparateAttention(nn.Module):
 
 
 def separate_attention(module: nn.Module) -> None:
-    """Replaces every `nn.MultiheadAttention` inside a module that can be, in place."""
-    # Subclasses compute something else; added keys and values are rare, and stay.
+    """Replaces every `nn.MultiheadAttention` inside a module, in place, where that is possible."""
+    # Subclasses compute something else; added keys and values are rare. Both stay.
     replaceable = [
         child
         for child in module.modules()
@@ -102,7 +103,7 @@ def _linear(weight: torch.Tensor, bias: torch.Tensor | None) -> nn.Linear:
 
 
 def _added(mask: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """What masks a score when it is added: minus infinity where a mask of truth values is true."""
+    """Returns a mask that can be added to scores: a boolean mask becomes minus infinity where it is true."""
     if mask.dtype != torch.bool:
         return mask
     return torch.zeros_like(mask, dtype=scores.dtype).masked_fill(mask, -math.inf)

@@ -1,4 +1,4 @@
-"""The step that removes whole residual blocks."""
+"""The recipe step that removes whole residual blocks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BlockPruning:
-    """Settings of the removal of residual blocks, those first that change what passes through them least.
+    """Settings of the removal of residual blocks, starting with those that change their input least.
 
     Attributes:
         keep: The share of the multiplications that is left, in (0, 1).
-        protected: Blocks that stay, by path, with * and ?.
+        protected: Blocks to leave alone, by path, with * and ?.
     """
 
     kind: ClassVar[str] = "prune-blocks"

@@ -1,4 +1,4 @@
-"""The step that removes channels, neurons, heads and hidden units."""
+"""The recipe step that removes channels, neurons, heads and hidden units."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from edgecomp.workbench import Workbench
 
-#: Here and not with the functions, so that a recipe is read without torch.
+#: Defined here and not with the functions, so that recipes are read without importing torch.
 CriterionName = Literal[
     "l1", "l2", "taylor", "fisher", "hessian", "bn-scale", "geometric-median", "lamp", "activation", "lasso", "random"
 ]
@@ -20,22 +20,23 @@ CriterionName = Literal[
 
 @dataclass(frozen=True)
 class ChannelPruning:
-    """Settings of structured pruning: what is removed is gone from the file and from the clock.
+    """Settings of structured pruning: removed channels are gone from the file and from the clock.
 
     Attributes:
         keep: The share that is left, in (0, 1).
-        of: What that is a share of: multiplications, parameters, their bytes in int8, the channels of every layer, or
-            the latency that follows from the multiplications of the target's kernels, unfilled tiles included.
-        criterion: What a channel is worth (see `criteria`).
+        of: What `keep` is a share of: multiplications, parameters, their bytes in int8, the channels of every layer, or
+            the latency, estimated from the multiplications of the target's kernels, including unfilled tiles.
+        criterion: How a channel's value is measured (see `criteria`).
         scope: "global" removes the least valuable channels of the whole network, "layer" the same share everywhere,
-            "sensitivity" as much of each layer as costs the same quality (see `sensitivity`).
-        most: The largest share of a layer that may go, in (0, 1).
-        multiple: Channels are left in multiples of this; "target" is what the target's kernels compute at once.
-        protected: Layers whose outputs stay, by path, with * and ?.
-        reconstruct: Whether what is left of the weights behind removed channels is fitted, on calibration data, to what
-            they gave before (see `reconstruction`): worth it when no training follows.
-        samples: What sensitivity is measured on, at most.
-        batches: Labelled batches that criteria with gradients look at, at most.
+            "sensitivity" from each layer as much as costs the same quality (see `sensitivity`).
+        most: The largest share of a layer that may be removed, in (0, 1).
+        multiple: Channels are kept in multiples of this; "target" is the number that the target's kernels compute at
+            once.
+        protected: Layers whose output channels stay, by path, with * and ?.
+        reconstruct: Whether to fit the remaining weights behind removed channels to their old outputs, on calibration
+            data (see `reconstruction`). Worth it if no training follows.
+        samples: The largest number of samples that sensitivity is measured on.
+        batches: The largest number of labelled batches for criteria with gradients.
     """
 
     kind: ClassVar[str] = "prune-channels"

@@ -1,4 +1,4 @@
-"""What a module costs without some of its units, from the labels alone: nothing is run."""
+"""Computes what a module costs without some of its units, from the labels alone, without running it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from edgecomp.compression.pruning.units import FIXED, Labels, Units
 
 
 def kept(units: Units, removed: Removed) -> int:
-    """How many positions are left along a dimension."""
+    """Returns the number of positions that are left along a dimension."""
     return len(units) - int(removed[units].sum())
 
 
 def macs(coupling: Coupling, removed: Removed) -> int:
-    """Multiplications of convolutions, matrix products and attention in one run."""
+    """Counts the multiplications of convolutions, matrix products and attention in one run."""
     return sum(product.repeats * _volume(product.dimensions, removed) for product in coupling.products)
 
 
 def parameters(coupling: Coupling, removed: Removed) -> int:
-    """Elements of the parameters that are left, those of one element excepted."""
+    """Counts the elements of the remaining parameters, except parameters with a single element."""
     return sum(
         _volume(labels, removed)
         for path, labels in coupling.labels.items()
@@ -30,7 +30,7 @@ def parameters(coupling: Coupling, removed: Removed) -> int:
 
 
 def stored_bytes(coupling: Coupling, removed: Removed) -> int:
-    """Bytes of the weights in int8: one for each, and four for those of biases and normalizations."""
+    """Counts the bytes of the weights in int8: one for each, but four for those of biases and normalizations."""
     return sum(
         _volume(labels, removed) * (1 if len(labels) > 1 else 4)
         for path, labels in coupling.labels.items()
@@ -39,11 +39,11 @@ def stored_bytes(coupling: Coupling, removed: Removed) -> int:
 
 
 def tiled_macs(coupling: Coupling, removed: Removed, multiple: int) -> int:
-    """Multiplications that kernels spend: channels are computed so many at once, also where fewer are left.
+    """Counts the multiplications that kernels execute: they always compute whole tiles of channels.
 
     Args:
-        coupling: What belongs together.
-        removed: What goes.
+        coupling: The module's coupled units.
+        removed: The removed units.
         multiple: How many channels a kernel computes at once.
     """
     return sum(
@@ -53,7 +53,7 @@ def tiled_macs(coupling: Coupling, removed: Removed, multiple: int) -> int:
 
 
 def _tiled(units: Units, removed: Removed, multiple: int) -> int:
-    """Positions along a dimension; those that channels can be removed from are filled up to whole tiles."""
+    """Returns the positions along a dimension, rounded up to whole tiles if channels can be removed from it."""
     count = kept(units, removed)
     return count if (units == FIXED).all() else math.ceil(count / multiple) * multiple
 

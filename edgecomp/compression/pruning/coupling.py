@@ -1,8 +1,8 @@
-"""Which channels of a module can be removed together, and why others have to stay.
+"""Finds which channels of a module can be removed together, and why others have to stay.
 
-The idea of a dependency graph is that of Fang et al., "DepGraph: Towards Any Structural Pruning" (CVPR 2023). Here it
-is kept position by position and operation by operation of a recorded run, so that shuffles, concatenations, splits and
-reshapes need no special treatment, and whatever is not understood stays as it is.
+The idea of a dependency graph comes from Fang et al., "DepGraph: Towards Any Structural Pruning" (CVPR 2023). Here it
+is built for single positions, operation by operation, from a recorded run. Shuffles, concatenations, splits and
+reshapes therefore need no special treatment, and anything that is not understood stays as it is.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from edgecomp.compression.pruning.trace import Call, Trace
 from edgecomp.compression.pruning.units import FIXED, Labels, Units, UnitTable
 from edgecomp.compression.training.masks import weight_of
 
-#: Which units are removed, by unit.
+#: Whether each unit is removed.
 Removed = npt.NDArray[np.bool_]
 
 
@@ -32,9 +32,9 @@ class Member:
     """A dimension of a stored tensor that a group removes positions from.
 
     Attributes:
-        tensor: Path of the parameter or buffer; of a shared one, the first.
+        tensor: Path of the parameter or buffer; for a shared one, its first path.
         axis: The dimension.
-        is_vector: Whether it is the only one.
+        is_vector: Whether the tensor has no other dimension.
     """
 
     tensor: str
@@ -44,12 +44,12 @@ class Member:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Units that can be removed one by one, each from the same dimensions.
+    """Units that can be removed independently, all from the same dimensions.
 
     Attributes:
         units: The units.
         members: The dimensions, in the order of the module's parameters.
-        width: How many positions one unit has along the first member.
+        width: Number of positions of one unit along the first member.
     """
 
     units: Units
@@ -58,24 +58,24 @@ class Group:
 
     @property
     def name(self) -> str:
-        """Path of the first module that makes the group's channels: its name in settings and reports."""
+        """Path of the first module that produces the group's channels: its name in settings and reports."""
         makers = [member for member in self.members if member.axis == 0 and not member.is_vector] or self.members
         return makers[0].tensor.rpartition(".")[0]
 
 
 @dataclass(frozen=True)
 class Coupling:
-    """What belongs together in a module.
+    """The units of a module, and the groups in which they can be removed.
 
     Attributes:
-        stored: Parameters and buffers by path; a shared one once.
+        stored: Parameters and buffers by path; a shared one appears once.
         labels: Their labels, under the same paths.
-        groups: What can be removed, in the order of the module's parameters.
+        groups: The removable groups, in the order of the module's parameters.
         products: The multiplications of one run.
         splits: Dimensions that the module's code splits into several.
         fixed: Path of a weight -> why its output channels stay.
-        trace: The run.
-        shapes: Labels of what every call gave.
+        trace: The recorded run.
+        shapes: Labels of the outputs of every call.
     """
 
     stored: Mapping[str, torch.Tensor]
@@ -89,11 +89,11 @@ class Coupling:
 
     @cached_property
     def units(self) -> int:
-        """How many units there are: `Removed` is as long."""
+        """The number of units, which is the length of `Removed`."""
         return 1 + max((int(units.max(initial=0)) for labels in self.labels.values() for units in labels), default=0)
 
     def nothing(self) -> Removed:
-        """No unit removed."""
+        """Returns a mask that removes nothing."""
         return np.zeros(self.units, np.bool_)
 
 
@@ -103,13 +103,13 @@ def couple(
     carrier: Callable[[Call], Carrier],
     pinned: Callable[[Member], str | None] = lambda member: None,
 ) -> Coupling:
-    """Finds what belongs together in a module.
+    """Finds the units of a module that have to be removed together.
 
     Args:
         module: Left as it is.
         trace: One run of it.
         carrier: Which part of a split dimension loses positions (see `reshapes`).
-        pinned: Why a dimension of a stored tensor is to stay, None for those that need not.
+        pinned: Returns why a dimension of a stored tensor has to stay, or None.
     """
     stored = stored_tensors(module)
     scope = Scope(UnitTable(), carrier)
@@ -133,7 +133,7 @@ def couple(
 
 
 def stored_tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers with more than one element by path, shared ones once."""
+    """Returns parameters and buffers with more than one element by path; shared ones appear once."""
     return {
         path: tensor for path, tensor in (*module.named_parameters(), *module.named_buffers()) if tensor.numel() > 1
     }
@@ -184,7 +184,7 @@ def _resolved(
 
 
 def _groups(labels: Mapping[str, Labels]) -> tuple[Group, ...]:
-    """Units that occur in exactly the same dimensions form a group."""
+    """Groups units that occur in exactly the same dimensions."""
     found: dict[int, list[Member]] = defaultdict(list)
     for path, dimensions in labels.items():
         for axis, units in enumerate(dimensions):

@@ -1,4 +1,4 @@
-"""What a channel is worth: small functions in a table, each gives one number for every unit, larger is worth more."""
+"""Criteria for the value of a channel: small functions that return one number for every unit, larger is better."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from edgecomp.compression.pruning.coupling import Group
 from edgecomp.compression.pruning.evidence import Evidence, Floats
 from edgecomp.compression.pruning.lasso import lost_shares
 
-#: What a criterion needs besides the weights.
+#: The data that a criterion needs besides the weights.
 Need = Literal["", "training data", "calibration data"]
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """A way to judge channels.
+    """A way to score channels.
 
     Attributes:
-        score: Gives one number for every unit.
-        need: Data that it works with.
-        comparable: Whether numbers of different layers can be compared; else they are divided by their layer's mean.
+        score: Returns one number for every unit.
+        need: The data that it needs.
+        comparable: Whether scores of different layers can be compared; if not, they are divided by their layer's mean.
     """
 
     score: Callable[[Evidence], Floats]
@@ -34,37 +34,38 @@ class Criterion:
 
 
 def l1(evidence: Evidence) -> Floats:
-    """The sum of the magnitudes of all weights that go with a channel (Li et al., 2017, and Fang et al., 2023)."""
+    """Sums the magnitudes of all weights that belong to a channel (Li et al., 2017, and Fang et al., 2023)."""
     return evidence.per_unit({path: np.abs(weight) for path, weight in evidence.weights.items()})
 
 
 def l2(evidence: Evidence) -> Floats:
-    """The root of the sum of their squares."""
+    """Computes the root of the sum of their squares."""
     return np.sqrt(_energy(evidence))
 
 
 def taylor(evidence: Evidence) -> Floats:
-    """How much the loss changes, to first order, without the channel (Molchanov et al., 2017)."""
+    """Estimates the change of the loss without the channel, to first order (Molchanov et al., 2017)."""
     scores: Floats = np.abs(evidence.gates.mean(axis=0))
     return scores
 
 
 def fisher(evidence: Evidence) -> Floats:
-    """Half the second derivative of the loss by a factor on the channel, as the mean squared first one
-    (Theis et al., 2018; Liu et al., 2021).
+    """Estimates half the second derivative of the loss by a factor on the channel, as the mean squared first.
+
+    Theis et al., 2018; Liu et al., 2021.
     """
     scores: Floats = 0.5 * np.square(evidence.gates).mean(axis=0)
     return scores
 
 
 def hessian(evidence: Evidence) -> Floats:
-    """Half of weight^2 x diagonal of the Hessian, summed over a channel's weights (LeCun et al., 1990)."""
+    """Sums half of weight^2 x diagonal of the Hessian over a channel's weights (LeCun et al., 1990)."""
     curvature = evidence.curvature
     return evidence.per_unit({path: 0.5 * np.square(evidence.weights[path]) * curvature[path] for path in curvature})
 
 
 def bn_scale(evidence: Evidence) -> Floats:
-    """The magnitudes of the factors of batch normalization (Liu et al., 2017); infinite for channels without one."""
+    """Returns the magnitudes of BatchNorm's factors (Liu et al., 2017); infinite for channels without BatchNorm."""
     factors = {
         f"{path}.weight": np.abs(module.weight.detach().double().cpu().numpy())
         for path, module in evidence.module.named_modules()
@@ -76,8 +77,9 @@ def bn_scale(evidence: Evidence) -> Floats:
 
 
 def geometric_median(evidence: Evidence) -> Floats:
-    """How far a channel's weights are from those of its layer's others, in sum: the nearest can be replaced by them
-    (He et al., 2019).
+    """Sums the distances of a channel's weights from those of its layer's other channels (He et al., 2019).
+
+    A channel that is close to the others can be replaced by them.
     """
     scores = evidence.coupling.nothing().astype(float)
     for group in evidence.coupling.groups:
@@ -88,7 +90,7 @@ def geometric_median(evidence: Evidence) -> Floats:
 
 
 def lamp(evidence: Evidence) -> Floats:
-    """A channel's energy as a share of that of all channels of its layer that are no weaker (Lee et al., 2021)."""
+    """Divides a channel's energy by that of all channels of its layer that are no weaker (Lee et al., 2021)."""
     energy = _energy(evidence)
     scores = np.zeros_like(energy)
     for group in evidence.coupling.groups:
@@ -99,17 +101,17 @@ def lamp(evidence: Evidence) -> Floats:
 
 
 def activation(evidence: Evidence) -> Floats:
-    """The share of activations that are not zero, one minus APoZ (Hu et al., 2016)."""
+    """Returns the share of activations that are not zero, one minus APoZ (Hu et al., 2016)."""
     return evidence.activity
 
 
 def lasso(evidence: Evidence) -> Floats:
-    """What the layers behind lose without a channel and all that they would rather do without (He et al., 2017)."""
+    """Returns what the next layers lose without a channel and all less valuable ones (He et al., 2017)."""
     return lost_shares(evidence)
 
 
 def random(evidence: Evidence) -> Floats:
-    """What the others have to beat."""
+    """Returns random scores, as a baseline for the others."""
     return np.random.default_rng(evidence.seed).random(evidence.coupling.units)
 
 
@@ -118,7 +120,7 @@ def _energy(evidence: Evidence) -> Floats:
 
 
 def _makers(evidence: Evidence, group: Group) -> Floats:
-    """The weights that make every unit of a group, (units, weights of one)."""
+    """Returns the weights that produce each unit of a group, (units, weights of one)."""
     parts = []
     for member in group.members:
         weight = evidence.weights.get(member.tensor)
@@ -131,7 +133,7 @@ def _makers(evidence: Evidence, group: Group) -> Floats:
 
 
 def _distances(rows: Floats) -> Floats:
-    """Distances of many rows from each other, without the array of all differences."""
+    """Computes pairwise distances of many rows without the array of all differences."""
     squares = np.square(rows).sum(axis=1)
     return np.asarray(np.sqrt(np.maximum(squares[:, None] + squares[None] - 2 * rows @ rows.T, 0.0)))
 
@@ -152,10 +154,10 @@ CRITERIA: dict[CriterionName, Criterion] = {
 
 
 def judge(evidence: Evidence, name: CriterionName) -> Floats:
-    """What every unit is worth, comparable over all layers.
+    """Scores every unit, comparable over all layers.
 
     Args:
-        evidence: With the data that the criterion needs.
+        evidence: Must contain the data that the criterion needs.
         name: The criterion.
     """
     criterion = CRITERIA[name]

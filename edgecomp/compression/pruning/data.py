@@ -1,4 +1,4 @@
-"""What criteria look at, from the workbench."""
+"""Collects the data that criteria need from the workbench."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from edgecomp.compression.training.objective import task_loss
 from edgecomp.errors import DataError
 from edgecomp.workbench import Workbench
 
-#: Samples in a batch whose gradient is looked at.
+#: Samples in a batch for which gradients are computed.
 _BATCH = 64
 
 
 def evidence_of(
     module: torch.nn.Module, coupling: Coupling, bench: Workbench, criterion: CriterionName, batches: int
 ) -> Evidence:
-    """What a criterion judges by.
+    """Collects what a criterion needs to score channels.
 
     Args:
-        module: What is pruned.
-        coupling: What belongs together in it.
-        bench: Has the data.
+        module: The module to prune.
+        coupling: Its coupled units.
+        bench: Provides the data.
         criterion: The criterion.
-        batches: How many labelled batches it looks at.
+        batches: The number of labelled batches to use.
 
     Raises:
         DataError: The criterion needs data that the task does not have.
@@ -52,15 +52,15 @@ def evidence_of(
 
 
 def check_training_data(bench: Workbench, criterion: str, others: Sequence[str]) -> None:
-    """Makes sure that a criterion which needs training data has some.
+    """Checks that there are training data for a criterion that needs them.
 
     Args:
-        bench: May have them.
-        criterion: Which needs them.
-        others: Criteria that do not.
+        bench: May provide them.
+        criterion: The criterion.
+        others: Criteria that need no training data.
 
     Raises:
-        DataError: There are none.
+        DataError: There are no training data.
     """
     if bench.source.train_data is None:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What criteria judge channels by: weights, gradients on training data, activations on calibration data."""
+"""The evidence that criteria use: weights, gradients on training data, activations on calibration data."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from edgecomp.frontends.torch_module import preserving
 
 Floats = npt.NDArray[np.float64]
 
-#: One batch: what the module takes, and the labels.
+#: One batch: the module's inputs, and the labels.
 Batch = tuple[tuple[torch.Tensor, ...], Any]
 
-#: Activations that give exact zeros.
+#: Activation functions whose outputs can be exactly zero.
 _RECTIFIERS = ("relu", "relu_", "hardtanh", "hardtanh_", "hardswish", "hardswish_", "threshold", "threshold_")
 
-#: Runs that zeros are counted in, which takes every operation apart.
+#: Number of runs in which zeros are counted; counting intercepts every operation, which is slow.
 _RECORDED = 64
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A module and what is known of its channels.
+    """A module, and what is known about its channels.
 
     Attributes:
         module: The module.
-        coupling: What belongs together in it.
-        batches: Opens labelled batches; for criteria that need gradients.
-        loss: A function of outputs and labels; for the same.
-        samples: Opens calibration inputs; for criteria that look at activations.
-        seed: The seed of what is random.
+        coupling: Its coupled units.
+        batches: Opens labelled batches, for criteria that need gradients.
+        loss: A function of outputs and labels, for the same criteria.
+        samples: Opens calibration inputs, for criteria that need activations.
+        seed: The random seed.
     """
 
     module: torch.nn.Module
@@ -50,11 +50,11 @@ class Evidence:
     seed: int = 0
 
     def per_unit(self, values: Mapping[str, Floats], axes: Callable[[str], Sequence[int]] | None = None) -> Floats:
-        """Sums elementwise values of stored tensors over everything that a unit removes.
+        """Sums elementwise values of stored tensors over everything that belongs to a unit.
 
         Args:
-            values: By the tensor's path.
-            axes: Which of a tensor's dimensions count; by default all.
+            values: Arrays by the tensor's path.
+            axes: Which dimensions of a tensor count; by default all.
 
         Returns:
             One number for every unit.
@@ -70,7 +70,7 @@ class Evidence:
 
     @cached_property
     def weights(self) -> dict[str, Floats]:
-        """Parameters with two and more dimensions."""
+        """Parameters with two or more dimensions."""
         return {
             path: tensor.detach().double().cpu().numpy()
             for path, tensor in self.module.named_parameters()
@@ -78,16 +78,16 @@ class Evidence:
         }
 
     def input_axis(self, path: str) -> int:
-        """The dimension of a weight that takes the channels in: 1, of transposed convolutions 0."""
+        """Returns the input channel dimension of a weight: 1, or 0 for transposed convolutions."""
         owner = self.module.get_submodule(path.rpartition(".")[0])
         return 0 if isinstance(owner, torch.nn.modules.conv._ConvTransposeNd) else 1
 
     @cached_property
     def gates(self) -> Floats:
-        """How the loss changes when a unit's channels fade, (batches, units).
+        """The derivative of the loss by a factor on each unit, (batches, units).
 
-        A factor on a channel acts on the weights that take it in, so that its derivative is the sum over these weights
-        of gradient x weight.
+        A factor on a channel multiplies the weights that read the channel, so its derivative is the sum of gradient x
+        weight over these weights.
         """
         rows = []
         for gradients in self._gradients():
@@ -97,7 +97,7 @@ class Evidence:
 
     @cached_property
     def curvature(self) -> dict[str, Floats]:
-        """The diagonal of the loss's Hessian by weight: the mean of v * (H v) for random signs v (Hutchinson)."""
+        """The diagonal of the loss's Hessian by weight: the mean of v * (H v) over random signs v (Hutchinson)."""
         generator = torch.Generator().manual_seed(self.seed)
         total = {path: np.zeros(weight.shape) for path, weight in self.weights.items()}
         count = 0
@@ -113,7 +113,7 @@ class Evidence:
 
     @cached_property
     def activity(self) -> Floats:
-        """The share of a unit's activations that are not zero, 1 for units that no rectifier sees."""
+        """The share of a unit's activations that are not zero; 1 for units without a rectifier."""
         counted, places = np.zeros(self.coupling.units), np.zeros(self.coupling.units)
         for inputs in islice(self.samples(), _RECORDED):
             record(self.module, inputs, _Activity(self.coupling, counted, places))
@@ -141,7 +141,7 @@ class Evidence:
 
 
 class _Activity(Recorder):  # type: ignore[no-untyped-call]  # torch has no types for it
-    """Counts what is not zero behind every rectifier, by unit; it keeps no tensor."""
+    """Counts nonzero outputs of every rectifier, by unit, without keeping tensors."""
 
     def __init__(self, coupling: Coupling, counted: Floats, places: Floats) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights become zero while a module is trained, ever more of them."""
+"""Sets more and more weights to zero while a module is trained."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgecomp.compression.training.run import train
 from edgecomp.step import Changed
 from edgecomp.workbench import Workbench
 
-#: How often the masks of a cubic course are made anew, in steps of the optimizer.
+#: How often masks are updated on a cubic schedule, in optimizer steps.
 _EVERY = 10
 
 
@@ -24,12 +24,12 @@ def prune_gradually(module: torch.nn.Module, bench: Workbench, settings: Gradual
     """Trains a module in place while the smallest weights of every layer become zero.
 
     Args:
-        module: What is trained.
-        bench: Data and loss.
+        module: The module to train.
+        bench: Provides data and loss.
         settings: See `GradualWeightPruning`.
 
     Returns:
-        The module, and as facts those of the training, how many weights there are, and how many are zero.
+        The module, and as facts those of the training, the number of weights, and how many of them are zero.
 
     Raises:
         InputError: A protected layer does not exist.
@@ -38,20 +38,20 @@ def prune_gradually(module: torch.nn.Module, bench: Workbench, settings: Gradual
     layers = weighted_layers(module, settings.protected, f"{bench.source.name}: the step {settings.kind}")
     masks = GradualMasks(layers, settings, bench.training.steps(settings.batch_size))
     report = train(module, bench, settings, callbacks=[masks])
-    # A loop of the task's own knows nothing of callbacks.
+    # The task's own training loop does not call callbacks.
     masks.make(settings.sparsity)
     return Changed(module, {**report.facts, **zeros_of(layers)})
 
 
 class GradualMasks(Callback):
-    """Masks the smallest weights of layers, as many as the course of the training says.
+    """Masks the smallest weights of layers, as many as the schedule asks for.
 
-    Which these are follows from the weights alone, so that training that is resumed goes on with the same masks.
+    The masks follow from the weights alone, so that resumed training continues with the same masks.
 
     Args:
-        layers: By path.
-        settings: The course.
-        steps: How many steps an epoch has.
+        layers: The layers by path.
+        settings: The schedule.
+        steps: Steps in an epoch.
     """
 
     def __init__(self, layers: Mapping[str, Any], settings: GradualWeightPruning, steps: int) -> None:
@@ -59,19 +59,19 @@ class GradualMasks(Callback):
         self._done = 0
 
     def before_epoch(self, module: torch.nn.Module, number: int) -> None:
-        """Begins where the epoch does."""
+        """Sets the step count to the start of the epoch."""
         self._done = number * self._steps
         self.make(self.sparsity)
 
     def after_step(self, module: torch.nn.Module) -> None:
-        """Masks more weights, now and then."""
+        """Masks more weights every few steps."""
         self._done += 1
         if self._done % _EVERY == 0 or self._done % self._steps == 0:
             self.make(self.sparsity)
 
     @property
     def sparsity(self) -> float:
-        """What it should be now."""
+        """The sparsity that the schedule asks for now."""
         progress = self._done / (self._steps * self._settings.epochs * self._settings.ramp)
         return COURSES[self._settings.course](min(progress, 1.0), self._settings.sparsity, self._settings.rounds)
 
@@ -82,12 +82,12 @@ class GradualMasks(Callback):
 
 
 def cubic(progress: float, final: float, rounds: int) -> float:
-    """Sparsity after a share of the training."""
+    """Returns the sparsity after a share of the training, on a cubic schedule."""
     return final * (1 - (1 - progress) ** 3)
 
 
 def in_rounds(progress: float, final: float, rounds: int) -> float:
-    """Sparsity after a share of the training: every round begins with removing its share of what is left."""
+    """Returns the sparsity after a share of the training: every round starts by removing its share of what is left."""
     begun = min(int(progress * rounds) + 1, rounds)
     return 1.0 - math.pow(1 - final, begun / rounds)
 

@@ -1,14 +1,15 @@
-"""Channels chosen by LASSO: those that the next layers' outputs can be made of, together and not each by itself.
+"""Selects channels by LASSO: together, by how well the next layers' outputs can be built from them.
 
 He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017), section 3.1: with a factor
-b on each channel that a layer takes in, min |y - sum b_c z_c|^2 / 2 + t |b|_1, where z_c is what channel c contributes
-to the layer's outputs and y is all of them together. The weaker the penalty t, the more factors are not zero: that is
-the order in which channels are worth something. Of two that say the same, one comes late.
+b_c on each channel c that a layer reads, minimize |y - sum b_c z_c|^2 / 2 + t |b|_1. Here z_c is the contribution of
+channel c to the layer's outputs, and y is the sum of all contributions. As the penalty t falls, more factors become
+nonzero; this order ranks the channels. Of two redundant channels, one comes late.
 
-How much is the share of the outputs' energy that gets lost without a channel and all that come after it, the factors
-of those before it fitted anew. It can be compared between layers: a threshold takes from each what costs it the same.
+A channel's score is the share of the output energy that is lost without it and all channels behind it in the order,
+after the factors of those before it are fitted again. Scores can be compared between layers: a threshold costs
+every layer the same.
 
-Everything that this takes is the covariance of the layer's inputs.
+All of this needs only the covariance of the layer's inputs.
 """
 
 from __future__ import annotations
@@ -22,21 +23,21 @@ from edgecomp.compression.pruning.evidence import Evidence, Floats
 from edgecomp.compression.pruning.reconstruction import measure, mixing
 from edgecomp.compression.pruning.units import FIXED, Units
 
-#: Penalties from the one at which nothing is left down to a thousandth of it.
+#: Penalties, as shares of the one at which all factors are zero.
 _PENALTIES = np.geomspace(1.0, 1e-3, 40)
 
-#: Over the factors at each penalty, at most: the penalty before has left them nearly right.
+#: The largest number of sweeps over the factors at each penalty; the previous penalty has left them nearly right.
 _SWEEPS = 20
 
 
 def lost_shares(evidence: Evidence) -> Floats:
-    """The share of a layer's outputs that goes with each unit and all that are worth less; of several layers, the most.
+    """Computes the share of a layer's output energy that is lost with each unit and all less valuable ones.
 
     Args:
-        evidence: With calibration data.
+        evidence: Must contain calibration data.
 
     Returns:
-        One number in [0, 1] for every unit; infinite for those that no measured layer takes in.
+        One number in [0, 1] for every unit, the largest if several layers read it; infinite if no measured layer does.
     """
     module, total = evidence.module, np.full(evidence.coupling.units, -np.inf)
     layers = {path: units for path, units in mixing(module, evidence.coupling).items() if (units != FIXED).any()}
@@ -47,11 +48,11 @@ def lost_shares(evidence: Evidence) -> Floats:
 
 
 def lost_without(products: Floats, order: Floats) -> Floats:
-    """The share of the energy of all contributions together that is lost without each one and those behind it.
+    """Computes the share of the total energy that is lost without each contribution and those behind it.
 
     Args:
-        products: Inner products of all contributions with each other, (channels, channels).
-        order: Larger ones come first, (channels,).
+        products: Inner products of all contributions, (channels, channels).
+        order: Larger values come first, (channels,).
     """
     first = np.argsort(-order, kind="stable")
     rounding = 1e-9 * np.trace(products) * np.eye(len(products))
@@ -63,31 +64,31 @@ def lost_without(products: Floats, order: Floats) -> Floats:
 
 
 def path_of(products: Floats) -> Floats:
-    """The penalty at which each factor becomes other than zero, by coordinate descent along a falling penalty.
+    """Finds the penalty at which each factor becomes nonzero, by coordinate descent along a falling penalty.
 
     Args:
-        products: Inner products of all contributions with each other, (channels, channels).
+        products: Inner products of all contributions, (channels, channels).
 
     Returns:
-        In [0, 1], as shares of the penalty at which the first one does.
+        Values in [0, 1]: shares of the penalty at which the first factor becomes nonzero.
     """
     target, own = products.sum(axis=1), np.maximum(products.diagonal(), np.finfo(float).tiny)
     strongest = np.abs(target).max()
     found, factors, before = np.zeros(len(products)), np.zeros(len(products)), 1.0
     if strongest <= 0:
         return found
-    rest = target.copy()  # what the factors so far leave unexplained
+    rest = target.copy()  # what the factors do not explain yet
     for penalty in _PENALTIES:
         _descend(products, own, factors, rest, penalty * strongest)
         new = (factors != 0) & (found == 0)
-        # Between two penalties, the larger factor came first.
+        # Of factors that appear between the same two penalties, the larger one came first.
         found[new] = penalty + (before - penalty) * np.minimum(np.abs(factors[new]), 1.0)
         before = penalty
     return found
 
 
 def _descend(products: Floats, own: Floats, factors: Floats, rest: Floats, penalty: float) -> None:
-    """Coordinate descent in place, over what is not zero or wants to be, until nothing moves."""
+    """Runs coordinate descent in place, over factors that are or should become nonzero, until they settle."""
     for _ in range(_SWEEPS):
         moved = 0.0
         for place in np.flatnonzero((factors != 0) | (np.abs(rest) > penalty)):
@@ -103,7 +104,7 @@ def _descend(products: Floats, own: Floats, factors: Floats, rest: Floats, penal
 
 
 def _contributions(layer: nn.Module, units: Units, moments: Moments) -> tuple[Units, Floats]:
-    """The units that a layer takes in, and inner products of what they contribute to its outputs."""
+    """Returns the units that a layer reads, and the inner products of their contributions to its outputs."""
     weight = layer.weight
     assert isinstance(weight, torch.Tensor)
     places = weight[0, 0].numel()

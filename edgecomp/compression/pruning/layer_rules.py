@@ -1,4 +1,4 @@
-"""Rules of the operations that have weights: convolutions, matrix products, normalizations, attention."""
+"""Rules for operations with weights: convolutions, matrix products, normalizations, attention."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgecomp.compression.pruning.units import Labels, Units, fixed
 
 
 def convolution(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Weights are (out, in / groups, kernel), of a transposed convolution (in, out / groups, kernel)."""
+    """Weights are (out, in / groups, kernel), or (in, out / groups, kernel) for a transposed convolution."""
     given = arguments(call)
     (output,) = call.outputs
     data, weight = scope[given["input"]], scope[given["weight"]]
@@ -37,10 +37,10 @@ def convolution(call: Call, scope: Scope) -> Sequence[Labels | None]:
 def _grouped(
     first: Units, second: Units, groups: int, transposed: bool, scope: Scope, call: Call
 ) -> tuple[Units, Units]:
-    """Units of the input and output channels of a convolution in groups.
+    """Returns the units of the input and output channels of a grouped convolution.
 
-    1. With one input channel in each group, groups go one by one, each with its channel and what is made of it.
-    2. Otherwise the number of groups stays, and what goes from one of them goes from all.
+    1. With one input channel per group, single groups can go, each with its channel and the outputs made of it.
+    2. Otherwise the number of groups stays, and a channel that goes from one group goes from all.
     """
     per_group = (len(first) // groups) if transposed else len(second)
     if per_group > 1:
@@ -56,7 +56,7 @@ def _grouped(
 
 
 def product(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """`mm`, `addmm`, `bmm` and `baddbmm`: (..., n, k) times (..., k, m), and something added that broadcasts."""
+    """`mm`, `addmm`, `bmm` and `baddbmm`: (..., n, k) times (..., k, m), plus a term that broadcasts."""
     *added, left, right = call.tensors
     (*batch, rows, inner), (*other, inner_right, columns) = scope[left], scope[right]
     scope.table.join(inner, inner_right, call.where)
@@ -81,7 +81,7 @@ def linear(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def attention(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Scaled dot products of (batch, heads, length, size); the size of a query stays, since the scale is made of it."""
+    """Attention of (batch, heads, length, size); the query's size stays if the default scale depends on it."""
     query, key, value = (scope[tensor] for tensor in call.tensors[:3])
     for axis in (0, 1):
         scope.table.join(query[axis], key[axis], call.where)
@@ -106,7 +106,7 @@ def batch_norm(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def layer_norm(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Normalizes over the last dimensions; those without a weight have their size in the module."""
+    """Normalizes over the last dimensions; without a weight, their size is an attribute of the module and stays."""
     given = arguments(call)
     data = scope[given["input"]]
     normalized = data[len(data) - len(given["normalized_shape"]) :]
@@ -121,7 +121,7 @@ def layer_norm(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def group_norm(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Normalizes over the channels of each group; groups of several channels stay, equally large."""
+    """Normalizes over the channels of each group; groups of several channels stay, and stay equally large."""
     given = arguments(call)
     data = scope[given["input"]]
     if given["group"] < len(data[1]):
@@ -133,7 +133,7 @@ def group_norm(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def _join_broadcast(labels: Labels, result: Labels, scope: Scope, call: Call) -> None:
-    """What is added to a result goes with it, but for dimensions of size one."""
+    """Joins an added term with the result it broadcasts to, except dimensions of size one."""
     for units, other in zip(reversed(labels), reversed(result), strict=False):
         if len(units) > 1:
             scope.table.join(units, other, call.where)

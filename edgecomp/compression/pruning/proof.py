@@ -1,9 +1,9 @@
-"""Finds the channels that can be removed from a module whose Python code stays as it is, and tries them.
+"""Finds the channels that can be removed without changing the module's Python code, by trying.
 
 Code may have sizes written into it: `x[:, :32]`, `x.view(n, t, c)`, a number of heads in an attribute. A recorded run
-does not show where a number came from. So every kind of group is removed once from a copy, in part, and the copy is
-run: each of its operations has to give exactly the shape that the labels predict. Where one does not, the next way to
-split the dimension is tried, and then the channels are left alone.
+does not show where a number came from. So every kind of group is partly removed from a copy, and the copy is run: each
+of its operations must give exactly the shape that the labels predict. If one does not, the next way to split the
+dimension is tried; if none works, the channels are left alone.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from edgecomp.compression.pruning.surgery import cut
 from edgecomp.compression.pruning.trace import Call, Trace, record
 from edgecomp.errors import SourceError
 
-#: What is tried next where code does not follow.
+#: The next way to try if code does not follow.
 _NEXT: dict[Carrier, Carrier] = {"outer": "inner", "inner": "none"}
 
-#: Gives the reason why a dimension stays, or None.
+#: Returns why a dimension has to stay, or None.
 Pin = Callable[[Member], str | None]
 
-#: Where the dimensions of a group are in the code.
+#: The positions of a group's dimensions in the code.
 Kind = frozenset[tuple[str, str, int]]
 
 
@@ -38,12 +38,12 @@ def prunable(
     pinned: Pin = lambda member: None,
     subject: str = "the model",
 ) -> Coupling:
-    """What can be removed from a module, tried out.
+    """Finds what can be removed from a module, and checks it by trying.
 
     Args:
         module: Left as it is.
-        inputs: Examples of what it takes.
-        pinned: Why a dimension of a stored tensor is to stay, None for those that need not.
+        inputs: Example inputs.
+        pinned: Returns why a dimension of a stored tensor has to stay, or None.
         subject: The module's name in error messages.
 
     Raises:
@@ -65,10 +65,10 @@ def prunable(
 
 
 def _check_steady(module: torch.nn.Module, trace: Trace, subject: str) -> None:
-    """Makes sure that forward does the same whatever numbers it is given: one run has to stand for all.
+    """Checks that forward runs the same operations for other values, because one recorded run has to stand for all.
 
     Raises:
-        SourceError: It takes another path for other numbers.
+        SourceError: It takes another path for other values.
     """
     generator = torch.Generator().manual_seed(0)
     others = [
@@ -76,7 +76,7 @@ def _check_steady(module: torch.nn.Module, trace: Trace, subject: str) -> None:
         for each in trace.inputs
     ]
     again = record(module, others)
-    if again.failure is not None:  # numbers that it does not take say nothing about those that it does
+    if again.failure is not None:  # a module that rejects random values may still take real ones
         return
     for call, other in zip_longest(trace.shaping, again.shaping):
         if call is None or other is None or call.name != other.name:
@@ -89,7 +89,7 @@ def _check_steady(module: torch.nn.Module, trace: Trace, subject: str) -> None:
 
 
 class _Search:
-    """Tries groups, and gives way where code does not follow."""
+    """Tries groups, and gives up those that the code does not follow."""
 
     def __init__(self, module: torch.nn.Module, trace: Trace, pinned: Pin) -> None:
         self._module, self._trace, self._pinned = module, trace, pinned
@@ -100,7 +100,7 @@ class _Search:
         self.coupling = self._couple()
 
     def find_failure(self) -> tuple[list[Group], Call] | None:
-        """Groups that cannot be removed together, and the operation that shows it; None when everything can."""
+        """Returns groups that cannot be removed together and the operation that shows it; None if all groups can."""
         everything = list(self.coupling.groups)
         call = self._mismatch(everything)
         if call is None:
@@ -118,7 +118,7 @@ class _Search:
         return [group for group in everything if touched.intersection(group.units.tolist())] or everything, call
 
     def avoid(self, groups: Sequence[Group], call: Call) -> None:
-        """Splits dimensions another way, or leaves groups alone."""
+        """Splits dimensions another way, or leaves the groups alone."""
         code = self._code_of(call.owner)
         carrier = self._carriers.get(code, "inner")
         removed = {unit for group in groups for unit in group.units.tolist()}
@@ -139,7 +139,7 @@ class _Search:
         )
 
     def _mismatch(self, groups: Sequence[Group]) -> Call | None:
-        """The first operation that gives another shape than predicted when every group loses a unit."""
+        """Returns the first operation with another shape than predicted when every group loses a unit."""
         removed = self.coupling.nothing()
         for group in groups:
             removed[group.units[-1]] = True
@@ -152,23 +152,23 @@ class _Search:
         return {unit for each in labels for units in each for unit in units.tolist()}
 
     def _place_of(self, member: Member) -> tuple[str, str, int]:
-        """Where a dimension is in the code: the same for all instances of a class."""
+        """Returns a dimension's position in the code, the same for all instances of a class."""
         owner = self._author_of(member.tensor.rpartition(".")[0])
         return _class_name(self._modules[owner]), member.tensor.removeprefix(owner), member.axis
 
     def _code_of(self, path: str) -> str:
-        """The class whose code is at work in a module."""
+        """Returns the class whose code runs in a module."""
         return _class_name(self._modules[self._author_of(path)])
 
     def _author_of(self, path: str) -> str:
-        """The innermost module around that is not one of PyTorch's, whose code takes sizes from the tensors."""
+        """Returns the innermost enclosing module outside torch.nn; PyTorch's own code takes sizes from the tensors."""
         while path and type(self._modules[path]).__module__.startswith("torch.nn"):
             path = path.rpartition(".")[0]
         return path
 
 
 def first_mismatch(coupling: Coupling, trace: Trace, removed: Removed) -> Call | None:
-    """The first operation of the whole module that gives another shape, or none at all, in a smaller one."""
+    """Returns the first operation of the whole module that gives another shape, or is missing, in the smaller one."""
     calls = [
         (call, shapes) for call, shapes in zip(coupling.trace.calls, coupling.shapes, strict=True) if not call.is_copy
     ]
@@ -182,7 +182,7 @@ def first_mismatch(coupling: Coupling, trace: Trace, removed: Removed) -> Call |
 
 
 def _attending(trace: Trace) -> set[str]:
-    """Modules that multiply two computed matrices, as an attention does for each of its heads."""
+    """Returns the modules that multiply two computed matrices, as attention does for each head."""
     return {call.owner for call in trace.calls if any(word in call.name for word in ("bmm", "scaled_dot_product"))}
 
 

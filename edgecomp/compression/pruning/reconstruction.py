@@ -1,8 +1,8 @@
-"""Layers behind removed channels, fitted to what they gave before: no labels, no gradients, one pass of the data.
+"""Fits layers behind removed channels to their old outputs: no labels, no gradients, one pass over the data.
 
-He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017): what is left of a layer's
-weights is the least-squares solution for its outputs as they were. Everything that this takes is the covariance of the
-layer's inputs, before anything is removed.
+He, Zhang and Sun, "Channel Pruning for Accelerating Very Deep Neural Networks" (ICCV 2017): the remaining weights of a
+layer become the least-squares solution for its old outputs. This only needs the covariance of the layer's inputs
+before anything is removed.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from edgecomp.compression.pruning.units import Units
 
 Layer = nn.Linear | nn.Conv1d | nn.Conv2d
 
-#: Inputs of one output, with the kernel's places, up to which a covariance is kept: 4096 of them take 128 MB.
+#: The largest number of inputs of one output, times kernel size, with a covariance: 4096 of them take 128 MB.
 _WIDEST = 4096
 
-#: Places of a sample that are looked at, at most; the others are much like them.
+#: The largest number of places to sample from an image; the others are very similar.
 _PLACES = 256
 
 
 def mixing(module: nn.Module, coupling: Coupling) -> dict[str, Units]:
-    """The layers whose inputs can be measured: path -> the units along their input dimension.
+    """Finds the layers whose inputs can be measured: path -> the units along their input dimension.
 
     Args:
         module: Left as it is.
@@ -46,15 +46,15 @@ def mixing(module: nn.Module, coupling: Coupling) -> dict[str, Units]:
 def measure(
     module: nn.Module, paths: Collection[str], batches: Iterable[tuple[torch.Tensor, ...]]
 ) -> dict[str, Moments]:
-    """What layers take in.
+    """Measures the inputs of layers.
 
     Args:
         module: Left as it is; nothing is cut yet.
-        paths: Some of what `mixing` gave.
-        batches: What the module takes.
+        paths: Some of the paths that `mixing` returned.
+        batches: The module's inputs.
 
     Returns:
-        Path of a layer -> mean and covariance of its inputs, those of all places of the kernel.
+        Path of a layer -> mean and covariance of its inputs, over all positions of the kernel.
     """
     found: dict[str, Moments] = {}
     handles = [
@@ -67,25 +67,25 @@ def measure(
 
 
 def losing(module: nn.Module, coupling: Coupling, removed: Removed) -> list[str]:
-    """Paths of the layers that can be fitted: some of their inputs go, and not all.
+    """Returns the paths of the layers that can be fitted: those that lose some of their inputs, but not all.
 
     Args:
         module: Left as it is.
         coupling: The coupling of this module.
-        removed: What goes.
+        removed: The removed units.
     """
     layers = mixing(module, coupling).items()
     return [path for path, units in layers if removed[units].any() and not removed[units].all()]
 
 
 def fit(module: nn.Module, coupling: Coupling, removed: Removed, seen: Mapping[str, Moments]) -> None:
-    """Changes the weights of inputs that stay so that they stand in for those that go; nothing is cut.
+    """Changes the weights of remaining inputs to compensate for removed ones, without cutting anything.
 
     Args:
         module: Changed in place.
         coupling: The coupling of this module.
-        removed: What goes.
-        seen: What `measure` gave.
+        removed: The removed units.
+        seen: The result of `measure`.
     """
     layers = mixing(module, coupling)
     for path, moments in seen.items():
@@ -94,9 +94,9 @@ def fit(module: nn.Module, coupling: Coupling, removed: Removed, seen: Mapping[s
         weight = layer.weight.detach().double().cpu().flatten(1)
         goes = torch.from_numpy(removed[layers[path]]).repeat_interleave(layer.weight[0, 0].numel())
         mean, spread = moments.mean, moments.covariance
-        if layer.bias is None:  # nothing takes up a mean but the weights
+        if layer.bias is None:  # only the weights can represent a mean
             spread = spread + torch.outer(mean, mean)
-        # Inputs that go, as the best linear function of those that stay.
+        # Removed inputs, as the best linear function of the remaining ones.
         stand_in = torch.linalg.solve(spread[~goes][:, ~goes], spread[~goes][:, goes]).T
         fitted = weight.clone()
         fitted[:, ~goes] += weight[:, goes] @ stand_in
@@ -107,12 +107,12 @@ def fit(module: nn.Module, coupling: Coupling, removed: Removed, seen: Mapping[s
 
 
 def _suits(layer: nn.Module) -> bool:
-    """Whether a layer mixes all of its inputs, in a way that `_rows` can spell out."""
+    """Tells whether a layer mixes all of its inputs, in a way that `_rows` can unfold."""
     if isinstance(layer, nn.Linear):
         return layer.in_features <= _WIDEST
     if not isinstance(layer, nn.Conv1d | nn.Conv2d) or layer.groups > 1 or isinstance(layer.padding, str):
         return False
-    # A subclass may pad by itself, as networks from TensorFlow do; with a 1x1 kernel there is nothing to pad.
+    # A subclass may add its own padding, as networks from TensorFlow do; with a 1x1 kernel there is nothing to pad.
     plain = type(layer) in (nn.Conv1d, nn.Conv2d) and layer.padding_mode == "zeros"
     places = layer.weight[0, 0].numel()
     return (plain or places == 1) and layer.in_channels * places <= _WIDEST
@@ -127,7 +127,7 @@ def _observer(found: dict[str, Moments], path: str) -> Any:
 
 
 def _rows(layer: Layer, data: torch.Tensor) -> torch.Tensor:
-    """The inputs of every output place, (samples, places, inputs of one)."""
+    """Returns the inputs of every output place, (samples, places, inputs of one)."""
     if isinstance(layer, nn.Linear):
         rows = data.reshape(len(data), -1, data.shape[-1])
     else:
@@ -139,5 +139,5 @@ def _rows(layer: Layer, data: torch.Tensor) -> torch.Tensor:
 
 
 def _two(values: tuple[int, ...], default: int) -> tuple[int, ...]:
-    """For the height and the width; what has no height gets the default."""
+    """Returns values for height and width; a missing height gets the default."""
     return values if len(values) > 1 else (default, *values)

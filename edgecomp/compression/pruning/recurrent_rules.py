@@ -1,7 +1,7 @@
-"""Rules of recurrent modules, which are followed as one operation each.
+"""Rules for recurrent modules, each recorded as one operation.
 
 Weights are (gates x hidden, input) and (gates x hidden, hidden), biases (gates x hidden,). PyTorch's modules have one
-hidden size for all layers and directions, so that a hidden unit goes from all of them.
+hidden size for all layers and directions, so a hidden unit is removed from all of them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def recurrent_cell(call: Call, scope: Scope) -> Sequence[Labels | None]:
 def _layer(
     weights: Sequence[torch.Tensor | None], inner: Units, hidden: Units, steps: int, scope: Scope, call: Call
 ) -> None:
-    """One layer in one direction: every gate has all hidden units."""
+    """Joins one layer in one direction: every gate has all hidden units."""
     of_input, of_hidden, *biases = weights
     assert of_input is not None, "recurrent modules have weights for their input"
     assert of_hidden is not None, "recurrent modules have weights for their state"
@@ -69,7 +69,7 @@ def _layer(
 def _states(
     call: Call, scope: Scope, hidden: Units, outputs: Sequence[torch.Tensor] | None = None
 ) -> list[Labels | None]:
-    """Joins the states that go in, and labels those that come out."""
+    """Joins the incoming states with the hidden units, and labels the outgoing ones."""
     for tensor in call.tensors[1:]:
         scope.table.join(scope[tensor][-1], hidden, call.where)
     outputs = call.outputs[1:] if outputs is None else outputs

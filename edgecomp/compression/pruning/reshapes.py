@@ -1,4 +1,4 @@
-"""What reshaping does to labels: which positions of the new dimensions come from which of the old."""
+"""Follows labels through a reshape: which old positions each new dimension comes from."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from edgecomp.compression.pruning.units import FIXED, Labels, Units, UnitTable, fixed
 
-#: When a dimension of removable positions is split in several: which of these loses positions. "outer" is the second
-#: last, the heads of an attention (heads, size of a head); "inner" the last, the channels of a shuffle (groups,
-#: channels of a group); "none" fixes all of them.
+#: Which part loses positions if a removable dimension is split into several. "outer" is the second last: the heads of
+#: an attention (heads, size of a head). "inner" is the last: the channels of a shuffle (groups, channels of a group).
+#: "none" fixes all of them.
 Carrier = Literal["outer", "inner", "none"]
 
 
 def reshape(labels: Labels, shape: Sequence[int], table: UnitTable, carrier: Carrier, where: str) -> Labels:
-    """Labels after a reshape.
+    """Returns the labels after a reshape.
 
     Args:
-        labels: Before.
-        shape: After.
-        table: Where units are joined that have to go together, so that what is left is rectangular.
+        labels: The labels before it.
+        shape: The new shape.
+        table: Joins units that have to go together so that the result stays rectangular.
         carrier: Which part of a split dimension loses positions.
-        where: The reason for what gets fixed.
+        where: The reason that is recorded for fixed dimensions.
     """
     old = [(index, units) for index, units in enumerate(labels) if len(units) > 1]
     result = [fixed(size) for size in shape]
@@ -37,7 +37,7 @@ def reshape(labels: Labels, shape: Sequence[int], table: UnitTable, carrier: Car
 
 
 def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """The shortest runs of dimensions with the same number of elements, on both sides."""
+    """Finds the shortest runs of dimensions with the same number of elements on both sides."""
     segments = []
     first = second = 0
     while first < len(old) or second < len(new):
@@ -60,7 +60,7 @@ def _segments(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], l
 def _regroup(
     parts: Sequence[Units], sizes: Sequence[int], table: UnitTable, carrier: Carrier, where: str
 ) -> list[Units]:
-    """Labels of some dimensions that become others with as many elements."""
+    """Returns labels for dimensions that are regrouped into others with as many elements."""
     removable = [index for index, units in enumerate(parts) if (units != FIXED).any()]
     if not removable:
         return [fixed(size) for size in sizes]
@@ -77,7 +77,7 @@ def _regroup(
 
 
 def _divide(grid: Units, table: UnitTable, carrier: Carrier, where: str) -> list[Units]:
-    """Labels of a grid's axes: one of them carries the units, and what differs along the others is joined."""
+    """Returns labels for a grid's axes: one carries the units, and units that differ along the others are joined."""
     varying = [axis for axis in range(grid.ndim) if (grid != grid.take([0], axis)).any()]
     if len(varying) > 1 and carrier == "none":
         table.fix(grid, where)
@@ -89,6 +89,6 @@ def _divide(grid: Units, table: UnitTable, carrier: Carrier, where: str) -> list
 
 
 def couple_parts(units: Units, parts: int, table: UnitTable, where: str) -> None:
-    """Keeps equal parts equally long: what goes from one of them goes from all at the same place."""
+    """Keeps equal parts equally long: what goes from one part goes from all of them at the same place."""
     rows = units.reshape(parts, -1)
     table.join(rows[:1], rows, where)

@@ -1,8 +1,7 @@
-"""Residual blocks: which there are, how much they change, and the network without some of them.
+"""Residual blocks: finds them, measures how much they change their input, and removes some.
 
-A block adds something to what it is given, and gives it on in the same shape: without it, what it is given goes on as
-it is. How much a block changes is one minus the cosine between what goes in and what comes out (Men et al., "ShortGPT",
-2024).
+A block adds something to its input and gives a result of the same shape, so the network still runs if the input passes
+unchanged. How much a block changes is one minus the cosine between its input and output (Men et al., "ShortGPT", 2024).
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ from edgecomp.errors import InputError
 from edgecomp.step import Changed
 from edgecomp.workbench import Workbench
 
-#: Operators that add; `aten.addmm` is a product with a bias.
+#: Operators that add; not `aten.addmm`, which is a product with a bias.
 _SUMS = ("aten.add.Tensor", "aten.add_.Tensor")
 
 
 class Skipped(torch.nn.Module):
-    """What stands where a block was; a block may be given more than what passes through it, as a mask."""
+    """Takes the place of a removed block; a block may get further arguments, such as a mask."""
 
     def forward(self, given: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
-        """The first argument."""
+        """Returns the first argument."""
         return given
 
 
@@ -40,12 +39,12 @@ def prune_blocks(module: torch.nn.Module, bench: Workbench, settings: BlockPruni
     """Removes residual blocks from a module, in place.
 
     Args:
-        module: What is pruned.
-        bench: The example inputs, and the calibration data that show how much blocks change.
+        module: The module to prune.
+        bench: Provides example inputs, and the calibration data that show how much blocks change.
         settings: See `BlockPruning`.
 
     Returns:
-        The module, and as facts how much each block changes, and which were removed.
+        The module, and as facts how much each block changes and which ones were removed.
 
     Raises:
         InputError: The budget cannot be met.
@@ -79,11 +78,11 @@ def prune_blocks(module: torch.nn.Module, bench: Workbench, settings: BlockPruni
 
 
 def residual_blocks(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> list[str]:
-    """Paths of the modules that can go: they add to their input, and their network runs without them.
+    """Returns the paths of removable modules: those that add to their input and that the network runs without.
 
     Args:
         module: Left as it is.
-        inputs: Examples of what it takes.
+        inputs: Example inputs.
     """
     seen: dict[str, torch.Tensor] = {}
     calls: Counter[str] = Counter()
@@ -112,12 +111,12 @@ def residual_blocks(module: torch.nn.Module, inputs: Sequence[torch.Tensor]) -> 
 def influence(
     module: torch.nn.Module, names: Sequence[str], batches: Iterable[tuple[torch.Tensor, ...]]
 ) -> dict[str, float]:
-    """How much blocks change what they are given, from 0, nothing, to 2.
+    """Measures how much blocks change their input, from 0 (not at all) to 2.
 
     Args:
         module: Left as it is.
         names: Paths of the blocks.
-        batches: What it takes, batch after batch.
+        batches: The module's inputs, batch by batch.
     """
     found: dict[str, list[torch.Tensor]] = {name: [] for name in names}
 

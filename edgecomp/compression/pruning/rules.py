@@ -1,7 +1,7 @@
-"""What every tensor operation says of the positions along its tensors' dimensions.
+"""Rules that follow positions through every tensor operation.
 
-A rule joins the units that an operation pairs, fixes those that it pins down, and gives the labels of its outputs.
-Operations without a rule pin down everything that they touch, so that what is not understood is left alone.
+A rule joins the units that an operation pairs, fixes those that have to stay, and returns the labels of its outputs.
+Operations without a rule fix everything that they touch, so that nothing is removed that is not understood.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgecomp.compression.pruning.units import FIXED, Labels, Units, fixed
 
 
 def rule_of(call: Call) -> Rule:
-    """The rule of an operation."""
+    """Returns the rule of an operation."""
     if isinstance(call.op, torch.nn.RNNBase):
         return recurrent
     if isinstance(call.op, torch.nn.RNNCellBase):
@@ -33,14 +33,14 @@ def rule_of(call: Call) -> Rule:
 
 
 def unknown(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Nothing may be removed from what an operation takes of which nothing is known."""
+    """Fixes everything that an unknown operation touches."""
     for tensor in call.tensors:
         scope.fix(tensor, f"no rule for {call.where}")
     return [None] * len(call.outputs)
 
 
 def pointwise(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Element by element, with broadcasting."""
+    """Joins element by element, with broadcasting."""
     (output,) = call.outputs
     operands = [scope[tensor] for tensor in call.tensors]
     labels = []
@@ -53,7 +53,7 @@ def pointwise(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def spatial(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Every channel for itself: pooling and resizing of (batch, channels, ...)."""
+    """Keeps channels apart: pooling and resizing of (batch, channels, ...)."""
     labels = scope[call.tensors[0]]
     kept = 2 if len(labels) > 2 else 1
     return [(*labels[:kept], *(fixed(size) for size in output.shape[kept:])) for output in call.outputs]
@@ -74,7 +74,7 @@ def reduction(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def normalized_exponential(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Softmax: what it sums to one over stays."""
+    """Softmax: fixes the dimension that it normalizes."""
     given = arguments(call)
     labels = list(scope[given["self"]])
     scope.table.fix(labels[given["dim"]], f"normalized by {call.where}")
@@ -83,7 +83,7 @@ def normalized_exponential(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def reshaping(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Dimensions that become others with as many elements."""
+    """Regroups dimensions into others with as many elements."""
     before = scope[call.tensors[0]]
     (output,) = call.outputs
     after = reshape(before, output.shape, scope.table, scope.carrier(call), f"reshaped by {call.where}")
@@ -94,13 +94,13 @@ def reshaping(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def permutation(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Dimensions in another order."""
+    """Reorders dimensions."""
     labels = scope[call.tensors[0]]
     return [tuple(labels[dim] for dim in arguments(call)["dims"])]
 
 
 def transposition(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Two dimensions swapped."""
+    """Swaps two dimensions."""
     labels = list(scope[call.tensors[0]])
     given = arguments(call)
     first, second = given.get("dim0", 0), given.get("dim1", -1)
@@ -110,14 +110,14 @@ def transposition(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def insertion(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """A new dimension of size one."""
+    """Adds a dimension of size one."""
     labels = list(scope[call.tensors[0]])
     labels.insert(arguments(call)["dim"] % (len(labels) + 1), fixed(1))
     return [tuple(labels)]
 
 
 def expansion(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Dimensions of size one that are repeated."""
+    """Repeats dimensions of size one."""
     (output,) = call.outputs
     labels = scope[call.tensors[0]]
     padded = [fixed(1)] * (output.dim() - len(labels)) + list(labels)
@@ -127,7 +127,7 @@ def expansion(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def tiling(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Whole tensors side by side."""
+    """Repeats whole tensors side by side."""
     labels = scope[call.tensors[0]]
     repeats = arguments(call)["repeats"]
     padded = [fixed(1)] * (len(repeats) - len(labels)) + list(labels)
@@ -135,7 +135,7 @@ def tiling(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def concatenation(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """One behind the other along one dimension, in step along the others."""
+    """Concatenates along one dimension, and joins the others."""
     given = arguments(call)
     parts = [scope[tensor] for tensor in given["tensors"] if tensor.numel()]
     joined = given["dim"] % len(parts[0])
@@ -152,7 +152,7 @@ def concatenation(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def stacking(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """In step along all dimensions, and a new one."""
+    """Joins all dimensions, and adds a new one."""
     given = arguments(call)
     parts = [scope[tensor] for tensor in given["tensors"]]
     for first, second in pairwise(parts):
@@ -164,7 +164,7 @@ def stacking(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def division(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """One dimension cut into pieces; pieces of one size stay so, because code asks for a number of them."""
+    """Cuts a dimension into pieces; equal pieces stay equal, because code asks for a number of them."""
     given = arguments(call)
     labels = scope[given["self"]]
     axis = given["dim"] % len(labels)
@@ -179,7 +179,7 @@ def division(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def unbinding(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """One tensor for every position along a dimension."""
+    """Returns one tensor for every position along a dimension, which is fixed."""
     given = arguments(call)
     labels = scope[given["self"]]
     axis = given["dim"] % len(labels)
@@ -188,12 +188,12 @@ def unbinding(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def selection(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """One position along a dimension."""
+    """Returns one position along a dimension, which is fixed."""
     return unbinding(call, scope)[:1]
 
 
 def slicing(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Some positions along a dimension: one of several equal parts, or else all of them stay."""
+    """Takes positions along a dimension: one of several equal parts; otherwise all positions are fixed."""
     given = arguments(call)
     labels = list(scope[given["self"]])
     axis = given["dim"] % len(labels)
@@ -211,7 +211,7 @@ def slicing(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def padding(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """More positions at the ends; only where there are none, something can be removed."""
+    """Adds positions at the ends of dimensions; padded dimensions are fixed."""
     (output,) = call.outputs
     return [
         tuple(
@@ -222,7 +222,7 @@ def padding(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def lookup(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Rows of a table by index: all rows stay."""
+    """Looks up rows of a table by index; all rows are fixed."""
     given = arguments(call)
     rows, columns = scope[given["weight"]]
     scope.table.fix(rows, f"looked up by {call.where}")
@@ -242,7 +242,7 @@ def halves(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def shuffled_channels(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Channels of several groups in turn."""
+    """Interleaves the channels of several groups."""
     given = arguments(call)
     labels = scope[given["self"]]
     couple_parts(labels[1], given["groups"], scope.table, call.where)
@@ -250,7 +250,7 @@ def shuffled_channels(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def shuffled_pixels(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Channels that become pixels: those of one new channel go together."""
+    """Turns channels into pixels; the channels that make up one new channel are joined."""
     (output,) = call.outputs
     labels = scope[call.tensors[0]]
     rows = labels[1].reshape(output.shape[1], -1)
@@ -259,12 +259,12 @@ def shuffled_pixels(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def unchanged(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """As the first input, position by position."""
+    """Keeps the labels of the first input, position by position."""
     return [scope[call.tensors[0]]]
 
 
 def written(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """Numbers copied into a tensor's place."""
+    """Copies values into a tensor in place."""
     target, source = (scope[tensor] for tensor in call.tensors[:2])
     for axis in range(1, len(source) + 1):
         if len(source[-axis]) > 1:
@@ -273,7 +273,7 @@ def written(call: Call, scope: Scope) -> Sequence[Labels | None]:
 
 
 def made(call: Call, scope: Scope) -> Sequence[Labels | None]:
-    """A tensor of sizes that code asks for; its like has the dimensions of the tensor that it is like."""
+    """Creates a tensor whose sizes the code asks for; a `*_like` tensor has the dimensions of its model."""
     if call.tensors and call.tensors[0].shape == call.outputs[0].shape:
         return [scope[call.tensors[0]]]
     return [None] * len(call.outputs)
@@ -284,7 +284,7 @@ def _pinned(units: Units, size: int, scope: Scope, call: Call) -> Units:
     return fixed(size)
 
 
-#: By the operator's name without "aten." and overload. Elementwise operators need no entry, PyTorch marks them.
+#: By the operator's name without "aten." and overload. Elementwise operators need no entry, because PyTorch tags them.
 RULES: dict[str, Rule] = {
     **LAYER_RULES,
     **dict.fromkeys(

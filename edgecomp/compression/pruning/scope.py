@@ -1,4 +1,4 @@
-"""What the rules of the operations work with."""
+"""The labels and helpers that the rules of operations work with."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from edgecomp.compression.pruning.units import FIXED, Labels, Units, UnitTable, 
 
 @dataclass(frozen=True)
 class Product:
-    """Multiplications of one operation.
+    """The multiplications of one operation.
 
     Attributes:
-        owner: Path of the module that does it.
+        owner: Path of the module that runs it.
         repeats: How often the product of the lengths below is computed.
-        dimensions: Positions along every dimension that the number is proportional to.
+        dimensions: Units along every dimension that the count is proportional to.
     """
 
     owner: str
@@ -30,11 +30,11 @@ class Product:
 
 @dataclass(frozen=True)
 class Split:
-    """A dimension of removable positions that user code splits into several.
+    """A removable dimension that user code splits into several.
 
     Attributes:
-        owner: Path of the module whose code does it.
-        dimensions: Labels of the dimension before, and of the part that loses positions.
+        owner: Path of the module whose code splits it.
+        dimensions: Labels of the dimension before the split, and of the part that loses positions.
     """
 
     owner: str
@@ -42,19 +42,19 @@ class Split:
 
     @property
     def units(self) -> set[int]:
-        """What can be removed from it."""
+        """The units that can be removed from it."""
         return {unit for units in self.dimensions for unit in units[units != FIXED].tolist()}
 
 
 @dataclass
 class Scope:
-    """Labels by tensor, and what the rules find out on the way.
+    """Labels by tensor, and what the rules find.
 
     Attributes:
         table: The units.
         carrier: Which part of a split dimension loses positions, by the call that splits it.
         products: The multiplications.
-        splits: Where dimensions are split.
+        splits: The split dimensions.
     """
 
     table: UnitTable
@@ -64,7 +64,7 @@ class Scope:
     _labels: dict[int, Labels] = field(default_factory=dict)
 
     def __getitem__(self, tensor: torch.Tensor) -> Labels:
-        """A tensor's labels; fixed ones for a tensor that nothing is known of."""
+        """Returns a tensor's labels; an unknown tensor is fixed."""
         found = self._labels.get(id(tensor))
         return tuple(fixed(size) for size in tensor.shape) if found is None else found
 
@@ -72,17 +72,17 @@ class Scope:
         self._labels[id(tensor)] = labels
 
     def fix(self, tensor: torch.Tensor, reason: str) -> None:
-        """Lets nothing be removed from a tensor."""
+        """Fixes all positions of a tensor."""
         for units in self[tensor]:
             self.table.fix(units, reason)
 
 
-#: Gives the labels of a call's outputs; None stands for one whose positions all stay.
+#: Returns the labels of a call's outputs; None for an output whose positions are all fixed.
 Rule = Callable[[Call, Scope], Sequence[Labels | None]]
 
 
 def arguments(call: Call) -> Mapping[str, Any]:
-    """An ATen operator's arguments by name, the defaults of what was not given included."""
+    """Returns an ATen operator's arguments by name, with defaults for those that were not given."""
     given = dict(zip((argument.name for argument in call.op._schema.arguments), call.args, strict=False))
     defaults = {argument.name: argument.default_value for argument in call.op._schema.arguments}
     return {**defaults, **given, **call.kwargs}

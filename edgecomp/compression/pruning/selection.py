@@ -1,4 +1,4 @@
-"""Which channels go: the least valuable ones, in multiples that kernels like, until a budget is met."""
+"""Selects channels to remove: the least valuable ones, in multiples that suit the kernels, until a budget is met."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from edgecomp.compression.pruning.coupling import Coupling, Group, Removed
 from edgecomp.compression.pruning.evidence import Floats
 from edgecomp.compression.pruning.units import Units
 
-#: Halvings of the interval of strengths: more than enough to tell any two channels apart.
+#: How often the interval of strengths is halved: more than enough to tell any two channels apart.
 _HALVINGS = 40
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What must be left of every group.
+    """The units that every group has to keep.
 
     Attributes:
-        multiple: Channels are left in multiples of this, where a group has that many.
-        most: The largest share of a group that may go.
+        multiple: Channels are kept in multiples of this, in groups that have that many.
+        most: The largest share of a group that may be removed.
     """
 
     multiple: int = 1
     most: float = 0.9
 
     def step(self, group: Group) -> int:
-        """How many units make a multiple."""
+        """Returns how many units make up one multiple."""
         return self.multiple // math.gcd(self.multiple, group.width)
 
     def kept(self, group: Group, wanted: float) -> int:
-        """How many units of a group are left when so many are wanted: at least one multiple, and never none."""
+        """Rounds the wanted number of units up to a multiple, within the limits; never zero."""
         size = len(group.units)
         step = min(self.step(group), size)
         least = max(math.ceil(size * (1 - self.most) - 1e-9), 1)
@@ -46,8 +46,8 @@ def remove_shares(coupling: Coupling, scores: Floats, shares: Mapping[Group, flo
     Args:
         coupling: The groups.
         scores: By unit.
-        shares: Group -> which share of its units should go.
-        limits: What is left in any case.
+        shares: Group -> the share of its units to remove.
+        limits: What every group has to keep.
     """
     removed = coupling.nothing()
     for group in coupling.groups:
@@ -58,12 +58,12 @@ def remove_shares(coupling: Coupling, scores: Floats, shares: Mapping[Group, flo
 
 
 def uniform(coupling: Coupling, scores: Floats, strength: float, limits: Limits) -> Removed:
-    """The same share of every group."""
+    """Removes the same share of every group."""
     return remove_shares(coupling, scores, dict.fromkeys(coupling.groups, strength), limits)
 
 
 def ranked(coupling: Coupling, scores: Floats, strength: float, limits: Limits) -> Removed:
-    """The least valuable share of all units, whatever group they are in."""
+    """Removes the least valuable share of all units, across groups."""
     if not coupling.groups:
         return coupling.nothing()
     everything = np.sort(np.concatenate([scores[group.units] for group in coupling.groups]))
@@ -76,15 +76,15 @@ def ranked(coupling: Coupling, scores: Floats, strength: float, limits: Limits) 
 def within_budget(
     choose: Callable[[float], Removed], cost: Callable[[Removed], float], budget: float
 ) -> tuple[Removed, float]:
-    """The weakest pruning that meets a budget.
+    """Finds the weakest pruning that meets a budget.
 
     Args:
-        choose: Strength in [0, 1] -> what goes; more with more strength.
-        cost: Gives the cost of a choice.
+        choose: Strength in [0, 1] -> removed units; a higher strength removes more.
+        cost: Returns the cost of a selection.
         budget: The highest cost.
 
     Returns:
-        The choice and its cost; above the budget only when even the strongest choice is.
+        The selection and its cost, which exceeds the budget only if that of the strongest selection does.
     """
     low, high = 0.0, 1.0
     best = choose(high)
@@ -108,18 +108,18 @@ def filled(
     cost: Callable[[Removed], float],
     budget: float,
 ) -> Removed:
-    """Gives back what a budget has left: one strength for all layers seldom meets it, in multiples least of all.
+    """Restores units while the budget allows it: one strength for all layers rarely uses it up, above all in multiples.
 
     Args:
         coupling: The groups.
-        scores: By unit; the most valuable multiples come back first.
-        removed: Within the budget.
-        limits: Have the multiple.
-        cost: Gives the cost of a choice.
+        scores: By unit; the most valuable multiples are restored first.
+        removed: A selection within the budget.
+        limits: The multiple.
+        cost: Returns the cost of a selection.
         budget: The highest cost.
 
     Returns:
-        What goes.
+        The units that are still removed.
     """
     removed = removed.copy()
     open_groups = {group for group in coupling.groups if removed[group.units].any()}
@@ -137,7 +137,7 @@ def filled(
 
 
 def _next_back(group: Group, scores: Floats, removed: Removed, limits: Limits) -> Units:
-    """The most valuable units that a group has lost, as many as make up its next multiple."""
+    """Returns a group's most valuable removed units, as many as make up its next multiple."""
     order = _worst_first(group, scores)
     lost = order[removed[order]]
     left = len(order) - len(lost)
@@ -145,7 +145,7 @@ def _next_back(group: Group, scores: Floats, removed: Removed, limits: Limits) -
 
 
 def widths(coupling: Coupling, removed: Removed) -> dict[str, list[int]]:
-    """Group -> channels before and after, for the provenance."""
+    """Returns the channels of each group before and after, for the provenance."""
     return {
         group.name: [len(group.units) * group.width, int((~removed[group.units]).sum()) * group.width]
         for group in coupling.groups

@@ -1,8 +1,8 @@
-"""How much worse a network gets without a share of each layer's channels, and shares that follow from it.
+"""Measures how much worse a network gets without a share of each layer's channels, and derives shares from it.
 
-Li et al., "Pruning Filters for Efficient ConvNets" (ICLR 2017), prune layers by how sensitive they turn out. Here every
-layer alone loses its least valuable channels in several shares, and the quality of what is left is measured; then every
-layer may lose as much as costs the same quality everywhere, and a budget says how much that is.
+Li et al., "Pruning Filters for Efficient ConvNets" (ICLR 2017), prune each layer by its sensitivity. Here every layer
+on its own loses several shares of its least valuable channels, and the remaining quality is measured. Then every layer
+loses as much as costs the same quality everywhere; the budget decides how much that is.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ from edgecomp.workbench import Workbench
 
 @dataclass(frozen=True)
 class Curve:
-    """The quality of a network when one layer loses channels.
+    """The quality of a network as one layer loses channels.
 
     Attributes:
-        shares: Which shares it lost, ascending, 0 first.
-        quality: What was left of the quality, for each share.
+        shares: The removed shares, ascending, starting with 0.
+        quality: The quality for each share.
     """
 
     shares: tuple[float, ...]
     quality: tuple[float, ...]
 
     def as_dict(self) -> dict[str, float]:
-        """Quality by share, for the provenance."""
+        """Returns quality by share, for the provenance."""
         return {str(share): quality for share, quality in zip(self.shares, self.quality, strict=True)}
 
     def share_within(self, loss: float) -> float:
-        """The largest share whose quality is less than the whole network's by no more than this, interpolated."""
+        """Returns the largest share that costs at most this much quality, interpolated."""
         losses = np.maximum.accumulate(self.quality[0] - np.array(self.quality))
         if loss >= losses[-1]:
             return self.shares[-1]
@@ -61,13 +61,13 @@ def measure(
     quality: Quality,
     progress: Progress = silent,
 ) -> dict[Group, Curve]:
-    """The sensitivity of every group of channels: the data are run through the module once for each group and share.
+    """Measures the sensitivity of every group of channels, with one pass over the data for each group and share.
 
     Args:
         module: Left as it is.
-        coupling: What belongs together in it.
-        scores: What every unit is worth: the least valuable go first.
-        shares: Which shares of a group to remove, ascending, each in (0, 1).
+        coupling: Its coupled units.
+        scores: By unit; the least valuable are removed first.
+        shares: The shares of a group to remove, ascending, each in (0, 1).
         quality: Measures a module.
         progress: Called after each measurement.
     """
@@ -92,10 +92,10 @@ def equally_harmful(
 
     Args:
         coupling: The groups.
-        scores: What every unit is worth.
+        scores: By unit.
         curves: The sensitivity of each group.
-        strength: The quality that it costs, as a share of the most that any group can cost.
-        limits: What is left in any case.
+        strength: The quality to give up, as a share of the most that any group can cost.
+        limits: What every group has to keep.
     """
     most = max((max(curve.quality[0] - quality for quality in curve.quality) for curve in curves.values()), default=0.0)
     shares = {group: curve.share_within(strength * most) for group, curve in curves.items()}
@@ -103,21 +103,21 @@ def equally_harmful(
 
 
 def goes_by_metric(source: Source) -> bool:
-    """Whether the task can say itself how good a network is, on data that do not judge the result."""
+    """Tells whether the task has a metric and data to measure it on that are not the evaluation data."""
     return source.metric is not None and source.train_data is not None
 
 
 def quality_of(bench: Workbench, samples: int) -> Quality:
-    """What sensitivity is measured by: the task's metric on training data, or how alike outputs stay.
+    """Returns the measure for sensitivity: the task's metric on training data, or else the similarity of outputs.
 
-    Evaluation data are not used: what decides something must not judge it.
+    Evaluation data are not used, because data that decide something must not judge the result.
 
     Args:
-        bench: Has the data.
-        samples: How many of them to use, at most.
+        bench: Provides the data.
+        samples: The largest number of samples to use.
 
     Raises:
-        DataError: There are neither.
+        DataError: There are neither training nor calibration data.
     """
     if goes_by_metric(bench.source):
         data = bench.training

@@ -1,4 +1,4 @@
-"""Structured pruning: what is removed is gone from the file and from the clock."""
+"""Structured pruning: removed channels are gone from the file and from the clock."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
     """Removes the least valuable channels of a module, in place.
 
     Args:
-        module: What is pruned.
-        bench: The example inputs, the target, and the data that the criterion needs.
+        module: The module to prune.
+        bench: Provides example inputs, the target, and the data that the criterion needs.
         settings: See `ChannelPruning`.
 
     Returns:
-        The module, and as facts what of every group of channels is left, and why other layers were left alone.
+        The module, and as facts what is left of every group of channels, and why other layers were left alone.
 
     Raises:
         InputError: The budget cannot be met, a protected layer does not exist, or nothing can be removed.
@@ -74,13 +74,13 @@ def prune_channels(module: torch.nn.Module, bench: Workbench, settings: ChannelP
 def examine(
     module: torch.nn.Module, bench: Workbench, settings: ChannelPruning, subject: str
 ) -> tuple[Coupling, Floats]:
-    """What belongs together in a module, and what every unit of that is worth.
+    """Finds the removable units of a module, and scores them.
 
     Args:
-        module: Its attention layers are spelled out in place; it computes what it did.
-        bench: As `prune_channels` takes it.
-        settings: Have the criterion, and what is protected.
-        subject: For errors.
+        module: Its attention layers are replaced in place by equivalent ones whose heads can be removed.
+        bench: See `prune_channels`.
+        settings: Criterion and protected layers.
+        subject: For error messages.
     """
     bench.progress("find channels", 0, 1)
     separate_attention(module)
@@ -100,18 +100,18 @@ def choose(
     at_once: int,
     subject: str,
 ) -> Removed:
-    """What goes, so that the budget is met.
+    """Selects the units to remove so that the budget is met.
 
     Args:
-        coupling: What belongs together.
-        select: Strength in [0, 1] -> what goes.
-        settings: Have the budget.
-        limits: For the error.
+        coupling: The module's coupled units.
+        select: Strength in [0, 1] -> removed units.
+        settings: The budget.
+        limits: For the error message.
         at_once: How many channels the target's kernels compute at once.
-        subject: For the error.
+        subject: For the error message.
 
     Raises:
-        InputError: Even with everything removed that may go, the cost is higher.
+        InputError: The cost exceeds the budget even if everything is removed that may be.
     """
     if settings.of == "channels":
         return select(1 - settings.keep)
@@ -131,7 +131,7 @@ def choose(
 
 
 def _pin(protected: Callable[[str], bool]) -> Pin:
-    """Keeps the outputs of protected layers."""
+    """Returns the rule that keeps the output channels of protected layers."""
     return lambda member: "protected" if member.axis == 0 and protected(member.tensor.rpartition(".")[0]) else None
 
 
@@ -139,7 +139,7 @@ def _cost_at(cost: Callable[[Coupling, Removed, int], int], coupling: Coupling, 
     return cost(coupling, removed, at_once)
 
 
-#: What a budget is in: the cost of what is left, on kernels that compute so many channels at once.
+#: Units of a budget: each returns the cost of what is left, on kernels that compute a number of channels at once.
 COSTS: dict[str, Callable[[Coupling, Removed, int], int]] = {
     "macs": lambda coupling, removed, at_once: costs.macs(coupling, removed),
     "parameters": lambda coupling, removed, at_once: costs.parameters(coupling, removed),
@@ -154,7 +154,7 @@ _SHARES = (0.25, 0.5, 0.75)
 
 
 def _obstacles(coupling: Coupling, limits: selection.Limits) -> str:
-    """What keeps a network from getting smaller."""
+    """Says what keeps a network from getting smaller."""
     if not coupling.groups:
         return "no channel can be removed; " + "; ".join(f"{path}: {why}" for path, why in coupling.fixed.items())
     return (

@@ -1,4 +1,4 @@
-"""Cuts units out of a module: its parameters and buffers become smaller, and its attributes follow."""
+"""Cuts units out of a module: parameters and buffers shrink, and attributes follow."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgecomp.compression.pruning.coupling import Coupling, Removed
 
 
 def cut(module: torch.nn.Module, coupling: Coupling, removed: Removed) -> None:
-    """Removes units from a module, for good.
+    """Removes units from a module for good.
 
     Args:
-        module: Changed in place; it has the shapes that `coupling` was found in.
-        coupling: The coupling of this module, or of one that it is a copy of.
-        removed: What goes.
+        module: Changed in place; it has the shapes for which `coupling` was found.
+        coupling: The coupling of this module, or of the module that it is a copy of.
+        removed: The removed units.
     """
     smaller: dict[int, torch.Tensor] = {}
     originals = [*module.named_parameters(), *module.named_buffers()]
@@ -37,7 +37,7 @@ def cut(module: torch.nn.Module, coupling: Coupling, removed: Removed) -> None:
 
 
 def mask(module: torch.nn.Module, coupling: Coupling, removed: Removed) -> None:
-    """Sets to zero what `cut` would remove: the same function, where no normalization mixes channels."""
+    """Sets to zero what `cut` would remove; the function is the same unless a normalization mixes channels."""
     with torch.no_grad():
         for path, tensor in (*module.named_parameters(), *module.named_buffers()):
             for axis, units in enumerate(coupling.labels.get(path, ())):
@@ -57,14 +57,14 @@ def _cropped(tensor: torch.Tensor, keep: list[Any]) -> torch.Tensor:
 
 
 def _replace(child: torch.nn.Module, smaller: Mapping[int, torch.Tensor]) -> None:
-    """Sets a module's own tensors, through `setattr`, as recurrent modules keep a second list of theirs."""
+    """Sets a module's own tensors, with `setattr` because recurrent modules keep a second list of theirs."""
     for name, tensor in [*child.named_parameters(recurse=False), *child.named_buffers(recurse=False)]:
         if id(tensor) in smaller:
             setattr(child, name, smaller[id(tensor)])
 
 
 def _split_sizes(coupling: Coupling, removed: Removed) -> dict[str, dict[int, int]]:
-    """Module -> sizes of dimensions that its code splits, before and after."""
+    """Returns, for each module, the sizes of dimensions that its code splits, before and after."""
     sizes: dict[str, dict[int, int]] = {}
     for split in coupling.splits:
         changes = {len(units): kept(units, removed) for units in split.dimensions if removed[units].any()}
@@ -73,7 +73,7 @@ def _split_sizes(coupling: Coupling, removed: Removed) -> dict[str, dict[int, in
 
 
 def _resize_attributes(module: torch.nn.Module, sizes: Mapping[int, int]) -> None:
-    """Numbers that a module keeps for its reshapes, such as its number of heads."""
+    """Updates sizes that a module keeps for its reshapes, such as its number of heads."""
     for name, value in vars(module).items():
         if type(value) is int and value in sizes:
             setattr(module, name, sizes[value])
@@ -81,7 +81,7 @@ def _resize_attributes(module: torch.nn.Module, sizes: Mapping[int, int]) -> Non
 
 def _convolution(module: Any) -> None:
     out, per_group = module.weight.shape[:2]
-    # One input channel in each group: groups went, otherwise channels of each of them.
+    # With one input channel per group, whole groups were removed; otherwise channels of each group.
     depthwise = module.in_channels == module.groups > 1
     groups = out // (module.out_channels // module.groups) if depthwise else module.groups
     module.groups, module.in_channels, module.out_channels = groups, per_group * groups, out
@@ -131,7 +131,7 @@ def _recurrent_cell(module: Any) -> None:
     module.input_size, module.hidden_size = module.weight_ih.shape[1], module.weight_hh.shape[1]
 
 
-#: What a module's numbers follow from, by its class.
+#: Updates a module's attributes from the shapes of its tensors, by class.
 ATTRIBUTES: dict[type[torch.nn.Module], Callable[[Any], None]] = {
     torch.nn.Conv1d: _convolution,
     torch.nn.Conv2d: _convolution,

@@ -16,10 +16,11 @@ from edgecomp.frontends import structure
 from edgecomp.frontends.torch_module import preserving
 from edgecomp.system.threads import one_torch_thread
 
-#: Modules that are one operation: inside, a runtime's kernel does not keep to dimensions that could be followed.
+#: Modules that are recorded as one operation: dimensions cannot be followed through the fused kernels inside.
 LEAVES = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 
-#: They change no shape and are left out when memory already lies right, so that two runs may differ in them.
+#: Operations that change no shape. They are skipped if memory is already laid out right, so two runs may differ in
+#: them.
 _COPIES = {"aten.clone.default", "aten._to_copy.default", "aten.detach.default", "aten.alias.default"}
 
 
@@ -29,10 +30,10 @@ class Call:
 
     Attributes:
         op: An ATen operator, or the module that stands for one (see `LEAVES`).
-        args: As it was called, tensors included.
-        kwargs: The same.
-        outputs: The tensors that it gave, in order.
-        owner: Path of the innermost module around it; "" is the outermost.
+        args: Its positional arguments, tensors included.
+        kwargs: Its keyword arguments.
+        outputs: Its output tensors, in order.
+        owner: Path of the innermost module around it; "" for the outermost.
     """
 
     op: Any
@@ -43,7 +44,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        """What the operation is called in messages."""
+        """The operation's name in messages."""
         return type(self.op).__name__ if isinstance(self.op, torch.nn.Module) else str(self.op)
 
     @property
@@ -53,7 +54,7 @@ class Call:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """The tensors that went in."""
+        """The input tensors."""
         return _tensors((self.args, dict(self.kwargs)))
 
     @cached_property
@@ -64,13 +65,13 @@ class Call:
 
 @dataclass
 class Trace:
-    """What one run did. It holds every tensor, so that their identities stay unique.
+    """The record of one run. It keeps every tensor alive, so that their identities stay unique.
 
     Attributes:
-        inputs: What the module was given.
-        calls: In the order of execution.
-        outputs: What it gave.
-        failure: What forward raised; then there are no outputs.
+        inputs: The module's inputs.
+        calls: The operations, in the order of execution.
+        outputs: The module's outputs.
+        failure: What forward raised; there are no outputs then.
     """
 
     inputs: tuple[torch.Tensor, ...]
@@ -80,12 +81,12 @@ class Trace:
 
     @property
     def shaping(self) -> list[Call]:
-        """The calls without mere copies."""
+        """The calls without copies."""
         return [call for call in self.calls if not call.is_copy]
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types for it
-    """Notes every operation, together with the path of the module that it is in."""
+    """Records every operation with the path of the module that runs it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -105,7 +106,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has
         return result
 
     def record(self, op: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """Notes one operation."""
+        """Records one operation."""
         owner = self.path[-1] if self.path else ""
         self.calls.append(Call(op, tuple(args), dict(kwargs), tuple(_tensors(result)), owner))
 
@@ -115,11 +116,11 @@ def record(module: torch.nn.Module, inputs: Sequence[torch.Tensor], recorder: Re
 
     Args:
         module: Left as it was.
-        inputs: What its forward takes.
-        recorder: What is told of every operation.
+        inputs: The inputs of its forward.
+        recorder: Gets every operation.
 
     Returns:
-        The trace; up to the operation that failed, when forward raises.
+        The trace; if forward raises, it ends at the operation that failed.
     """
     trace = Trace(tuple(inputs))
     recorder = recorder or Recorder()
@@ -136,7 +137,7 @@ def record(module: torch.nn.Module, inputs: Sequence[torch.Tensor], recorder: Re
 
 @contextmanager
 def _following(module: torch.nn.Module, recorder: Recorder) -> Iterator[None]:
-    """Tells the recorder which module is being run."""
+    """Tells the recorder which module is running."""
     handles = []
     for name, child in module.named_modules():
 

@@ -1,9 +1,9 @@
-"""What belongs together: positions along tensor dimensions, by the unit that they stand or fall with.
+"""Units: positions along tensor dimensions that have to be removed together.
 
 Every position along every dimension of a stored tensor starts as a unit of its own. The rules of the operations (see
 `rules`) join units that have to go together, and fix those that have to stay. A tensor's *labels* are one array of
-units for each of its dimensions: position i along dimension d belongs to unit `labels[d][i]`. `FIXED` stands for
-positions that nothing can remove, such as pixels.
+units for each of its dimensions: position i along dimension d belongs to unit `labels[d][i]`. `FIXED` marks positions
+that cannot be removed, such as pixels.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ FIXED = 0
 
 
 def fixed(size: int) -> Units:
-    """Positions that stay."""
+    """Returns labels for positions that stay."""
     return np.zeros(size, np.int64)
 
 
 class UnitTable:
-    """All units, what joins them, and why some are fixed."""
+    """Collects all units, the joins between them, and why some are fixed."""
 
     def __init__(self) -> None:
         self._count = 1
@@ -35,7 +35,7 @@ class UnitTable:
         self._reasons: list[tuple[Units, str]] = []
 
     def fresh(self, shape: Sequence[int]) -> Labels:
-        """Labels of a stored tensor: a new unit for every position. A dimension of size 1 has nothing to remove."""
+        """Returns labels for a stored tensor: a new unit for every position, none for dimensions of size 1."""
         labels = []
         for size in shape:
             labels.append(np.arange(self._count, self._count + size) if size > 1 else fixed(size))
@@ -43,12 +43,12 @@ class UnitTable:
         return tuple(labels)
 
     def join(self, first: Units, second: Units, where: str) -> None:
-        """Makes positions stand or fall together, one by one; what meets a fixed position is fixed.
+        """Joins positions one by one; a unit that is joined with a fixed position is fixed.
 
         Args:
             first: Units.
             second: As many units; they broadcast.
-            where: The reason why a unit is fixed that meets a fixed position.
+            where: The reason that is recorded for units fixed in this way.
         """
         first, second = np.broadcast_arrays(first, second)
         both = (first != FIXED) & (second != FIXED)
@@ -57,17 +57,17 @@ class UnitTable:
             self.fix(units[(other == FIXED) & (units != FIXED)], where)
 
     def fix(self, units: Units, reason: str) -> None:
-        """Lets nothing remove these units."""
+        """Fixes these units."""
         units = units[units != FIXED]
         if units.size:
             self._reasons.append((units.ravel(), reason))
 
     def resolve(self) -> tuple[Units, dict[int, str]]:
-        """Settles what belongs together.
+        """Determines which units belong together.
 
         Returns:
-            For every unit the smallest unit that it is joined with, `FIXED` for those that stay; and for units that
-            stay, under their smallest joined unit, the reason that came first.
+            For every unit the smallest unit that it is joined with, or `FIXED`; and for every fixed unit the first
+            reason.
         """
         root = self._components()
         reasons: dict[int, str] = {}
@@ -81,7 +81,7 @@ class UnitTable:
         }
 
     def _components(self) -> Units:
-        """The smallest unit of every connected component: labels spread along the edges until nothing changes."""
+        """Returns the smallest unit of every connected component, by spreading labels along edges until they settle."""
         root = np.arange(self._count)
         if not self._joined:
             return root

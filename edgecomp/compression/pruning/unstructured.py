@@ -1,4 +1,4 @@
-"""Single weights become zero: what they are worth, and how many go."""
+"""Unstructured pruning: scores single weights, and sets the least valuable ones to zero."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from edgecomp.frontends.torch_module import preserving
 from edgecomp.step import Changed
 from edgecomp.workbench import Workbench
 
-#: Path of a layer -> one number for each of its weights; larger is worth more.
+#: Path of a layer -> the value of each of its weights; larger is better.
 Values = Mapping[str, torch.Tensor]
 
-#: Samples in a batch whose gradient is looked at.
+#: Samples in a batch for which gradients are computed.
 _BATCH = 64
 
 
@@ -28,16 +28,16 @@ def prune_weights(module: torch.nn.Module, bench: Workbench, settings: WeightPru
     """Sets the least valuable weights to zero, in place, and masks them.
 
     Args:
-        module: What is pruned.
-        bench: The training data, for the gradient.
+        module: The module to prune.
+        bench: Provides the training data for the gradient.
         settings: See `WeightPruning`.
 
     Returns:
-        The module, and as facts how many weights there are, and how many are zero.
+        The module, and as facts the number of weights, and how many of them are zero.
 
     Raises:
         InputError: A protected layer does not exist.
-        DataError: The gradient is asked for, and there are no training data.
+        DataError: The criterion is the gradient, and there are no training data.
     """
     layers = weighted_layers(module, settings.protected, f"{bench.source.name}: the step {settings.kind}")
     values = _CRITERIA[settings.criterion](module, layers, bench, settings)
@@ -48,7 +48,7 @@ def prune_weights(module: torch.nn.Module, bench: Workbench, settings: WeightPru
 
 
 def weighted_layers(module: torch.nn.Module, protected: Sequence[str], subject: str) -> dict[str, Any]:
-    """Linear layers and convolutions by path, each once.
+    """Returns linear layers and convolutions by path, each once.
 
     Raises:
         InputError: A protected layer does not exist.
@@ -59,13 +59,13 @@ def weighted_layers(module: torch.nn.Module, protected: Sequence[str], subject: 
 
 
 def zeros_of(layers: Mapping[str, Any]) -> dict[str, int]:
-    """How many weights some layers have, and how many are zero."""
+    """Counts the weights of layers, and how many of them are zero."""
     weights = [layer.weight.detach() for layer in layers.values()]
     return {"zeros": sum(int((w == 0).sum()) for w in weights), "weights": sum(w.numel() for w in weights)}
 
 
 def keep_largest(values: torch.Tensor, sparsity: float) -> torch.Tensor:
-    """A mask, True for all but the smallest share; of equal values the first go."""
+    """Returns a mask that is True for all but the smallest share; of equal values, the first are dropped."""
     keep = torch.ones(values.numel(), dtype=torch.bool, device=values.device)
     keep[values.flatten().argsort(stable=True)[: int(sparsity * values.numel())]] = False
     return keep.reshape(values.shape)
@@ -74,14 +74,14 @@ def keep_largest(values: torch.Tensor, sparsity: float) -> torch.Tensor:
 def _magnitude(
     module: torch.nn.Module, layers: Mapping[str, Any], bench: Workbench, settings: WeightPruning
 ) -> dict[str, torch.Tensor]:
-    """How far a weight is from zero."""
+    """Scores weights by their magnitude."""
     return {path: layer.weight.detach().abs() for path, layer in layers.items()}
 
 
 def _gradient(
     module: torch.nn.Module, layers: Mapping[str, Any], bench: Workbench, settings: WeightPruning
 ) -> dict[str, torch.Tensor]:
-    """How much the loss changes without a weight, to first order (Lee et al., 2019)."""
+    """Scores weights by the change of the loss without them, to first order (Lee et al., 2019)."""
     check_training_data(bench, "gradient", ("magnitude", "random"))
     loss = task_loss(bench.source)
     weights = {path: layer.weight for path, layer in layers.items()}
@@ -101,19 +101,19 @@ def _gradient(
 def _random(
     module: torch.nn.Module, layers: Mapping[str, Any], bench: Workbench, settings: WeightPruning
 ) -> dict[str, torch.Tensor]:
-    """What the others have to beat."""
+    """Scores weights at random, as a baseline for the others."""
     generator = torch.Generator().manual_seed(bench.seed)
     return {path: torch.rand(layer.weight.shape, generator=generator) for path, layer in layers.items()}
 
 
 def _without_dead(values: torch.Tensor, layer: Any) -> torch.Tensor:
-    """What is masked already is worth less than anything else: it does not come back."""
+    """Gives masked weights the lowest value, so that they do not come back."""
     mask = mask_of(layer, "weight")
     return values if mask is None else values.masked_fill(~mask, -1.0)
 
 
 def _share(values: Values, settings: WeightPruning) -> dict[str, torch.Tensor]:
-    """The least valuable share of each layer, or of all together."""
+    """Drops the least valuable share of each layer, or of all layers together."""
     if settings.scope == "layer":
         return {path: keep_largest(each, settings.sparsity) for path, each in values.items()}
     keep = keep_largest(torch.cat([each.flatten() for each in values.values()]), settings.sparsity)
@@ -122,12 +122,12 @@ def _share(values: Values, settings: WeightPruning) -> dict[str, torch.Tensor]:
 
 
 def _absolute(values: Values, settings: WeightPruning) -> dict[str, torch.Tensor]:
-    """What is below a limit."""
+    """Drops values below a limit."""
     return {path: each >= settings.limit for path, each in values.items()}
 
 
 def _relative(values: Values, settings: WeightPruning) -> dict[str, torch.Tensor]:
-    """What is below a share of the layer's largest."""
+    """Drops values below a share of the layer's largest."""
     return {path: each >= settings.limit * each.max() for path, each in values.items()}
 
 

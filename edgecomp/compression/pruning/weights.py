@@ -1,4 +1,4 @@
-"""The steps that set single weights to zero; masks keep them there, whatever is trained afterwards."""
+"""The recipe steps that set single weights to zero; masks keep them there in later training."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class WeightPruning:
-    """Settings of unstructured pruning at once (Han et al., 2015), of linear layers and convolutions.
+    """Settings of one-shot unstructured pruning (Han et al., 2015) of linear layers and convolutions.
 
     Attributes:
-        threshold: What goes: the least valuable share of "sparsity", or what is below `limit`, "absolute" or "relative"
-            to the layer's largest value.
+        threshold: What is removed: the least valuable share ("sparsity"), or values below `limit`, which is "absolute"
+            or "relative" to the layer's largest value.
         sparsity: The share of the weights that becomes zero, in (0, 1).
         limit: The smallest value that stays, above 0; for the relative threshold, below 1.
-        criterion: A weight's value: its "magnitude", its magnitude times that of its "gradient", or a "random" number.
-        scope: Whether sparsity is that of each "layer", or of the network as a whole, "global".
-        batches: Labelled batches whose gradient is looked at, at most.
-        protected: Layers that stay, by path, with * and ?.
+        criterion: A weight's value: its "magnitude", magnitude times "gradient", or a "random" number.
+        scope: Whether sparsity is that of each "layer", or of the whole network ("global").
+        batches: The largest number of labelled batches for the gradient.
+        protected: Layers to leave alone, by path, with * and ?.
     """
 
     kind: ClassVar[str] = "prune-weights"
@@ -55,15 +55,16 @@ class WeightPruning:
 
 @dataclass(frozen=True)
 class GradualWeightPruning(Training):
-    """Settings of unstructured pruning while training goes on; all others are the training's.
+    """Settings of unstructured pruning during training; all others are those of training.
 
     Attributes:
         sparsity: The share of each layer's weights that is zero in the end, in (0, 1).
-        course: How sparsity grows: "cubic", fast and then ever more slowly (Zhu and Gupta, 2017), or in "rounds", each
-            of which leaves the same share of what there was (Frankle and Carbin, 2019).
-        rounds: How many rounds.
-        ramp: The share of the training in which it grows, in (0, 1]; after that the rest is trained.
-        protected: Layers that stay, by path, with * and ?.
+        course: The schedule of sparsity: "cubic", fast at first and then ever more slowly (Zhu and Gupta, 2017), or in
+            "rounds" that each keep the same share of what is left (Frankle and Carbin, 2019).
+        rounds: The number of rounds.
+        ramp: The share of the training in which sparsity grows, in (0, 1]; after that, only the remaining weights
+            train.
+        protected: Layers to leave alone, by path, with * and ?.
     """
 
     kind: ClassVar[str] = "prune-weights-gradually"

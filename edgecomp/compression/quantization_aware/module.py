@@ -27,21 +27,21 @@ from edgecomp.quantization.qdq import stored_numbers
 
 Tensor = torch.Tensor
 
-#: Makes of the graph's outputs what the original gives, and the task's loss takes.
+#: Turns the graph's outputs into the structure that the original returns and the task's loss takes.
 Structure = Callable[[Sequence[Tensor]], Any]
 
 
 class RoundingModule(torch.nn.Module):
-    """Computes what the simulation of a quantized model does, in torch, with gradients.
+    """Computes the same as the simulation of a quantized model, in torch and with gradients.
 
     Args:
-        model: Quantized with activations.
-        structure: What the outputs are put into.
-        keep_zeros: Whether weights that are zero, because something was pruned, stay zero.
+        model: A model with quantized activations.
+        structure: Restores the structure of the outputs.
+        keep_zeros: Whether weights that are zero, because they were pruned, stay zero.
 
     Attributes:
-        grids: What is rounded.
-        roundings: For each of them.
+        grids: The rounded tensors.
+        roundings: The rounding of each grid.
 
     Raises:
         UnsupportedOperatorError: A node cannot be differentiated.
@@ -69,7 +69,7 @@ class RoundingModule(torch.nn.Module):
                     set_mask(self.graph, self.graph.key_of(name), mask)
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Runs it on any multiple of the graph's number of samples."""
+        """Runs the graph on any multiple of its number of samples."""
         return self._structure(self.graph(*inputs))
 
     def _build(self) -> Build:
@@ -81,11 +81,11 @@ class RoundingModule(torch.nn.Module):
 
 
 class FloatModule(torch.nn.Module):
-    """The float graph of a model, as a teacher where the source has no module.
+    """Runs the float graph of a model: the teacher, if the source has no module.
 
     Args:
-        model: Its table is left out.
-        structure: What the outputs are put into.
+        model: The model; its quantization table is ignored.
+        structure: Restores the structure of the outputs.
     """
 
     def __init__(self, model: CompressedModel, structure: Structure) -> None:
@@ -94,12 +94,12 @@ class FloatModule(torch.nn.Module):
         self._structure = structure
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Runs it on any multiple of the graph's number of samples."""
+        """Runs the graph on any multiple of its number of samples."""
         return self._structure(self.graph(*inputs))
 
 
 def _biases(graph: ir.Graph) -> set[str]:
-    """Constants that a node with a weight adds to each channel, and that nothing else reads."""
+    """Returns constants that a node with a weight adds to each channel, and that nothing else reads."""
     found = set()
     for node in graph:
         bias = input_of(node, 2) if node.op_type in scheme.WEIGHTED else None

@@ -1,4 +1,4 @@
-"""Which tensors of a quantized graph are rounded, and who reads them rounded: as `quantization.qdq` has it."""
+"""Finds which tensors of a quantized graph are rounded, and which nodes read them rounded, as `quantization.qdq`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DOMAIN, ROUND = "edgecomp.training", "Round"
 
 @dataclass(frozen=True)
 class Grid:
-    """Tensors that share parameters.
+    """Tensors that share quantization parameters.
 
     Attributes:
         members: Their names.
-        parameters: Where training begins.
-        learned: Whether the scheme leaves the parameters open.
+        parameters: The parameters at the start of training.
+        learned: Whether the scheme allows to change the parameters.
         weight: Whether it is the weight of a node.
     """
 
@@ -36,13 +36,13 @@ class Grid:
 
 
 def grids(graph: ir.Model, table: Table) -> list[Grid]:
-    """The groups that the table was made by, and each weight."""
+    """Returns the groups of activations that the table was made for, and each weight."""
     found = []
     seen: set[str] = set()
     for group in group_activations(graph.clone().graph, _activation_type(graph, table)):
         members = tuple(name for name in group.members if name in table and name not in seen)
         seen.update(members)
-        # Whoever filled the table may have had reasons to part a group.
+        # The step that filled the table may have split a group on purpose.
         for parameters in dict.fromkeys(table[name] for name in members):
             same = tuple(name for name in members if table[name] == parameters)
             found.append(Grid(same, parameters, learned=group.fixed is None))
@@ -57,11 +57,11 @@ def grids(graph: ir.Model, table: Table) -> list[Grid]:
 
 
 def insert_rounding(graph: ir.Model, table: Table, numbered: list[Grid]) -> None:
-    """Puts a node `Round` behind every tensor that is rounded; its attribute `grid` is the grid's number.
+    """Inserts a node `Round` behind every tensor that is rounded; its attribute `grid` is the grid's number.
 
     Args:
         graph: Changed in place.
-        table: The parameters of its tensors.
+        table: The quantization table of its tensors.
         numbered: The grids.
     """
     number = {name: index for index, grid in enumerate(numbered) for name in grid.members}
@@ -74,7 +74,7 @@ def insert_rounding(graph: ir.Model, table: Table, numbered: list[Grid]) -> None
 
 
 def _is_rounded_already(value: ir.Value, table: Table, integer: set[int]) -> bool:
-    """Whether its producer only moves rounded numbers, or a fused activation behind it is rounded instead."""
+    """Tells whether the producer only moves rounded values, or a fused activation is rounded instead."""
     producer = value.producer()
     if producer is None or id(producer) not in integer:
         return False
@@ -86,7 +86,7 @@ def _is_rounded_already(value: ir.Value, table: Table, integer: set[int]) -> boo
 
 
 def _round(graph: ir.Graph, value: ir.Value, number: int, integer: set[int]) -> None:
-    """Real numbers are rounded for the nodes that run in integers; what such a node gives, for everybody."""
+    """Rounds a tensor: a float one only for nodes that run in integers, the result of such a node for all readers."""
     producer, uses, is_output = value.producer(), tuple(value.uses()), value.is_graph_output()
     if producer is None or id(producer) not in integer:
         uses, is_output = tuple(use for use in uses if id(use.node) in integer), False
@@ -109,14 +109,14 @@ def _round(graph: ir.Graph, value: ir.Value, number: int, integer: set[int]) -> 
 
 
 def _activation_type(graph: ir.Model, table: Table) -> IntegerType:
-    """What activations are stored as."""
+    """Returns the integer type of the activations."""
     produced = (value for node in graph.graph for value in node.outputs)
     names = (value.name or "" for value in (*graph.graph.inputs, *produced))
     return next((table[name].dtype for name in names if name in table), "int8")
 
 
 def rounded_constants(graph: ir.Graph, table: Table, weights: set[str]) -> list[ir.Value]:
-    """Constants that are stored as integers and are neither weights nor biases: they stay what they are."""
+    """Returns constants that are stored as integers and are neither weights nor biases; they are not trained."""
     biases = {bias.name for node in graph if node.op_type in scheme.WEIGHTED and (bias := input_of(node, 2))}
     return [
         value

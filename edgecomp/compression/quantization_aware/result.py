@@ -1,4 +1,4 @@
-"""What was learned, written back into graph and table."""
+"""Writes what was learned back into graph and table."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from edgecomp.quantization.static import set_weight_scale
 
 
 def learned(model: CompressedModel, module: RoundingModule) -> CompressedModel:
-    """The model with the weights, biases and scales of the module.
+    """Returns the model with the weights, biases and scales of the trained module.
 
     Args:
-        model: What the module was made of.
-        module: After training.
+        model: The model that the module was made of.
+        module: The trained module.
 
     Returns:
-        The same graph with other constants, and a table in the scheme: weights within [-127, 127] steps, biases with
-        the product of the scales of input and weight.
+        The same graph with other constants, and a table that follows the scheme: weights within [-127, 127] steps, and
+        biases scaled by the product of the scales of input and weight.
     """
     graph, table = model.graph.clone(), dict(model.quantization)
     scales: dict[str, QuantizationParameters] = {}
@@ -34,7 +34,7 @@ def learned(model: CompressedModel, module: RoundingModule) -> CompressedModel:
         entry = replace(grid.parameters, scale=rounding.scale.detach().cpu().numpy())
         (scales if grid.weight else table).update(dict.fromkeys(grid.members, entry))
     for name, weight in module.graph.weights.items():
-        if name in graph.graph.initializers:  # not a piece of a node that was decomposed for training
+        if name in graph.graph.initializers:  # not part of a node that was decomposed for training
             value = graph.graph.initializers[name]
             value.const_value = ir.tensor(weight.detach().cpu().numpy().copy(), name=name)
     for node in graph.graph:
@@ -56,6 +56,6 @@ def _write(node: ir.Node, table: dict[str, QuantizationParameters], entry: Quant
     shape = [1] * len(weight.const_value.shape)
     if final.axis is not None:
         shape[final.axis] = -1
-    largest = 127.4 * final.scale.reshape(shape)  # what rounds to 127 stays as it is
+    largest = 127.4 * final.scale.reshape(shape)  # smaller values round to 127 or less, and stay as they are
     inside = np.clip(weight.const_value.numpy(), -largest, largest).astype(np.float32)
     weight.const_value = ir.tensor(inside, name=weight.name)

@@ -1,9 +1,9 @@
 """Rounding to a grid whose step size is learned (LSQ: Esser et al., 2020).
 
-With q = clip(round(x / s) + z, low, high) the result is s (q - z). Gradients pass the rounding as if it were not
-there: that of x where nothing is clipped, and that of s is (q - z) - x / s inside, and q - z where it is clipped. The
-zero point stays what calibration has found. What is trained is the logarithm of s / s0, so that one learning rate fits
-steps of any size, no step becomes negative, and s is exactly s0 before training.
+With q = clip(round(x / s) + z, low, high), the result is s (q - z). Gradients ignore the rounding: x has gradient 1
+where nothing is clipped and 0 elsewhere; s has (q - z) - x / s where nothing is clipped, and q - z elsewhere. The zero
+point stays as calibrated. The trained parameter is the logarithm of s / s0: one learning rate then suits steps of any
+size, no step becomes negative, and s is exactly s0 before training.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Tensor = torch.Tensor
 
 
 class LearnedRounding(torch.nn.Module):
-    """Rounds tensors to the grid of some parameters.
+    """Rounds tensors to a quantization grid.
 
     Args:
-        parameters: Where the step size begins; the zero point and the integer type stay.
+        parameters: The initial step size; zero point and integer type stay.
         learned: Whether the step size is trained.
-        narrow: Whether the lowest integer is left out, as of weights.
+        narrow: Whether the lowest integer is left out, as for weights.
     """
 
     first_scale: Tensor
@@ -44,25 +44,25 @@ class LearnedRounding(torch.nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """The step size now: shape () or (channels,)."""
+        """The current step size, shape () or (channels,)."""
         scale: Tensor = self.first_scale * self.log_ratio.exp()
         return scale
 
     @property
     def range(self) -> tuple[Tensor, Tensor]:
-        """The smallest and the largest number of the grid, for each channel."""
+        """The smallest and the largest value of the grid, for each channel."""
         scale = self.scale.detach()
         return scale * (self._low - self.zero_point), scale * (self._high - self.zero_point)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The nearest numbers of the grid, of the shape of `inputs`."""
+        """Returns the nearest values of the grid, in the shape of `inputs`."""
         if self._axis is None:
             return _per_tensor(inputs.float(), self.scale, self._low - self._zero, self._high - self._zero)
         return _per_channel(inputs, self.scale, self.zero_point, self._axis, self._low, self._high)[0]
 
 
 class _PerTensor(torch.autograd.Function):
-    """One step size for all. Passes over memory are what it costs: four forward, five backward, and no mask is kept."""
+    """One step size for all elements. Memory traffic dominates: four passes forward, five backward, no stored mask."""
 
     @staticmethod
     def forward(inputs: Tensor, scale: Tensor, low: int, high: int) -> Tensor:
@@ -77,11 +77,11 @@ class _PerTensor(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         source, scale, rounded = ctx.saved_tensors
-        # What is further from its rounded self than half a step was clipped.
+        # An element more than half a step away from its rounded value was clipped.
         into_source = slope * torch.sub(rounded, source).abs_().le_(0.5001 * scale)
         into_scale = None
         if ctx.needs_input_grad[1]:
-            # slope * ((q - z) - inside * x / s), summed up by two dot products over all elements.
+            # slope * ((q - z) - inside * x / s), summed by two dot products over all elements.
             total = torch.dot(slope.flatten(), rounded.flatten()) - torch.dot(into_source.flatten(), source.flatten())
             into_scale = total / scale * ctx.damping
         return into_source, into_scale, None, None
@@ -92,7 +92,7 @@ class _PerTensor(torch.autograd.Function):
 
 
 class _PerChannel(torch.autograd.Function):
-    """A step size for each slice along an axis: of weights."""
+    """One step size for each slice along an axis, for weights."""
 
     @staticmethod
     def forward(

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class QuantizationAwareTraining(Training):
     """Settings of quantization-aware training, which comes after static-int8 or static-int16x8.
 
-    A part of the training data is held out, and what is best on it is kept: after an epoch, or as it was before all.
+    A part of the training data is held out. The weights that are best on it are kept, including those before training.
 
     Attributes:
         teacher: "original" adds the distance to the outputs of the model before any compression; "none" does not.
         teacher_weight: The share of that distance in the loss, in (0, 1]; with 1 the labels do not matter.
-        temperature: The temperature of a classifier's outputs, when they are compared with the teacher's.
+        temperature: The temperature of class outputs in the comparison with the teacher.
         keep_zeros: Whether weights that are exactly zero, because they were pruned, stay zero.
     """
 
@@ -73,10 +73,10 @@ class QuantizationAwareTraining(Training):
         return done.after(Step(self.kind, asdict(self), facts))
 
     def _check_batches(self, module: torch.nn.Module, bench: Workbench) -> None:
-        """Makes sure that the graph, which may have its number of samples written into it, takes a batch.
+        """Checks that the graph, which may have its number of samples written into it, takes a batch.
 
         Raises:
-            InputError: It does not.
+            InputError: It does not take one of this size.
         """
         import torch
 
@@ -113,7 +113,7 @@ class QuantizationAwareTraining(Training):
 
 
 def structure_of(source: Source) -> Any:
-    """What puts a graph's outputs into the structure that the source's module returns, and the task's loss takes."""
+    """Returns a function that restores the structure which the source's module returns and the task's loss takes."""
     import torch
 
     from edgecomp.frontends import structure

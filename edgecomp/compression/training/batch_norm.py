@@ -1,7 +1,7 @@
-"""Running statistics of BatchNorm, measured again on data, without training.
+"""Measures the running statistics of BatchNorm again, without training.
 
-What is removed from a module changes the mean and variance of what is left. Measuring them anew on unlabelled data
-wins back much of what pruning costs, and needs no gradient (Li et al., 2020, "EagleEye").
+Removing parts of a module changes the mean and variance of the rest. Measuring them again on unlabelled data wins back
+much of what pruning costs, without gradients (Li et al., 2020, "EagleEye").
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class BatchNormEstimation:
     """Settings of the step that measures BatchNorm's statistics again, on the calibration data.
 
     Attributes:
-        batch_size: Samples in a batch, over which means and variances are taken.
+        batch_size: Samples in a batch, over which means and variances are computed.
     """
 
     kind: ClassVar[str] = "re-estimate-batch-norm"
@@ -42,11 +42,11 @@ def reestimate(module: torch.nn.Module, batches: Iterable[tuple[torch.Tensor, ..
     """Sets every BatchNorm's running mean and variance to the average over batches.
 
     Args:
-        module: Changed in place; nothing but these buffers changes.
-        batches: Inputs. Those of one sample are left out.
+        module: Only these buffers change, in place.
+        batches: Inputs. Batches of one sample are skipped.
 
     Returns:
-        How many layers have such statistics.
+        The number of layers with such statistics.
     """
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm

@@ -1,4 +1,4 @@
-"""What an interrupted training run goes on from: a file with tensors and numbers, which is never unpickled."""
+"""Saves and loads the state of a training run: a file with tensors and numbers, which is never unpickled."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class Checkpoint:
     """The state of one run.
 
     Args:
-        path: A file whose name tells the run apart from every other one: what it holds is believed.
+        path: A file whose name identifies the run; its content is not checked against the run.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def load(self) -> dict[str, Any] | None:
-        """What was saved last; None when nothing was, or it is damaged."""
+        """Returns the last saved state; None if there is none, or it is damaged."""
         with contextlib.suppress(OSError, RuntimeError, pickle.UnpicklingError, EOFError):
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             return state
         return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replaces what was saved; a program that ends in the middle leaves the former state.
+        """Replaces the saved state; a program that is killed while saving leaves the former one.
 
         Raises:
             OutputError: The disk is full, or the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Labelled samples in batches of any size, in an order that follows from a seed."""
+"""Labelled samples in batches of any size, in an order given by a seed."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import torch
 from edgecomp.arrays import Array
 from edgecomp.data import EvaluationData
 
-#: Inputs and labels of some samples, as the module and the loss take them.
+#: Inputs and labels of some samples, in the form that the module and the loss take.
 Batch = tuple[tuple[torch.Tensor, ...], torch.Tensor]
 
-#: Numbers of samples.
+#: Indices of samples.
 Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Some of the samples of a data set.
+    """A subset of a data set.
 
     Attributes:
-        samples: All of them, checked and stored.
-        chosen: The places of those that belong to it, int64.
+        samples: The whole data set, checked and stored.
+        chosen: The indices of the subset, int64.
     """
 
     samples: EvaluationData
@@ -33,45 +33,45 @@ class TrainingData:
 
     @classmethod
     def all_of(cls, samples: EvaluationData) -> TrainingData:
-        """Every sample."""
+        """Returns all samples."""
         return cls(samples, np.arange(samples.samples))
 
     def __len__(self) -> int:
         return len(self.chosen)
 
     def split(self, share: float, seed: int) -> tuple[TrainingData, TrainingData]:
-        """A random share of the samples, one at least, and the rest, one at least."""
+        """Splits the samples at random into a share and the rest, at least one sample each."""
         order = np.random.default_rng(seed).permutation(self.chosen)
         count = min(max(1, round(share * len(order))), len(order) - 1)
         return TrainingData(self.samples, np.sort(order[:count])), TrainingData(self.samples, np.sort(order[count:]))
 
     def steps(self, size: int) -> int:
-        """How many batches of `size` an epoch has."""
+        """Returns the number of batches of `size` in an epoch."""
         return len(self._batches(self.chosen, size, rest=False))
 
     def shuffled(self, size: int, seed: int) -> Iterator[Batch]:
-        """Every sample once, in random order, but for those at the end that do not fill a batch.
+        """Yields every sample once, in random order, without an incomplete last batch.
 
-        A batch of one sample is no use to BatchNorm: only the whole of a small data set may be less than `size`. Where
-        samples are of several sizes, a batch is of one of them, and none is left out.
+        BatchNorm cannot use a batch of one sample, so a batch is smaller than `size` only if the whole data set is. If
+        samples have several sizes, each batch has samples of one size, and none is left out.
         """
         order = np.random.default_rng(seed).permutation(self.chosen)
         return map(self._batch, self._batches(order, size, rest=False))
 
     def in_order(self, size: int) -> Iterator[Batch]:
-        """Every sample once, those of one size after each other; the last batch of a size may be smaller."""
+        """Yields every sample once, grouped by size; the last batch of a size may be smaller."""
         return map(self._batch, self.places(size))
 
     def places(self, size: int) -> list[Places]:
-        """Which samples each batch of `in_order` has."""
+        """Returns the indices of the samples in each batch of `in_order`."""
         return self._batches(self.chosen, size, rest=True)
 
     def largest(self, size: int) -> Batch:
-        """A batch of as many samples of one size as there are, at most `size`."""
+        """Returns a batch with as many samples of one size as possible, at most `size`."""
         return self._batch(max(self.places(size), key=len))
 
     def _batches(self, order: Places, size: int, *, rest: bool) -> list[Places]:
-        """Cuts an order of samples into batches of one size each; `rest`: and keeps what does not fill one."""
+        """Cuts an order of samples into batches of one size each; with `rest`, keeps incomplete ones."""
         size = self._size(size)
         groups = self.samples.groups[order]
         sorts = [order[groups == group] for group in dict.fromkeys(groups.tolist())]
@@ -84,7 +84,7 @@ class TrainingData:
         return sorted(batches, key=lambda batch: position[int(batch[0])])
 
     def _size(self, size: int) -> int:
-        """Items whose first dimension does not count samples come one at a time."""
+        """Returns 1 if the first dimension of items does not count samples."""
         return size if self.samples.batched else 1
 
     def _batch(self, places: Places) -> Batch:

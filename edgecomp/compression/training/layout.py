@@ -1,8 +1,7 @@
-"""The order in which images lie in memory while a module trains.
+"""The memory layout of images while a module trains.
 
-With the channels of a pixel side by side, PyTorch's convolutions and BatchNorm take a fifth to a third less time on a
-CPU, and no different result but for rounding. A module whose code asks for the other order, with `view` instead of
-`flatten`, keeps it.
+With channels last, PyTorch's convolutions and BatchNorm take a fifth to a third less time on a CPU; results differ only
+by rounding. A module whose code requires the other layout, with `view` instead of `flatten`, keeps it.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from edgecomp.frontends.torch_module import preserving
 
 @contextmanager
 def fastest_layout(module: nn.Module, objective: Objective, inputs: Inputs, labels: torch.Tensor) -> Iterator[None]:
-    """Two-dimensional convolutions with their channels last while the block runs, where the module works with it.
+    """Trains two-dimensional convolutions in channels-last layout while the block runs, if the module works with it.
 
     Args:
-        module: Its weights are put into another order, and back in the end; no number changes.
-        objective: What will be differentiated.
+        module: Its weights are reordered, and back at the end; no value changes.
+        objective: The objective of the training.
         inputs: A batch to try it on.
         labels: The labels of that batch.
     """
@@ -45,11 +44,11 @@ def _order(module: nn.Module, layout: torch.memory_format) -> None:
 
 
 def _works(module: nn.Module, objective: Objective, inputs: Inputs, labels: torch.Tensor) -> bool:
-    """Whether the objective of a module can be computed and differentiated."""
+    """Tells whether the objective of a module can be computed and differentiated."""
     weights = [weight for weight in module.parameters() if weight.requires_grad]
     try:
         with preserving(module), torch.enable_grad():
             torch.autograd.grad(objective(module, inputs, labels), weights, allow_unused=True)
-    except RuntimeError:  # what torch raises on strides that do not fit, and what the training itself will raise again
+    except RuntimeError:  # raised for strides that do not fit; other errors will be raised again by the training
         return False
     return True

@@ -1,7 +1,7 @@
 """The training loop.
 
-Everything random follows from the seed and the number of the epoch, and the learning rate from the number of the step,
-so that a run that goes on from a checkpoint gives the same weights as one that was never interrupted.
+All randomness follows from the seed and the epoch's number, and the learning rate from the step's number. A run that
+resumes from a checkpoint therefore gives the same weights as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Epoch:
-    """How one epoch went.
+    """The result of one epoch.
 
     Attributes:
         number: Counted from 0.
         loss: The mean of the objective.
-        score: On the part that was held out; larger is better. None when none was.
-        metric: The task's, on its evaluation data: reported, and nothing is decided by it. None without.
+        score: The score on held-out samples, larger is better; None without such samples.
+        metric: The task's metric on its evaluation data, only reported and never used for decisions; None without one.
     """
 
     number: int
@@ -47,12 +47,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class History:
-    """How a training went.
+    """The result of a training run.
 
     Attributes:
-        epochs: One entry for each, those before an interruption included.
-        best: After how many epochs the module was best on what was held out; it has the weights of then, and with 0
-            those from before the training. None when nothing was held out.
+        epochs: One entry for each, including those before an interruption.
+        best: The number of epochs after which the module was best on held-out samples; 0 means before training. The
+            module has the weights of that time. None if nothing was held out.
     """
 
     epochs: tuple[Epoch, ...]
@@ -60,16 +60,16 @@ class History:
 
 
 class Callback:
-    """What happens on the way; override what you need."""
+    """Hooks into the training loop; override what you need."""
 
     def before_epoch(self, module: torch.nn.Module, number: int) -> None:
-        """An epoch, counted from 0, is about to begin."""
+        """Called before an epoch, counted from 0."""
 
     def after_step(self, module: torch.nn.Module) -> None:
-        """The optimizer has changed the weights, and masks were applied."""
+        """Called after the optimizer has changed the weights and masks were applied."""
 
     def after_epoch(self, module: torch.nn.Module, epoch: Epoch) -> bool | None:
-        """An epoch is over; True ends the training."""
+        """Called after an epoch; returning True ends the training."""
 
 
 def fit(
@@ -89,23 +89,23 @@ def fit(
     """Trains a module in place.
 
     Args:
-        module: On any device; in the end it is there again, in eval mode.
-        objective: What to make small.
+        module: On any device; it is returned there at the end, in eval mode.
+        objective: The objective to minimize.
         data: The number of an epoch -> its samples.
         settings: Epochs, optimizer, schedule.
-        seed: The seed of order and dropout.
-        score: How good the module is on samples that were held out; larger is better. Needed for `early_stop`.
-        metric: What to report after each epoch besides the loss.
+        seed: The seed of sample order and dropout.
+        score: Measures the module on held-out samples; larger is better. Needed for `early_stop`.
+        metric: A measure to report after each epoch besides the loss.
         callbacks: Called on the way, in order.
-        checkpoint: Where to save after each epoch, and to go on from.
-        stage: What the progress is called.
+        checkpoint: Where to save after each epoch, and to resume from.
+        stage: The name of the progress.
         progress: Called after each step.
 
     Returns:
-        How it went.
+        The history of the run.
 
     Raises:
-        TrainingError: The loss is no number; the module has the weights of the last good epoch.
+        TrainingError: The loss is not finite; the module has the weights of the last good epoch.
     """
     device = next((weight.device for weight in module.parameters()), torch.device("cpu"))
     fastest = torch.device("cuda") if torch.cuda.is_available() else device
@@ -160,12 +160,12 @@ class _Run:
 
     @property
     def goes_on(self) -> bool:
-        """Whether there is another epoch to come."""
+        """Whether another epoch follows."""
         return len(self.history) < self._settings.epochs and not self._ended and self._waited < self._settings.patience
 
     @property
     def best(self) -> int | None:
-        """After how many epochs it was best on what is held out; training has to do harm for that to be none."""
+        """The number of epochs after which the held-out score was best; 0 only if training made it worse."""
         scores = [epoch.score for epoch in self.history if epoch.score is not None]
         if not scores:
             return None
@@ -174,22 +174,22 @@ class _Run:
 
     @property
     def _waited(self) -> int:
-        """Epochs since the best."""
+        """The number of epochs since the best one."""
         return 0 if self.best is None else len(self.history) - self.best
 
     def begin(self, score: Callable[[torch.nn.Module, TrainingData], float]) -> None:
-        """Takes note of what the module is worth as it is, if anything is held out."""
+        """Scores the module before training, if samples are held out."""
         self.held_out, _ = self._samples(0)
         if self.held_out is not None:
             self._first = score(self._module.eval(), self.held_out)
             self._best = deepcopy(self._module.state_dict())
 
     def example(self) -> Batch:
-        """Two samples, on the device of the module."""
+        """Returns two samples, on the device of the module."""
         return self._there(*self._samples(0)[1].largest(2))
 
     def train(self, tell: Callable[[int, str], None]) -> float:
-        """One epoch; gives its mean loss."""
+        """Trains one epoch, and returns its mean loss."""
         number = len(self.history)
         good = deepcopy(self._module.state_dict())
         for callback in self._callbacks:
@@ -214,7 +214,7 @@ class _Run:
         return total / (index + 1)
 
     def finish(self, epoch: Epoch) -> None:
-        """Takes note of an epoch that is over."""
+        """Records a finished epoch."""
         self.history.append(epoch)
         if epoch.score is not None and self._waited == 0:
             self._best = deepcopy(self._module.state_dict())
@@ -222,12 +222,12 @@ class _Run:
         self._ended = any(ends)
 
     def keep_best(self) -> None:
-        """Puts the weights back that were best on what is held out, if anything is."""
+        """Restores the weights with the best held-out score, if samples are held out."""
         if self._best is not None:
             self._module.load_state_dict(self._best)
 
     def state(self) -> State:
-        """All that `resume` needs: tensors and numbers."""
+        """Returns all that `resume` needs: tensors and numbers."""
         return {
             "module": self._module.state_dict(),
             "objective": self._objective.state_dict(),
@@ -239,7 +239,7 @@ class _Run:
         }
 
     def resume(self, state: State | None) -> None:
-        """Goes on from what `state` gave."""
+        """Continues from the result of `state`."""
         if state is None:
             return
         self._module.load_state_dict(state["module"])
@@ -249,7 +249,7 @@ class _Run:
         self.history = [Epoch(**epoch) for epoch in state["history"]]
 
     def _samples(self, number: int) -> tuple[TrainingData | None, TrainingData]:
-        """What is held out in an epoch, and what is trained on."""
+        """Returns the held-out samples of an epoch, and those to train on."""
         samples = self._data(number)
         if not self._settings.early_stop or len(samples) < 2:
             return None, samples
@@ -299,5 +299,5 @@ class _Run:
 
 
 def _seed_of(seed: int, epoch: int) -> int:
-    """Of one epoch's order and dropout; neighbouring seeds have no epoch in common."""
+    """Returns the seed of one epoch's order and dropout, different for all epochs of neighbouring seeds."""
     return (seed * 1_000_003 + epoch) % 2**31

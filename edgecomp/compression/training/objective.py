@@ -1,4 +1,4 @@
-"""What training makes small: the task's loss, and what can be added to it."""
+"""What training minimizes: the task's loss, and terms that can be added to it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from edgecomp.frontends.source import Source
 
 Inputs = tuple[torch.Tensor, ...]
 
-#: loss(outputs, labels): outputs as the module gives them, labels as the data do; one number to make small.
+#: loss(outputs, labels): the module's outputs, and the labels of the data; returns one number to minimize.
 Loss = Callable[[Any, torch.Tensor], torch.Tensor]
 
 
 class Objective(nn.Module):
-    """A function of the module, and not only of its outputs; weights of its own are trained along."""
+    """A function of the whole module, not only of its outputs; its own weights are trained along."""
 
     def forward(self, module: nn.Module, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
-        """The number to make small.
+        """Computes the number to minimize.
 
         Args:
-            module: What is trained.
+            module: The module to train.
             inputs: A batch, on the device of the module.
             labels: The labels of that batch.
 
@@ -46,12 +46,12 @@ class TaskObjective(Objective):
         self._loss = loss
 
     def forward(self, module: nn.Module, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of the module's outputs."""
+        """Computes the loss of the module's outputs."""
         return self._loss(module(*inputs), labels)
 
 
 class Sum(Objective):
-    """Several objectives at once.
+    """A weighted sum of objectives.
 
     Args:
         terms: The objectives with their weights.
@@ -63,13 +63,13 @@ class Sum(Objective):
         self._weights = [weight for _, weight in terms]
 
     def forward(self, module: nn.Module, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
-        """The weighted sum."""
+        """Computes the weighted sum."""
         values = [term(module, inputs, labels) for term in self._terms]
         return torch.stack([weight * value for weight, value in zip(self._weights, values, strict=True)]).sum()
 
 
 def task_loss(source: Source) -> Loss:
-    """The loss of a source's task, or cross-entropy for one that has none; both say what does not fit."""
+    """Returns the loss of a source's task, or cross-entropy; both raise an error that names what does not fit."""
     given = source.loss
     if given is None:
         return lambda outputs, labels: _cross_entropy(outputs, labels, source.name)
@@ -90,7 +90,7 @@ def task_loss(source: Source) -> Loss:
 
 
 def _cross_entropy(outputs: Any, labels: torch.Tensor, name: str) -> torch.Tensor:
-    """Cross-entropy of logits, shape (N, classes), and class numbers, shape (N,) or (N, 1)."""
+    """Computes cross-entropy of logits, shape (N, classes), and class numbers, shape (N,) or (N, 1)."""
     logits = single_tensor(outputs)
     whole = not labels.is_floating_point() and labels.numel() == len(labels)
     if logits is None or logits.ndim != 2 or not whole or len(labels) != len(logits):
@@ -105,7 +105,7 @@ def _cross_entropy(outputs: Any, labels: torch.Tensor, name: str) -> torch.Tenso
 
 
 def single_tensor(outputs: Any) -> torch.Tensor | None:
-    """The only tensor in what a module gives, or None when there are several."""
+    """Returns the only tensor in a module's outputs, or None if there are several."""
     while not isinstance(outputs, torch.Tensor):
         values = list(outputs.values()) if isinstance(outputs, dict) else outputs
         if not isinstance(values, tuple | list) or len(values) != 1:

@@ -32,15 +32,15 @@ OPTIMIZERS: dict[OptimizerName, Callable[[Parameters, Training], optim.Optimizer
 
 
 def _one_cycle(done: float) -> float:
-    """Up for three tenths of the time, and down for the rest (Smith and Topin, 2017)."""
+    """Rises for three tenths of the time, and falls for the rest (Smith and Topin, 2017)."""
     rising = 0.3
     if done < rising:
         return 0.04 + 0.96 * (1 - math.cos(math.pi * done / rising)) / 2
     return (1 + math.cos(math.pi * (done - rising) / (1 - rising))) / 2
 
 
-#: The learning rate as a share of the largest, by the share of all steps that are done. Functions of nothing else, so
-#: that a run that was interrupted goes on with the same rates.
+#: The learning rate as a share of the largest, by the share of all steps that are done. It depends on nothing else, so
+#: that a resumed run continues with the same rates.
 SCHEDULES: dict[ScheduleName, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
     "cosine": lambda done: (1 + math.cos(math.pi * done)) / 2,
@@ -51,7 +51,7 @@ SCHEDULES: dict[ScheduleName, Callable[[float], float]] = {
 
 
 def learning_rate(settings: Training, step: int, steps: int) -> float:
-    """The share of the learning rate in step `step` of `steps`, warm-up included."""
+    """Returns the share of the learning rate in step `step` of `steps`, including warm-up."""
     done, warmup = step / steps, settings.warmup
     if done < warmup:
         return (step + 1) / (warmup * steps + 1)

@@ -1,4 +1,4 @@
-"""Penalties that make weights sparse while a module learns."""
+"""Penalties that make weights sparse during training."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edgecomp.compression.training.objective import Inputs, Objective
 
 
 class SparsityPenalty(Objective):
-    """What weights cost by being there; of every parameter with two or more dimensions.
+    """A penalty on the weights of every parameter with two or more dimensions.
 
     Args:
-        l1: The weight of the sum of all absolute values, which makes single weights zero (Tibshirani, 1996).
-        group_lasso: The weight of the sum over output channels (slices along dimension 0) of their Euclidean norms,
-            each times the square root of its size, which makes whole channels zero (Yuan and Lin, 2006; Wen et al.,
-            2016), for pruning to remove.
+        l1: The factor on the sum of absolute values, which makes single weights zero (Tibshirani, 1996).
+        group_lasso: The factor on the sum, over output channels (slices along dimension 0), of their Euclidean norm
+            times the square root of their size. It makes whole channels zero, for pruning to remove (Yuan and Lin,
+            2006; Wen et al., 2016).
     """
 
     def __init__(self, l1: float = 0.0, group_lasso: float = 0.0) -> None:
@@ -25,7 +25,7 @@ class SparsityPenalty(Objective):
         self._l1, self._group_lasso = l1, group_lasso
 
     def forward(self, module: nn.Module, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
-        """The penalty; it does not depend on the batch."""
+        """Computes the penalty, which does not depend on the batch."""
         parts = [self._of(weight) for weight in module.parameters() if weight.ndim > 1]
         return torch.stack(parts).sum() if parts else torch.zeros((), device=labels.device)
 

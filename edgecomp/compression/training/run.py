@@ -1,4 +1,4 @@
-"""The training loop with everything that a task and a workbench bring along."""
+"""Runs the training loop with the data, loss and metric of a task."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from edgecomp.workbench import Workbench
 
 @dataclass(frozen=True)
 class Report:
-    """How a training went.
+    """The record of a training run.
 
     Attributes:
-        history: Its epochs; none when the task's own loop ran.
-        samples: How many samples were trained on.
+        history: Its epochs; none if the task's own loop ran.
+        samples: The number of training samples.
         digest: SHA-256 of these samples.
     """
 
@@ -41,7 +41,7 @@ class Report:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the provenance."""
+        """The facts for the provenance."""
         facts: dict[str, Any] = {"training_samples": self.samples, "training_sha256": self.digest}
         epochs = self.history.epochs
         if epochs:
@@ -63,19 +63,19 @@ def train(
     """Trains a module in place on the task's data, in the task's own loop if it has one.
 
     Args:
-        module: What to train; in eval mode afterwards.
-        bench: Data, loss, metric and progress.
-        settings: How; its kind is what the progress is called.
-        objective: What to make small; by default the task's loss.
+        module: The module to train; in eval mode afterwards.
+        bench: Provides data, loss, metric and progress.
+        settings: The settings; their kind names the progress.
+        objective: The objective to minimize; by default the task's loss.
         callbacks: Called on the way, before the task's own `on_epoch`.
-        source: Whose metric to report, where that is not `bench.source`.
+        source: The source whose metric to report, if not `bench.source`.
 
     Returns:
-        How it went.
+        The record of the run.
 
     Raises:
         DataError: There are no training data.
-        TrainingError: The loss is no number, or none can be computed.
+        TrainingError: The loss is not finite, or cannot be computed.
     """
     source = source or bench.source
     stage = str(getattr(settings, "kind", "train"))
@@ -114,13 +114,13 @@ def train(
 
 
 class _OnEpoch(Callback):
-    """The task's function `on_epoch(module, epoch)`."""
+    """Calls the task's function `on_epoch(module, epoch)`."""
 
     def __init__(self, function: Any) -> None:
         self._function = function
 
     def after_epoch(self, module: torch.nn.Module, epoch: Epoch) -> bool | None:
-        """True ends the training."""
+        """Calls the function; True ends the training."""
         return bool(self._function(module, epoch))
 
 
@@ -130,7 +130,7 @@ def _own_callback(source: Source) -> list[Callback]:
 
 @dataclass(frozen=True)
 class _Batches:
-    """What a task's own loop gets: called with the number of an epoch, it gives that epoch's batches."""
+    """The batches for a task's own loop: called with the number of an epoch, returns that epoch's batches."""
 
     bench: Workbench
     settings: Training
@@ -179,7 +179,7 @@ def _mean_loss(module: torch.nn.Module, goal: Objective, data: TrainingData, siz
 
 
 def _fingerprint(module: torch.nn.Module, goal: Objective, data: TrainingData, settings: Training, seed: int) -> str:
-    """Tells apart runs that would give different weights, by all that they begin with."""
+    """Returns a name that identifies runs by everything that determines their weights."""
     parts: Mapping[str, Any] = {
         "module": hash_state(module.state_dict()),
         "objective": hash_state(goal.state_dict()),

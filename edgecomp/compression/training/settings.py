@@ -1,4 +1,4 @@
-"""What a recipe can say about training; this module loads no torch."""
+"""The settings of training in a recipe; this module loads no torch."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ ScheduleName = Literal["constant", "cosine", "linear", "step", "one-cycle"]
 
 @dataclass(frozen=True)
 class Training:
-    """Settings of a training run, which every step that trains has.
+    """Settings of a training run, shared by every step that trains.
 
     Attributes:
         epochs: Passes over the training data.
-        batch_size: Samples in a step; what train_data() yields is regrouped.
+        batch_size: Samples in a step; the batches of train_data() are regrouped.
         optimizer: By name (see `optimizers`).
-        learning_rate: The largest of the schedule.
+        learning_rate: The largest learning rate of the schedule.
         momentum: The momentum of sgd (Nesterov's) and rmsprop.
         weight_decay: Decoupled in adamw, an L2 penalty elsewhere.
-        schedule: How the learning rate goes on, by name (see `optimizers`).
+        schedule: The schedule of the learning rate, by name (see `optimizers`).
         warmup: The share of all steps in which the learning rate rises from 0, in [0, 1).
         l1: A penalty on the absolute value of each weight; 0 for none (see `penalties`).
         group_lasso: A penalty on the norm of each output channel's weights, which makes channels zero; 0 for none.
         clip_norm: The largest norm of all gradients together; 0 for no limit.
-        early_stop: Whether to hold out a part of the training data, to stop when it gets no better, and to keep the
-            weights that were best on it: after some epoch, or those from before the training if it only did harm.
-        patience: How many epochs in a row early_stop waits for a better one.
+        early_stop: Whether to hold out a part of the training data, to stop when the score on it no longer improves,
+            and to keep the weights that were best on it. They may be those from before training, if it only made things
+            worse.
+        patience: How many epochs early_stop waits for an improvement.
         validation: The share of the training data that early_stop holds out, in (0, 1).
-        fresh_data: Whether train_data() is called again for each epoch, because it augments at random.
-        mixed_precision: "auto" multiplies in bfloat16 on a GPU, "on" everywhere, "off" nowhere.
+        fresh_data: Whether to call train_data() again for each epoch, because it augments at random.
+        mixed_precision: Where to multiply in bfloat16: "auto" on a GPU, "on" everywhere, "off" nowhere.
     """
 
     epochs: int = 10
