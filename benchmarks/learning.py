@@ -43,6 +43,7 @@ from edgecomp.preparation import prepare
 from edgecomp.quantization.static import StaticQuantization, quantize_static
 from edgecomp.recipe import DataLimits, Recipe
 from edgecomp.target import load_target
+from edgecomp.verification.metrics import Metrics
 from edgecomp.verification.tolerance import Tolerance
 from edgecomp.workbench import Workbench
 
@@ -106,8 +107,8 @@ def rounding(networks: Sequence[str] = ("",)) -> None:
     chosen = {name: make for name, make in NETWORKS.items() if any(part in name for part in networks)}
     for name, make in chosen.items():
         source = load_source(make(), example_inputs=(task.pictures("t10k")[:BATCH],))
-        metric = adapt_metric(task.metric, source, "fashion_mnist")
-        source = replace(source, train_data=task.train_data, loss=task.loss, metric=metric)
+        metrics = Metrics(adapt_metric(task.metric, source, "fashion_mnist"))
+        source = replace(source, train_data=task.train_data, loss=task.loss, metrics=metrics)
         for way, steps in ways.items():
             recipe = Recipe("linux-x86-64", data=limits, steps=(StaticQuantization(), *steps))
             start = time.perf_counter()
@@ -123,11 +124,12 @@ def rounding(networks: Sequence[str] = ("",)) -> None:
                     progress=show,
                 ).verification
             seconds = time.perf_counter() - start
-            simulated, *artifacts = (verdict.metric or 0.0 for verdict in verification.verdicts)
+            original = verification.metrics["metric"]
+            simulated, *artifacts = (verdict.metrics["metric"] for verdict in verification.verdicts)
             if not steps:
-                print(f"| **{name}** | float | {verification.metric:.4f} | | | |")
+                print(f"| **{name}** | float | {original:.4f} | | | |")
             apart = max(abs(each - simulated) for each in artifacts)
-            lost = 100 * ((verification.metric or 0.0) - simulated)
+            lost = 100 * (original - simulated)
             print(f"| | {way} | {simulated:.4f} | {100 * apart:.2f} | {lost:.2f} | {seconds:.0f} |", flush=True)
 
 

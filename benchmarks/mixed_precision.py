@@ -99,7 +99,7 @@ def row(network: Network, sqnr: float) -> list[str]:
         Unlabelled(judged),
         inputs=[value.name or "" for value in graph.inputs],
         outputs=[value.name or "" for value in graph.outputs],
-        metric=None,
+        metrics=None,
         subject=network.name,
     ) as judge:
         plain = rounded(network.model)

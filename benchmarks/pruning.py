@@ -107,8 +107,8 @@ def run_faster(arguments: argparse.Namespace) -> None:
 
 def _metric(manifest: dict[str, Any], file: str) -> str:
     """What the manifest says of an artifact."""
-    metrics = [row["metric"] for row in manifest["verification"]["verdicts"] if row["name"] == file]
-    return f"{metrics[0]:.4f}" if metrics and metrics[0] is not None else ""
+    metrics = [row["metrics"] for row in manifest["verification"]["verdicts"] if row["name"] == file]
+    return f"{next(iter(metrics[0].values())):.4f}" if metrics and metrics[0] else ""
 
 
 def _instructions(artifact: Path, sysroot: Path) -> list[float]:

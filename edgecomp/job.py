@@ -33,8 +33,9 @@ from edgecomp.system.folder import atomic_folder
 from edgecomp.target import TargetProfile
 from edgecomp.verification import golden
 from edgecomp.verification.complete import output_steps, verify_completely
+from edgecomp.verification.metrics import Metrics
 from edgecomp.verification.result import Verification
-from edgecomp.verification.samples import Batches, Metric, Samples, Unlabelled
+from edgecomp.verification.samples import Batches, Samples, Unlabelled
 from edgecomp.verification.tolerance import Tolerance
 from edgecomp.workbench import Workbench, no_training_data
 
@@ -69,7 +70,7 @@ class Quantized:
         model: Rounded as the recipe says.
         unrounded: The same before that.
         batches: What it was calibrated with, or what stands in for that.
-        metric: The task's metric.
+        metrics: The task's metrics.
         samples: What artifacts would be compared on.
         notes: What was assumed, as whole sentences.
         options: How it would be converted.
@@ -79,7 +80,7 @@ class Quantized:
     model: CompressedModel
     unrounded: CompressedModel
     batches: Batches
-    metric: Metric | None
+    metrics: Metrics | None
     samples: Samples
     notes: tuple[str, ...]
     options: ConversionOptions
@@ -190,7 +191,7 @@ class Job:
             model=model,
             unrounded=self._unrounded or start.float_model,
             batches=batches,
-            metric=self._source.metric,
+            metrics=self._source.metrics,
             samples=start.evaluation or Unlabelled(batches),
             notes=tuple(self._notes),
             options=self._options(start.float_model),

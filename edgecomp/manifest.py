@@ -15,6 +15,7 @@ from edgecomp.errors import SourceError
 from edgecomp.model import Step
 from edgecomp.precision import Precision
 from edgecomp.processing import Processing
+from edgecomp.verification.answers import ClassReport
 from edgecomp.verification.result import Verification
 
 SCHEMA = 1
@@ -56,7 +57,7 @@ def build(
         "artifacts": [_artifact(name, precision, conversion, verification) for name, conversion in conversions.items()],
         "verification": {
             "samples": verification.samples,
-            "metric": verification.metric,
+            "metrics": dict(verification.metrics),
             "tolerance": asdict(verification.tolerance),
             "verdicts": [asdict(verdict) for verdict in verification.verdicts],
             "sizes": [asdict(entry) for entry in verification.sizes],
@@ -64,6 +65,8 @@ def build(
                 {"artifacts": list(pair), "comparisons": [asdict(entry) for entry in entries]}
                 for pair, entries in verification.between.items()
             ],
+            "churn": [{"between": list(pair), **asdict(churn)} for pair, churn in verification.churn.items()],
+            "classes": [_class(report, processing.labels or ()) for report in verification.classes],
         },
         "provenance": [asdict(step) for step in provenance],
         "data": dict(data),
@@ -71,6 +74,12 @@ def build(
         "notes": list(notes),
         "versions": versions(),
     }
+
+
+def _class(report: ClassReport, names: Sequence[str]) -> dict[str, Any]:
+    """How well models do on a class, with its name if it has one."""
+    name = names[report.number] if report.number < len(names) else None
+    return {"class": report.number, "name": name, "support": report.support, "scores": asdict(report)["scores"]}
 
 
 def _artifact(name: str, precision: Precision, conversion: Conversion, verification: Verification) -> dict[str, Any]:

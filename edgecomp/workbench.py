@@ -93,11 +93,11 @@ class Workbench:
         return TrainingData.all_of(samples)
 
     def metric(self, module: torch.nn.Module) -> float | None:
-        """The task's metric of a module on the evaluation data; None without a metric or data."""
+        """The task's first metric of a module on the evaluation data; None without a metric or data."""
         from edgecomp.compression.evaluation import metric_of
         from edgecomp.compression.training.data import TrainingData
 
-        if self.evaluation is None or self.source.metric is None:
+        if self.evaluation is None or self.source.metrics is None:
             return None
         return metric_of(module, self.source, TrainingData.all_of(self.evaluation))
 

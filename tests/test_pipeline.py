@@ -45,7 +45,7 @@ def test_the_artifacts_keep_the_metric_and_agree_with_the_simulation(made: Made)
     assert names == ["simulation", "model.tflite", "model.mnn", "model.onnx"]
     for verdict in verification["verdicts"]:
         assert verdict["violations"] == []
-        assert verdict["metric"] == pytest.approx(verification["metric"], abs=0.1)
+        assert verdict["metrics"] == pytest.approx(verification["metrics"], abs=0.1)
         assert verdict["against_original"][0]["sqnr"] > 25
     for verdict in verification["verdicts"][1:]:
         assert verdict["against_simulation"][0]["max_difference"] <= 2

@@ -49,7 +49,7 @@ def run(
         console.print(agreement_table(result, latencies))
         say(
             console,
-            f"metric: accuracy on {result.verification.samples} digits that the network was not trained on",
+            f"compared on {result.verification.samples} digits that the network was not trained on",
             legend(result),
             f"latency: median of {_RUNS} runs on one thread of {machine}, which is not a {target};",
             f"{', '.join(runtimes)}, the original in ONNX Runtime",

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 from edgecomp.cli.common import table
 from edgecomp.units import format_size
 from edgecomp.verification.comparison import EQUAL
+from edgecomp.verification.metrics import meaning
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from edgecomp.pipeline import Result
     from edgecomp.verification.comparison import Comparison
-    from edgecomp.verification.result import Verdict
+    from edgecomp.verification.metrics import Scores
+    from edgecomp.verification.result import Verdict, Verification
 
 #: Stands for the heading that names the precision.
 PRECISION = "precision"
@@ -29,7 +31,10 @@ _LEGEND = {
     ">SQNR": "SQNR: signal to quantization noise, against {reference}",
     ">off by": "off by: mean and largest difference from the simulation, in steps",
 }
-_HEADINGS = ("", ">size", PRECISION, ">metric", "output", ">same answer", ">SQNR", ">off by", ">latency")
+_HEADINGS = ("", ">size", PRECISION, "output", ">same answer", ">SQNR", ">off by", ">latency")
+
+#: Behind these come the task's metrics, which have headings of their own.
+_BEFORE_METRICS = 3
 
 Row = dict[str, str]
 
@@ -44,7 +49,9 @@ def agreement_table(result: Result, latencies: Mapping[str, float] | None = None
         latencies: Row name -> milliseconds.
     """
     rows = _rows(result, latencies or {})
-    headings = [heading for heading in _HEADINGS if any(row.get(heading) for row in rows)]
+    metrics = [f">{name}" for name in result.verification.metrics]
+    known = [*_HEADINGS[:_BEFORE_METRICS], *metrics, *_HEADINGS[_BEFORE_METRICS:]]
+    headings = [heading for heading in known if any(row.get(heading) for row in rows)]
     made = table(*(result.manifest["precision"] if heading == PRECISION else heading for heading in headings))
     for row in rows:
         made.add_row(*(row.get(heading, "") for heading in headings))
@@ -55,11 +62,22 @@ def legend(result: Result) -> str:
     """What the headings of the table mean."""
     rows = _rows(result, {})
     compared_with = "the original" if _facts_before(result.manifest) is None else "the compressed model"
-    return "\n".join(
+    columns = [
         words.format(reference=compared_with)
         for heading, words in _LEGEND.items()
         if any(row.get(heading) for row in rows)
-    )
+    ]
+    metrics = [f"{name}: {words}" for name in result.verification.metrics if (words := meaning(name)) is not None]
+    return "\n".join([*metrics, *columns, *churn_lines(result.verification)])
+
+
+def churn_lines(verification: Verification) -> list[str]:
+    """What changed from the original to each artifact, if anything did."""
+    return [
+        f"{name}: {churn.in_words()}"
+        for (reference, name), churn in verification.churn.items()
+        if reference == "original" and churn.changed
+    ]
 
 
 def _rows(result: Result, latencies: Mapping[str, float]) -> list[Row]:
@@ -67,14 +85,14 @@ def _rows(result: Result, latencies: Mapping[str, float]) -> list[Row]:
     artifacts = {artifact["file"]: artifact for artifact in result.manifest["artifacts"]}
     before = _facts_before(result.manifest)
     compared_with = "original" if before is None else "compressed"
-    rows = [_head(compared_with, result.source_size, verification.metric)]
+    rows = [_head(compared_with, result.source_size, verification.metrics)]
     if before is not None:
-        rows.insert(0, _head("original", before.get("size"), before.get("metric")))
+        rows.insert(0, _head("original", before.get("size"), _first_metric(before, verification.metrics)))
     for verdict in verification.verdicts:
         first, *others = _lines(verdict)
         artifact = artifacts.get(verdict.name, {})
         execution = {} if artifact.get("precision", "fp32") in _EVERYWHERE else {PRECISION: artifact["execution"]}
-        rows += [_head(verdict.name, artifact.get("size"), verdict.metric) | execution | first, *others]
+        rows += [_head(verdict.name, artifact.get("size"), verdict.metrics) | execution | first, *others]
     for row in rows:
         if row.get("") in latencies:
             row[">latency"] = f"{latencies[row['']]:.3f} ms"
@@ -86,13 +104,21 @@ def _facts_before(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((step["facts"] for step in manifest["provenance"] if step["name"] == "original"), None)
 
 
-def _head(name: str, size: int | None, metric: float | None) -> Row:
+def _first_metric(facts: Mapping[str, Any], metrics: Scores) -> Scores:
+    """The metric that steps on modules record: the first."""
+    return {name: facts["metric"] for name in list(metrics)[:1] if "metric" in facts}
+
+
+def _head(name: str, size: int | None, metrics: Scores) -> Row:
     row = {"": name}
     if size is not None:
         row[">size"] = format_size(size)
-    if metric is not None:
-        row[">metric"] = f"{metric:.4f}"
-    return row
+    return row | {f">{metric}": figure(value) for metric, value in metrics.items()}
+
+
+def figure(value: float) -> str:
+    """A metric: shares with four digits behind the point, others with as many that say something."""
+    return f"{value:.4f}" if 1e-2 < abs(value) <= 1 or not value else f"{value:.4g}"
 
 
 def _lines(verdict: Verdict) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Computes the task's metric for a torch module."""
+"""Computes the task's first metric for a torch module."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edgecomp.compression.training.data import Places, TrainingData
 from edgecomp.frontends import structure
 from edgecomp.frontends.source import Source
 from edgecomp.frontends.torch_module import preserving
-from edgecomp.verification.samples import as_given
+from edgecomp.verification.metrics import Metrics, Scores
 
 #: Samples in a batch, if the module takes any number.
 _BATCH = 64
 
 
 def metric_of(module: torch.nn.Module, source: Source, data: TrainingData) -> float | None:
-    """Computes the task's metric on labelled samples.
+    """Computes the task's first metric on labelled samples.
 
     Args:
         module: The module; left as it is.
@@ -29,8 +29,15 @@ def metric_of(module: torch.nn.Module, source: Source, data: TrainingData) -> fl
     Returns:
         The metric; None for a task without one.
     """
-    if source.metric is None:
-        return None
+    return None if source.metrics is None else source.metrics.first(_scores(module, source.metrics, source, data))
+
+
+def quality_of(module: torch.nn.Module, source: Source, data: TrainingData) -> float | None:
+    """Computes the same so that larger is better: for an error, its negative."""
+    return None if source.metrics is None else source.metrics.quality(_scores(module, source.metrics, source, data))
+
+
+def _scores(module: torch.nn.Module, metrics: Metrics, source: Source, data: TrainingData) -> Scores:
     own = len(source.inputs[0]) if source.inputs[0].ndim else 1
     with preserving(module), torch.no_grad():
         flexible = _takes_any_batch(module, data, own)
@@ -38,8 +45,7 @@ def metric_of(module: torch.nn.Module, source: Source, data: TrainingData) -> fl
         found = [_run(module, inputs, least) for inputs, _ in data.in_order(size)]
     labels = [np.atleast_1d(labels.numpy()) for _, labels in data.in_order(size)]
     places = [_ranks(each, data.chosen) for each in data.places(size)]
-    columns = [as_given(column, places) for column in zip(*found, strict=True)]
-    return float(source.metric(columns, as_given(labels, places)))
+    return metrics.measure(zip(found, labels, strict=True), places)
 
 
 def _ranks(places: Places, chosen: Places) -> list[int]:

@@ -55,6 +55,13 @@ class _Samples:
         ends = {name: [function(sizes[name] for sizes in found) for function in (min, max)] for name in found[0]}
         return {"samples": self.samples, "sha256": self.digest, **({"sizes": ends} if ends else {})}
 
+    @property
+    def places(self) -> list[Sequence[int]]:
+        """For each batch the numbers of its samples, counted as they were given; copies that fill it up have none."""
+        size = self._batch or 1
+        groups = self._spool.groups
+        return [groups[index].places[number * size : (number + 1) * size] for index, number in self._pass]
+
     def _batches_of(self, samples: int) -> int:
         """How many batches samples of one size make."""
         raise NotImplementedError
@@ -106,13 +113,6 @@ class EvaluationData(_Samples):
             if missing:
                 records = np.concatenate([records, np.repeat(records[-1:], missing)])
             yield self._columns(records), labels
-
-    @property
-    def places(self) -> list[Sequence[int]]:
-        """For each batch the numbers of its samples, counted as they were given."""
-        size = self._batch or 1
-        groups = self._spool.groups
-        return [groups[index].places[number * size : (number + 1) * size] for index, number in self._pass]
 
     @cached_property
     def groups(self) -> npt.NDArray[np.int64]:

@@ -10,6 +10,7 @@ from edgecomp.arrays import Array, Arrays
 from edgecomp.data import InputSpec
 from edgecomp.model import Step
 from edgecomp.shapes import InputShapes
+from edgecomp.verification.metrics import Metrics
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -51,8 +52,7 @@ class Source:
         teachers: Gives modules for it to learn from.
         train: The task's own training loop, `train(module, objective, batches, settings)`, in place of edgecomp's.
         on_epoch: The task's `on_epoch(module, epoch)`, called after each epoch of edgecomp's loop; True ends it.
-        metric: The task's metric on what `reference` gives and an array of labels; larger is better. What is of another
-            size for each sample comes as a list of one array for each.
+        metrics: What to measure on what `reference` gives and labels.
         labels: Class names, by index.
         preprocessing: How a picture becomes the input, when the task says so.
     """
@@ -75,7 +75,7 @@ class Source:
     teachers: Callable[[], Any] | None = None
     train: Callable[..., Any] | None = None
     on_epoch: Callable[..., Any] | None = None
-    metric: Callable[[Sequence[Any], Any], float] | None = None
+    metrics: Metrics | None = None
     labels: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
 

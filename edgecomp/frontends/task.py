@@ -2,7 +2,8 @@
 
 Functions: `model()` and `example_inputs()`, and optionally `calibration_data()`, `train_data()`, `evaluation_data()`,
 `loss(outputs, labels)`, `student()`, `teachers()`, `train(module, objective, batches, settings)`,
-`on_epoch(module, epoch)`, `metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. In the form
+`on_epoch(module, epoch)`, `metric(outputs, labels)`, `labels()`, `preprocessing()` and `dynamic_shapes()`. `metric` may
+also be the name of one that needs no code, "accuracy", or several of both (`verification.metrics`). In the form
 `module:function`, the function takes the place of `model`, and the others are looked up in the same module.
 
 Items of data may be of any size in dynamic dimensions. `metric` gets what is of another size for each sample, outputs
@@ -29,6 +30,7 @@ from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.frontends.source import Source
 from edgecomp.model import Step
 from edgecomp.shapes import Shapes
+from edgecomp.verification.metrics import Metrics
 
 #: What a task has at least; `module:function` has a function of its own in the place of the first.
 _REQUIRED = ("model", "example_inputs")
@@ -59,13 +61,12 @@ def load_task(source: str, *, shapes: Shapes | None = None) -> Source:
             actual=f"a {type(model).__name__}" + (", perhaps its state dict" if isinstance(model, dict) else ""),
             cure=f"build the module in {factory}(), load the weights into it, and return it",
         )
-    from edgecomp.frontends.torch_module import adapt_metric, load_module
+    from edgecomp.frontends.torch_module import load_module
 
     name = Path(place).stem if not colon else factory
     examples = call(module, "example_inputs", source)
     dynamic = call(module, "dynamic_shapes", source) if optional(module, "dynamic_shapes", source) else None
     loaded = load_module(model, examples, name=name, subject=source, shapes=shapes, dynamic_shapes=dynamic)
-    metric = optional(module, "metric", source)
     return dataclasses.replace(
         loaded,
         step=_with_task_hash(loaded.step, module),
@@ -77,7 +78,7 @@ def load_task(source: str, *, shapes: Shapes | None = None) -> Source:
         teachers=_caller(module, "teachers", source),
         train=optional(module, "train", source),
         on_epoch=optional(module, "on_epoch", source),
-        metric=None if metric is None else adapt_metric(metric, loaded, source),
+        metrics=_metrics(module, loaded, source),
         labels=_labels(module, source),
         preprocessing=_preprocessing(module, source),
         notes=(*loaded.notes, *_misspelt(module, source)),
@@ -213,6 +214,25 @@ def _opener(module: ModuleType, name: str, subject: str) -> Callable[[], Iterabl
 def _caller(module: ModuleType, name: str, subject: str) -> Callable[[], Any] | None:
     """Calls a task function, with its errors explained; None when there is none."""
     return None if optional(module, name, subject) is None else lambda: call(module, name, subject)
+
+
+def _metrics(module: ModuleType, loaded: Source, subject: str) -> Metrics | None:
+    """A function, the name of a metric, or several of them."""
+    chosen = getattr(module, "metric", None)
+    if chosen is None:
+        return None
+    several = chosen if isinstance(chosen, tuple | list) else [chosen]
+    if not several or not all(callable(each) or isinstance(each, str) for each in several):
+        raise SourceError(
+            f"{subject}: metric",
+            expected="a function, the name of a metric, or several of them",
+            actual=f"a {type(chosen).__name__}" + ("" if chosen else " of nothing"),
+            cure='write metric = "accuracy", metric = ["accuracy", "f1"], or def metric(outputs, labels):',
+        )
+    from edgecomp.frontends.torch_module import adapt_metric
+
+    adapted = (each if isinstance(each, str) else adapt_metric(each, loaded, subject) for each in several)
+    return Metrics(*adapted, subject=f"{subject}: metric")
 
 
 def _labels(module: ModuleType, subject: str) -> tuple[str, ...] | None:

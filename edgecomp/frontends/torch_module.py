@@ -27,7 +27,8 @@ from edgecomp.frontends.torch_export import OPSET, Export, Job, export_module
 from edgecomp.graph.sizes import bindings
 from edgecomp.model import Step
 from edgecomp.shapes import InputShapes, Shapes
-from edgecomp.verification.samples import Metric, Whole
+from edgecomp.verification.metrics import Function
+from edgecomp.verification.samples import Whole
 
 
 def load_module(
@@ -153,8 +154,8 @@ def _other_size(
     return None
 
 
-def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Metric:
-    """The task's metric as a function of flat arrays: it sees tensors in the structure that its module returns.
+def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Function:
+    """A task's function as a metric of flat arrays: it sees tensors in the structure that its module returns.
 
     Where samples are of several sizes, a list of one tensor for each stands in a tensor's place.
     """
@@ -195,6 +196,7 @@ def adapt_metric(metric: Callable[..., Any], source: Source, subject: str) -> Me
             )
         return found
 
+    on_arrays.__name__ = getattr(metric, "__name__", "metric")  # what tables call it
     return on_arrays
 
 

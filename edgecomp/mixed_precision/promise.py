@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from edgecomp.errors import InputError
 from edgecomp.verification.comparison import EQUAL, Comparison, compare
+from edgecomp.verification.metrics import Metrics, Scores
 from edgecomp.verification.recording import Recorder
-from edgecomp.verification.samples import Metric, Run, Samples
+from edgecomp.verification.samples import Run, Samples
 from edgecomp.verification.tolerance import Tolerance
 
 
@@ -21,7 +22,7 @@ class Promise:
     Attributes:
         min_agreement: Least share of samples with the original's argmax.
         min_sqnr: Least signal to noise of every output, in dB.
-        max_drop: How much less than the original's metric there may be, as `parse_drop` reads it.
+        max_drop: How much worse than the original's the metric may be, as `parse_drop` reads it.
     """
 
     min_agreement: float = 0.0
@@ -35,7 +36,7 @@ class Promise:
         if self.min_sqnr:
             parts.append(f"{self.min_sqnr:g} dB of signal to noise")
         if self.max_drop:
-            parts.append(f"a metric at most {self.max_drop} below the original's")
+            parts.append(f"a metric at most {self.max_drop} worse than the original's")
         return " and ".join(parts) or "nothing"
 
 
@@ -46,17 +47,17 @@ class Quality:
     Attributes:
         sqnr: Signal to noise of its outputs against the original's, the least of all outputs, in dB.
         agreement: Share of samples with the original's argmax, the least of all outputs; None without classes.
-        metric: The task's; None without.
+        metrics: The task's by name; empty without.
     """
 
     sqnr: float
     agreement: float | None = None
-    metric: float | None = None
+    metrics: Scores = field(default_factory=dict)
 
     def __str__(self) -> str:
         agreement = "" if self.agreement is None else f", same argmax on {self.agreement:.1%}"
-        metric = "" if self.metric is None else f", metric {self.metric:.4g}"
-        return f"{self.sqnr:.1f} dB{agreement}{metric}"
+        metrics = "".join(f", {name} {value:.4g}" for name, value in self.metrics.items())
+        return f"{self.sqnr:.1f} dB{agreement}{metrics}"
 
 
 class Judge:
@@ -69,7 +70,7 @@ class Judge:
         outputs: The names of the outputs.
         inputs: The names of the inputs.
         places: Outputs whose last dimension counts places: their answers count where more than usual is asked for.
-        metric: The task's metric, for `max_drop`.
+        metrics: The task's, of which the first is for `max_drop`.
         subject: What error messages are about.
     """
 
@@ -82,11 +83,11 @@ class Judge:
         inputs: Sequence[str],
         outputs: Sequence[str],
         places: Collection[str] = (),
-        metric: Metric | None,
+        metrics: Metrics | None,
         subject: str,
     ) -> None:
         self._promise, self._original, self._subject = promise, original, subject
-        self._outputs, self._metric = tuple(outputs), metric
+        self._outputs, self._metrics = tuple(outputs), metrics
         self._places = frozenset(places if promise.min_agreement <= Tolerance.agreement else ())
         self._recorder = Recorder(samples, inputs, outputs)
         self._judged = 0
@@ -95,7 +96,7 @@ class Judge:
         self._recorder.__enter__()
         try:
             self._recorder.run("original", self._original)
-            self._reference = self._recorder.metric_of("original", self._metric)
+            self._reference = self._recorder.scores_of("original", self._metrics)
             self._check()
         except BaseException as error:
             self._recorder.__exit__(type(error), error, None)
@@ -125,7 +126,7 @@ class Judge:
         return Quality(
             min((each.sqnr for each in found if each.sqnr is not None), default=EQUAL),
             min(agreements) if agreements else None,
-            self._recorder.metric_of(name, self._metric),
+            self._recorder.scores_of(name, self._metrics),
         )
 
     def _compared(self, name: str) -> Iterator[Comparison]:
@@ -139,18 +140,19 @@ class Judge:
         promise = self._promise
         yield quality.sqnr < promise.min_sqnr
         yield quality.agreement is not None and quality.agreement < promise.min_agreement
-        if promise.max_drop and self._reference is not None and quality.metric is not None:
-            allowed = parse_drop(promise.max_drop, self._reference)
-            yield not self._reference - quality.metric <= allowed + 1e-9
+        if promise.max_drop and self._metrics is not None and self._reference and quality.metrics:
+            allowed = parse_drop(promise.max_drop, self._metrics.first(self._reference))
+            yield not self._metrics.worsening(self._reference, quality.metrics) <= allowed + 1e-9
 
     def _check(self) -> None:
         """The promise can be judged."""
-        if self._promise.max_drop and self._reference is None:
+        if self._promise.max_drop and not self._reference:
             raise InputError(
                 f"{self._subject}: --max-drop {self._promise.max_drop}",
                 expected="a metric and labelled data to measure it on",
                 actual="a source without metric() or evaluation_data()",
-                cure="add both to the task file, or ask for --min-agreement or --min-sqnr",
+                cure="add both to the task file, or give --metric and --evaluation; or ask for --min-agreement or "
+                "--min-sqnr",
             )
         if self._promise.min_agreement and all(each.agreement is None for each in self._compared("original")):
             raise InputError(

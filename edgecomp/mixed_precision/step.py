@@ -125,7 +125,7 @@ class MixedPrecision:
             inputs=[value.name or "" for value in graph.inputs],
             outputs=[value.name or "" for value in graph.outputs],
             places=place_outputs(graph),
-            metric=bench.source.metric,
+            metrics=bench.source.metrics,
             subject=bench.source.name,
         ) as judge:
             search = Search(

@@ -13,11 +13,13 @@ from edgecomp.arrays import Array
 from edgecomp.graph.rankings import Ranking
 from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
+from edgecomp.verification.answers import AnswerSheet
 from edgecomp.verification.comparison import Comparison, compare
+from edgecomp.verification.metrics import Metrics, Scores
 from edgecomp.verification.ranking import in_order_of
 from edgecomp.verification.recording import Recorder
 from edgecomp.verification.result import Verdict, Verification
-from edgecomp.verification.samples import Metric, Run, Samples
+from edgecomp.verification.samples import Run, Samples
 from edgecomp.verification.tolerance import Tolerance
 
 
@@ -33,7 +35,7 @@ def verify(
     shares: Collection[str] = (),
     places: Collection[str] = (),
     ranked: Sequence[Ranking] = (),
-    metric: Metric | None = None,
+    metrics: Metrics | None = None,
     tolerance: Tolerance | None = None,
     threads: int = 2,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -54,7 +56,7 @@ def verify(
         places: Outputs whose last dimension counts places (see `Comparison.along_places`): their answers count where
             more than usual is asked for.
         ranked: Outputs with rows that scores give an order (see `ranking`).
-        metric: Larger is better.
+        metrics: What to measure on labelled samples.
         tolerance: What to hold artifacts to.
         threads: How many runs go on at a time; each is single-threaded, since runtimes that share cores wait for each
             other far longer than they gain.
@@ -89,7 +91,7 @@ def verify(
             frozenset(shares),
             frozenset(places) if tolerance is None or tolerance.agreement <= Tolerance.agreement else frozenset(),
             tuple(ranked),
-            metric,
+            metrics,
             tolerance or Tolerance(),
         )
         return matrix.verification(interfaces)
@@ -103,7 +105,7 @@ class _Matrix:
     shares: frozenset[str]
     places: frozenset[str]
     ranked: tuple[Ranking, ...]
-    metric: Metric | None
+    metrics: Metrics | None
     tolerance: Tolerance
 
     def verification(self, interfaces: Mapping[str, Interface]) -> Verification:
@@ -112,13 +114,16 @@ class _Matrix:
         quantized = self.recorder.has("simulation")
         verdicts = [self._judge(name, quantized=quantized) for name in names]
         if quantized:
-            own = Verdict("simulation", self._compare("original", "simulation"), metric=self._metric("simulation"))
+            own = Verdict("simulation", self._compare("original", "simulation"), metrics=self._scores("simulation"))
             verdicts.insert(0, own)
+        sheet = self._sheet(verdicts)
         return Verification(
             samples=self.recorder.samples,
-            metric=self._metric("original"),
+            metrics=self._scores("original"),
             verdicts=tuple(verdicts),
             between={pair: self._compare(*pair) for pair in combinations(names, 2)},
+            churn={} if sheet is None else sheet.between(["original", *names]),
+            classes=() if sheet is None else sheet.classes(["original", *names]),
             tolerance=self.tolerance,
             interfaces=interfaces,
             example={name: self.recorder.first(name) for name in ("inputs", "original", *names)},
@@ -128,7 +133,7 @@ class _Matrix:
     def _judge(self, name: str, *, quantized: bool) -> Verdict:
         """An artifact's comparisons, and what of them is out of tolerance."""
         against_simulation = self._compare("simulation", name) if quantized else ()
-        verdict = Verdict(name, self._compare("original", name), against_simulation, self._metric(name))
+        verdict = Verdict(name, self._compare("original", name), against_simulation, self._scores(name))
         return replace(verdict, violations=tuple(self._violations(verdict, quantized=quantized)))
 
     def _violations(self, verdict: Verdict, *, quantized: bool) -> Iterator[str]:
@@ -151,8 +156,23 @@ class _Matrix:
             entry.output in self.shares and entry.max_difference * (entry.step or 1.0) <= ROUNDING and not entry.broken
         )
 
-    def _metric(self, name: str) -> float | None:
-        return self.recorder.metric_of(name, self.metric)
+    def _scores(self, name: str) -> Scores:
+        return self.recorder.scores_of(name, self.metrics)
+
+    def _sheet(self, verdicts: Sequence[Verdict]) -> AnswerSheet | None:
+        """The answers of all, where an output has one for each sample."""
+        ranked = {name for ranking in self.ranked for name in ranking.axes}
+        for output in self.outputs if verdicts else ():
+            answers = all(
+                each.agreement is not None
+                for verdict in verdicts
+                for each in verdict.against_original
+                if each.output == output
+            )
+            sheet = AnswerSheet(self.recorder, output, "original")
+            if answers and output not in ranked and sheet.has_answers:
+                return sheet
+        return None
 
     def _compare(self, reference: str, candidate: str) -> tuple[Comparison, ...]:
         """One comparison per output."""

@@ -17,9 +17,10 @@ from edgecomp.quantization.simulation import Simulation
 from edgecomp.system.memory import give_back
 from edgecomp.system.threads import one_torch_thread
 from edgecomp.verification.agreement import verify
+from edgecomp.verification.metrics import Metrics
 from edgecomp.verification.original import Original
 from edgecomp.verification.result import Verification
-from edgecomp.verification.samples import Metric, Samples
+from edgecomp.verification.samples import Samples
 from edgecomp.verification.sizes import verify_sizes, verify_unfit
 from edgecomp.verification.tolerance import Tolerance
 
@@ -60,7 +61,7 @@ def verify_completely(
     steps, simplified = output_steps(model), float_model.graph.graph
     shares, places, ranked = share_outputs(simplified), place_outputs(simplified), rankings(simplified)
 
-    def run(paths: Sequence[Path], batches: Samples, metric: Metric | None = None) -> Verification:
+    def run(paths: Sequence[Path], batches: Samples, metrics: Metrics | None = None) -> Verification:
         return verify(
             paths,
             original,
@@ -72,14 +73,14 @@ def verify_completely(
             shares=shares,
             places=places,
             ranked=ranked,
-            metric=metric,
+            metrics=metrics,
             tolerance=tolerance,
             progress=progress,
         )
 
     give_back()
     with one_torch_thread():
-        found = run(artifacts, samples, source.metric)
+        found = run(artifacts, samples, source.metrics)
         if model.dynamic is None:
             return found
         found = verify_unfit(run, artifacts, found, model.dynamic, samples)

@@ -6,17 +6,36 @@ import json
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from edgecomp.arrays import Array, Arrays
 from edgecomp.errors import VerificationError
 from edgecomp.interface import Interface
 from edgecomp.system.columns import read_column, write_columns
 from edgecomp.system.isolation import run_isolated
-from edgecomp.verification.samples import Metric, Run, Samples, as_given
+from edgecomp.verification.metrics import Metrics, Scores
+from edgecomp.verification.samples import Run, Samples
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a model gave for a batch, without what it was filled up with.
+
+    Attributes:
+        outputs: By name, in the order of the source.
+        labels: What is right; None where nobody knows it.
+        numbers: See `Recorder.numbers`.
+    """
+
+    outputs: Mapping[str, Array]
+    labels: Array | None
+    numbers: npt.NDArray[np.int64]
 
 
 class Recorder:
@@ -34,7 +53,7 @@ class Recorder:
         self._skipped: dict[str, frozenset[int]] = {}
         self._rows: list[int] = []
         self._counts: list[int] = []
-        self._labels: list[Array] = []
+        self._labels: list[Array | None] = []
         self._cancel = threading.Event()
 
     def __enter__(self) -> Recorder:
@@ -55,13 +74,32 @@ class Recorder:
         """How many samples count."""
         return sum(self._counts)
 
-    def metric_of(self, name: str, metric: Metric | None) -> float | None:
-        """The task's metric of what `name` gave; None without labels, or when it could not run on all samples."""
-        if metric is None or not self._labels or self._skipped[name]:
-            return None
-        places = self._samples.places
-        columns = [as_given(list(self.column(name, output)), places) for output in self._output_names]
-        return float(metric(columns, as_given(self._labels, places)))
+    def scores_of(self, name: str, metrics: Metrics | None) -> Scores:
+        """The task's metrics of what `name` gave; empty without labels, or when it could not run on all samples."""
+        labelled = [
+            numbers.tolist() for labels, numbers in zip(self._labels, self.numbers, strict=True) if labels is not None
+        ]
+        if metrics is None or not labelled or self._skipped[name]:
+            return {}
+        batches = ((list(each.outputs.values()), each.labels) for each in self.batches(name) if each.labels is not None)
+        return metrics.measure(batches, labelled)
+
+    @cached_property
+    def numbers(self) -> Sequence[npt.NDArray[np.int64]]:
+        """For each batch the numbers of its samples in the data; below 0 for those that are no part of them."""
+        if self._samples.places is None:
+            ends = np.cumsum(self._counts).tolist()
+            return [np.arange(end - count, end) for end, count in zip(ends, self._counts, strict=True)]
+        given = zip(self._samples.places, self._counts, strict=True)
+        return [np.array([*places, *[-1] * count][:count], np.int64) for places, count in given]
+
+    def batches(self, name: str) -> Iterator[Batch]:
+        """What `name` gave, batch by batch, for those that it ran on."""
+        columns = [self._batches(name, output) for output in self._output_names]
+        for labels, numbers, *outputs in zip(self._labels, self.numbers, *columns, strict=True):
+            found = {key: array for key, array in zip(self._output_names, outputs, strict=True) if array is not None}
+            if found or not outputs:
+                yield Batch(found, labels, numbers)
 
     def run(self, name: str, function: Run) -> None:
         """Runs a function on every batch and records what it gives."""
@@ -103,10 +141,6 @@ class Recorder:
     def cancel(self) -> None:
         """Ends every `run_artifact` that is going on in another thread."""
         self._cancel.set()
-
-    def column(self, name: str, output: str) -> Iterator[Array]:
-        """One output, batch by batch, without what batches were filled up with."""
-        return (batch for batch in self._batches(name, output) if batch is not None)
 
     def pairs(self, reference: str, candidate: str, output: str) -> Iterator[tuple[Array, Array]]:
         """One output of two models side by side.
@@ -150,10 +184,10 @@ class Recorder:
 
     def _take(self, inputs: Arrays, labels: Array | None) -> Arrays:
         rows = len(inputs[0]) if inputs[0].ndim else 1
-        if labels is not None:
-            self._labels.append(np.atleast_1d(labels))
+        labels = None if labels is None else np.atleast_1d(labels)
+        self._labels.append(labels)
         self._rows.append(rows)
-        self._counts.append(rows if labels is None else min(rows, len(self._labels[-1])))
+        self._counts.append(rows if labels is None else min(rows, len(labels)))
         return inputs
 
     def _record(self, name: str, parts: Sequence[str], batches: Iterable[Sequence[Array]]) -> None:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from edgecomp.arrays import Array
 from edgecomp.interface import Interface
 from edgecomp.shapes import InputShapes
+from edgecomp.verification.answers import Churn, ClassReport
 from edgecomp.verification.comparison import Comparison
+from edgecomp.verification.metrics import Scores
 from edgecomp.verification.tolerance import Tolerance
 
 
@@ -20,14 +22,14 @@ class Verdict:
         name: "simulation", or the artifact's file name.
         against_original: One comparison per output.
         against_simulation: One comparison per output; empty for the simulation and for float models.
-        metric: The task's metric; None without labels or a metric.
+        metrics: The task's metrics by name; empty without labels or a metric.
         violations: What is out of tolerance, in words.
     """
 
     name: str
     against_original: tuple[Comparison, ...]
     against_simulation: tuple[Comparison, ...] = ()
-    metric: float | None = None
+    metrics: Scores = field(default_factory=dict)
     violations: tuple[str, ...] = ()
 
 
@@ -76,9 +78,12 @@ class Verification:
 
     Attributes:
         samples: How many samples it rests on.
-        metric: The original's metric.
+        metrics: The original's metrics by name.
         verdicts: The simulation first when the model is quantized, then each artifact.
         between: Comparisons of each pair of artifacts, by their file names.
+        churn: Which answers change from one model to another: for the original or an artifact, and each artifact behind
+            it; empty where there is not one answer for each sample.
+        classes: How well the original and each artifact do on each class; empty without labels.
         tolerance: What the artifacts were held to.
         interfaces: File name -> how the artifact stores its inputs and outputs.
         sizes: What was measured at other sizes; empty for a model without dynamic dimensions.
@@ -88,9 +93,11 @@ class Verification:
     """
 
     samples: int
-    metric: float | None
+    metrics: Scores
     verdicts: tuple[Verdict, ...]
     between: Mapping[tuple[str, str], tuple[Comparison, ...]] = field(default_factory=dict)
+    churn: Mapping[tuple[str, str], Churn] = field(default_factory=dict)
+    classes: tuple[ClassReport, ...] = ()
     tolerance: Tolerance = field(default_factory=Tolerance)
     interfaces: Mapping[str, Interface] = field(default_factory=dict)
     example: Mapping[str, Mapping[str, Array]] = field(default_factory=dict, repr=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -12,7 +12,9 @@ from edgecomp.arrays import Array, Arrays
 Run = Callable[[Arrays], Sequence[Array]]
 #: One array over all samples, or one for each where they are of several sizes.
 Whole = Array | list[Array]
-Metric = Callable[[Sequence[Whole], Whole], float]
+
+#: So many batches are looked at together, if they are not large.
+_TOGETHER, _LARGE = 256, 1_000_000
 
 
 class Batches(Protocol):
@@ -40,7 +42,10 @@ class Samples(Protocol):
 
     @property
     def places(self) -> Sequence[Sequence[int]] | None:
-        """For each batch the numbers of its samples, counted as they were given; None for the order they come in."""
+        """For each batch the numbers of its samples, counted as they were given; None for the order they come in.
+
+        Numbers below 0, or missing ones, stand for samples that are no part of the data.
+        """
         ...
 
 
@@ -61,9 +66,40 @@ class Unlabelled:
         return ((batch, None) for group in self._groups for batch in group)
 
     @property
-    def places(self) -> None:
-        """They come in the order in which they are."""
-        return None
+    def places(self) -> Sequence[Sequence[int]] | None:
+        """The order that the only group has, if it has one."""
+        return getattr(self._groups[0], "places", None) if len(self._groups) == 1 else None
+
+
+def joined(batches: Iterable[tuple[Array, Array]]) -> Iterator[tuple[Array, Array]]:
+    """The same samples in fewer batches: one call of numpy for many costs hardly more than for one.
+
+    Args:
+        batches: Two arrays each, such as outputs and labels. They are joined along the axis in front where both have
+            as many rows, and the sizes behind are alike.
+    """
+    waiting: list[tuple[Array, Array]] = []
+    for batch in batches:
+        if waiting and (len(waiting) == _TOGETHER or not _are_alike(waiting[0], batch)):
+            yield _joined(waiting)
+            waiting = []
+        waiting.append(batch)
+    if waiting:
+        yield _joined(waiting)
+
+
+def _are_alike(first: tuple[Array, Array], second: tuple[Array, Array]) -> bool:
+    if first[0].size * _TOGETHER > _LARGE or not all(array.ndim for array in (*first, *second)):
+        return False
+    counted = len(first[0]) == len(first[1]) and len(second[0]) == len(second[1])
+    return counted and all(one.shape[1:] == two.shape[1:] for one, two in zip(first, second, strict=True))
+
+
+def _joined(batches: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
+    if len(batches) == 1:
+        return batches[0]
+    first, second = zip(*batches, strict=True)
+    return np.concatenate(first), np.concatenate(second)
 
 
 def as_given(parts: Sequence[Array], places: Sequence[Sequence[int]] | None) -> Whole:

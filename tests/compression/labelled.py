@@ -14,6 +14,7 @@ from edgecomp.data import collect_evaluation
 from edgecomp.frontends.source import Source
 from edgecomp.frontends.torch_module import load_module
 from edgecomp.target import load_target
+from edgecomp.verification.metrics import Metrics
 from edgecomp.workbench import Workbench
 
 
@@ -48,7 +49,7 @@ def accuracy(outputs: Any, labels: Any) -> float:
 
 def source_of(module: torch.nn.Module, **functions: Any) -> Source:
     source = load_module(module, torch.rand(1, 8), name="net", subject="net")
-    return replace(source, **({"train_data": items(), "metric": accuracy} | functions))
+    return replace(source, **({"train_data": items(), "metrics": Metrics("accuracy")} | functions))
 
 
 def bench_of(module: torch.nn.Module, checkpoints: Path | None = None, **functions: Any) -> Workbench:

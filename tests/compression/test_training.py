@@ -387,7 +387,7 @@ def test_a_recipe_that_trains_is_on_record_and_leaves_no_checkpoints(tmp_path: P
     assert step["settings"]["learning_rate"] == 1e-2
     assert step["facts"]["macs"] == original["facts"]["macs"] == 8 * 16 + 16 * 3
     assert step["facts"]["metric"] > original["facts"]["metric"] + 0.2
-    assert result.verification.metric == pytest.approx(step["facts"]["metric"])
+    assert result.verification.metrics["accuracy"] == pytest.approx(step["facts"]["metric"])
     assert result.verification.violations == ()
     from edgecomp.cli.tables import agreement_table, legend
 

@@ -63,12 +63,45 @@ def write(tmp_path):
     return write_task
 
 
+def score(source, outputs, labels):
+    """The first metric of one batch."""
+    return source.metrics.first(source.metrics.measure([(outputs, labels)]))
+
+
+def test_metrics_by_name_and_by_function(write):
+    own = "\ndef hits(outputs, labels):\n    return (outputs.argmax(1) == labels).sum()\n"
+    source = load_source(write(TASK + own + "metric = ['Top-2', hits, 'accuracy']\n"))
+    assert source.metrics.names == ("top-2 accuracy", "hits", "accuracy")
+    found = source.metrics.measure([([np.float32([[0, 1, 2], [2, 1, 0]])], np.array([1, 0]))])
+    assert found == {"top-2 accuracy": 1.0, "hits": 1.0, "accuracy": 0.5}
+    assert load_source(write(TASK + "\nmetric = 'mae'\n")).metrics.names == ("mae",)
+
+
+@pytest.mark.parametrize(
+    ("metric", "actual", "cure"),
+    [
+        ("3", "a int", 'write metric = "accuracy", metric = ["accuracy", "f1"], or def metric(outputs, labels):'),
+        ("[]", "a list of nothing", 'write metric = "accuracy", metric = ["accuracy", "f1"], or def metric('),
+        ("'acuracy'", "'acuracy'", "write accuracy"),
+        ("'bleu'", "'bleu'", "choose one of them, or write metric(outputs, labels) in a task file"),
+        ("('f1', 'F1')", "f1 twice", "leave one of them out"),
+    ],
+)
+def test_a_metric_that_there_is_not(write, metric, actual, cure):
+    path = write(f"{TASK}\nmetric = {metric}\n")
+    with pytest.raises(InputError) as caught:
+        load_source(path)
+    assert caught.value.subject == f"{path}: metric"
+    assert caught.value.actual == actual
+    assert caught.value.cure.startswith(cure)
+
+
 def test_minimal_task(write):
     source = load_source(write(TASK, "digits.py"))
     assert source.name == "digits"
     assert [(spec.name, spec.shape) for spec in source.input_specs] == [("input", (2, 3, 4))]
     assert source.calibration_data is None
-    assert source.metric is None
+    assert source.metrics is None
     assert len(source.step.facts["task_sha256"]) == 64
     assert source.reference(source.inputs)[0].shape == (2, 3)
 
@@ -78,9 +111,9 @@ def test_all_functions(write):
     calibration = collect_calibration(source.calibration_data(), source.input_specs, subject="task.py")
     assert (calibration.samples, len(calibration)) == (9, 4)
     evaluation = collect_evaluation(source.evaluation_data(), source.input_specs, subject="task.py")
-    scores = [source.metric([out[: len(y)] for out in source.reference(x)], y) for x, y in evaluation]
-    assert all(isinstance(score, float) for score in scores)
-    assert source.metric([np.eye(3, dtype=np.float32)], np.array([0, 1, 0])) == pytest.approx(2 / 3)
+    batches = (([out[: len(y)] for out in source.reference(x)], y) for x, y in evaluation)
+    assert 0 <= source.metrics.measure(batches)["metric"] <= 1
+    assert score(source, [np.eye(3, dtype=np.float32)], np.array([0, 1, 0])) == pytest.approx(2 / 3)
     assert source.labels == ("cat", "dog", "bird")
     assert source.preprocessing == Preprocessing(resize=36, crop=32, mean=(0.5,), std=(0.25,))
     assert next(iter(source.train_data()))[1].tolist() == [0, 1, 2]
@@ -106,7 +139,7 @@ def test_metric_sees_the_structure_of_the_module(write):
             """
         )
     )
-    assert source.metric(source.reference((np.array([[0, 1, 0]], np.float32),)), np.array([1])) == 1.0
+    assert score(source, source.reference((np.array([[0, 1, 0]], np.float32),)), np.array([1])) == 1.0
 
 
 def test_another_factory_of_a_file(write):
@@ -208,14 +241,14 @@ def test_unusable_preprocessing(write, value, key):
 def test_metric_that_gives_no_number(write):
     source = load_source(write(TASK + "\ndef metric(outputs, labels):\n    return outputs"))
     with pytest.raises(SourceError, match="one number"):
-        source.metric([np.zeros((2, 3), np.float32)], np.zeros(2))
+        score(source, [np.zeros((2, 3), np.float32)], np.zeros(2))
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_metric_that_is_not_finite(write, value):
     source = load_source(write(TASK + f"\ndef metric(outputs, labels):\n    return float('{value}')"))
     with pytest.raises(DataError) as caught:
-        source.metric([np.zeros((2, 3), np.float32)], np.zeros(2))
+        score(source, [np.zeros((2, 3), np.float32)], np.zeros(2))
     assert caught.value.actual == f"{value} for 2 labels"
     assert "finite number, larger for better outputs" in caught.value.cure
 
@@ -223,7 +256,7 @@ def test_metric_that_is_not_finite(write, value):
 def test_metric_that_raises(write):
     path = write(TASK + "\ndef metric(outputs, labels):\n    return 1 / 0")
     with pytest.raises(SourceError) as caught:
-        load_source(path).metric([np.zeros((2, 3), np.float32)], np.zeros(2))
+        score(load_source(path), [np.zeros((2, 3), np.float32)], np.zeros(2))
     assert caught.value.actual.startswith(f"ZeroDivisionError: division by zero ({path}:")
 
 

@@ -50,12 +50,12 @@ def compressed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str
 def test_every_artifact_agrees_with_the_original(compressed: tuple[Path, dict[str, Any]]) -> None:
     verification = compressed[1]["verification"]
     assert verification["samples"] == 300
-    assert verification["metric"] > 0.85
+    assert verification["metrics"]["accuracy"] > 0.85
     verdicts = {verdict["name"]: verdict for verdict in verification["verdicts"]}
     assert set(verdicts) == {"simulation", *FILES}
     for verdict in verdicts.values():
         assert verdict["against_original"][0]["agreement"] >= 0.98, verdict["name"]
-        assert verdict["metric"] >= verification["metric"] - 0.02
+        assert verdict["metrics"]["accuracy"] >= verification["metrics"]["accuracy"] - 0.02
     for name in FILES:
         assert verdicts[name]["against_simulation"][0]["mean_difference"] < 1.0
 

@@ -12,6 +12,7 @@ from edgecomp.interface import Interface, TensorInterface
 from edgecomp.system.columns import read_column, write_columns
 from edgecomp.verification import recording
 from edgecomp.verification.agreement import verify
+from edgecomp.verification.metrics import Metrics
 from edgecomp.verification.result import Verification
 from edgecomp.verification.samples import Unlabelled
 from edgecomp.verification.tolerance import Tolerance
@@ -174,11 +175,11 @@ def test_what_a_batch_was_filled_up_with_does_not_count(monkeypatch: pytest.Monk
         seen.append((len(outputs[0]), labels.tolist()))
         return float(outputs[0].sum())
 
-    found = run(monkeypatch, original, samples=Labelled(rows=11), metric=metric)
+    found = run(monkeypatch, original, samples=Labelled(rows=11), metrics=Metrics(metric))
     assert found.samples == 11
     assert found.verdicts[0].against_original[0].samples == 11
     assert seen == [(11, list(range(11)))] * 2
-    assert found.metric == found.verdicts[0].metric
+    assert found.metrics == found.verdicts[0].metrics
 
 
 def test_an_output_without_a_batch_is_compared_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from edgecomp.compression.evaluation import metric_of
+from edgecomp.compression import evaluation
 from edgecomp.compression.likeness import Quality, likeness_of
 from edgecomp.compression.pruning.coupling import Coupling, Group, Removed
 from edgecomp.compression.pruning.evidence import Floats
@@ -104,7 +104,7 @@ def equally_harmful(
 
 def goes_by_metric(source: Source) -> bool:
     """Tells whether the task has a metric and data to measure it on that are not the evaluation data."""
-    return source.metric is not None and source.train_data is not None
+    return source.metrics is not None and source.train_data is not None
 
 
 def quality_of(bench: Workbench, samples: int) -> Quality:
@@ -122,7 +122,7 @@ def quality_of(bench: Workbench, samples: int) -> Quality:
     if goes_by_metric(bench.source):
         data = bench.training
         part = TrainingData(data.samples, data.chosen[:samples])
-        return lambda module: metric_of(module, bench.source, part) or 0.0
+        return lambda module: evaluation.quality_of(module, bench.source, part) or 0.0
     if bench.calibration is None:
         raise DataError(
             f"{bench.source.name}: the sensitivity of layers",

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from edgecomp.compression.evaluation import metric_of
+from edgecomp.compression.evaluation import metric_of, quality_of
 from edgecomp.compression.training.checkpoint import Checkpoint
 from edgecomp.compression.training.data import Batch, TrainingData
 from edgecomp.compression.training.loop import Callback, Epoch, History, fit
@@ -92,7 +92,7 @@ def train(
         return None if evaluation is None else metric_of(trained, source, TrainingData.all_of(evaluation))
 
     def score(trained: torch.nn.Module, held_out: TrainingData) -> float:
-        measured = metric_of(trained, source, held_out)
+        measured = quality_of(trained, source, held_out)
         return -_mean_loss(trained, goal, held_out, settings.batch_size) if measured is None else measured
 
     folder = bench.checkpoints

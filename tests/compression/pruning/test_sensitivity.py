@@ -20,6 +20,7 @@ from edgecomp.compression.pruning.structured import prune_channels
 from edgecomp.errors import DataError, InputError
 from edgecomp.frontends.torch_module import load_module
 from edgecomp.target import load_target
+from edgecomp.verification.metrics import Metrics
 from edgecomp.workbench import Workbench
 
 
@@ -95,7 +96,7 @@ def test_the_metric_on_training_data_decides_where_there_are_any() -> None:
     def items() -> Iterator[Any]:
         yield (inputs,), labels
 
-    bench = bench_of(train_data=items, metric=metric)
+    bench = bench_of(train_data=items, metrics=Metrics(metric))
     assert sensitivity.quality_of(bench, 512)(bench.teacher) == 1.0
     facts = prune_channels(copy.deepcopy(bench.teacher), bench, ChannelPruning(scope="sensitivity", multiple=1)).facts
     assert facts["sensitivity"]["0"]["0.5"] == 1.0
