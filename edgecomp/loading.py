@@ -20,6 +20,7 @@ from edgecomp.frontends.pictures import Preprocessing
 from edgecomp.progress import Progress, silent
 from edgecomp.shapes import Shapes
 from edgecomp.system.threads import one_torch_thread
+from edgecomp.verification.metrics import Metrics
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,7 @@ class Brought(TypedDict, total=False):
     evaluation: Data | None
     training: Data | None
     preprocess: str | None
+    metric: str | Metrics | None
 
 
 def load(
@@ -51,6 +53,7 @@ def load(
     evaluation: Data | None = None,
     training: Data | None = None,
     preprocess: str | None = None,
+    metric: str | Metrics | None = None,
     progress: Progress = silent,
 ) -> Source:
     """Loads a source; data that are given take the place of its own. The arguments are those of `pipeline.compress`.
@@ -77,8 +80,9 @@ def load(
         loaded,
         preprocessing=_preprocessing(loaded, preprocess),
         calibration_data=_opener(calibration, loaded, preprocess) or loaded.calibration_data,
-        evaluation_data=_opener(evaluation, loaded, preprocess) or loaded.evaluation_data,
-        train_data=_opener(training, loaded, preprocess) or loaded.train_data,
+        evaluation_data=_labelled_opener(evaluation, loaded, preprocess) or loaded.evaluation_data,
+        train_data=_labelled_opener(training, loaded, preprocess) or loaded.train_data,
+        metrics=_metrics(metric, loaded, evaluation),
     )
 
 
@@ -112,6 +116,27 @@ def _opener(data: Data | None, source: Source, preprocess: str | None) -> Callab
 
     preprocessing = _preprocessing(source, preprocess)
     return lambda: open_data(data, source.input_specs, preprocessing=preprocessing)
+
+
+def _labelled_opener(data: Data | None, source: Source, preprocess: str | None) -> Callable[[], Iterable[Any]] | None:
+    if data is None or not isinstance(data, str | Path):
+        return data
+    from edgecomp.frontends.labelled_files import Classes, open_labelled
+
+    last = next((value.shape[-1] for value in source.graph.graph.outputs if value.shape), None)
+    classes = Classes(source.labels, last if isinstance(last, int) else None)
+    preprocessing = _preprocessing(source, preprocess)
+    return lambda: open_labelled(data, source.input_specs, preprocessing=preprocessing, classes=classes)
+
+
+def _metrics(given: str | Metrics | None, source: Source, evaluation: Data | None) -> Metrics | None:
+    """What was asked for, or what the source says; of pictures in classes, accuracy."""
+    if given is not None:
+        return Metrics.parse(given) if isinstance(given, str) else given
+    from edgecomp.frontends.labelled_files import is_class_folder
+
+    in_classes = isinstance(evaluation, str | Path) and is_class_folder(Path(evaluation))
+    return source.metrics or (Metrics("accuracy") if in_classes else None)
 
 
 def _preprocessing(source: Source, given: str | None) -> Preprocessing | None:

@@ -66,7 +66,7 @@ def build(
                 for pair, entries in verification.between.items()
             ],
             "churn": [{"between": list(pair), **asdict(churn)} for pair, churn in verification.churn.items()],
-            "classes": [_class(report, processing.labels or ()) for report in verification.classes],
+            "classes": classes(verification.classes, {"processing": processing.as_dict()}),
         },
         "provenance": [asdict(step) for step in provenance],
         "data": dict(data),
@@ -76,10 +76,18 @@ def build(
     }
 
 
-def _class(report: ClassReport, names: Sequence[str]) -> dict[str, Any]:
-    """How well models do on a class, with its name if it has one."""
-    name = names[report.number] if report.number < len(names) else None
-    return {"class": report.number, "name": name, "support": report.support, "scores": asdict(report)["scores"]}
+def classes(reports: Sequence[ClassReport], manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How well models do on classes, as a manifest has it: with their names, if it knows them."""
+    names = dict(enumerate(manifest["processing"]["labels"] or ()))
+    return [
+        {
+            "class": each.number,
+            "name": names.get(each.number),
+            "support": each.support,
+            "scores": asdict(each)["scores"],
+        }
+        for each in reports
+    ]
 
 
 def _artifact(name: str, precision: Precision, conversion: Conversion, verification: Verification) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from edgecomp.recipe import Recipe
 from edgecomp.shapes import Shapes
 from edgecomp.system.folder import check_free
 from edgecomp.target import TargetProfile
+from edgecomp.verification.metrics import Metrics
 from edgecomp.verification.tolerance import Tolerance
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def compress(
     evaluation: Data | None = None,
     training: Data | None = None,
     preprocess: str | None = None,
+    metric: str | Metrics | None = None,
     tolerance: Tolerance | None = None,
     progress: Progress = silent,
     **options: Unpack[Options],
@@ -56,11 +58,15 @@ def compress(
         constants: Input name -> numbers, for inputs of an `.onnx` file that are to be constants.
         calibration: Calibration items: an `.npz`, a folder of arrays or pictures, `file.py:function`, or a function
             that opens them; by default the task's `calibration_data()`.
-        evaluation: `(inputs, labels)` items: `file.py:function`, or a function that opens them; by default the task's
+        evaluation: `(inputs, labels)` items: a folder with one sub-folder of pictures for each class, an `.npz` with an
+            array `labels`, `file.py:function`, or a function that opens them; by default the task's
             `evaluation_data()`.
         training: `(inputs, labels)` items for the steps that train, likewise; by default the task's `train_data()`.
         preprocess: How pictures become inputs, "resize=256,crop=224,mean=0.485:0.456:0.406,std=0.229:0.224:0.225"; by
             default the task's `preprocessing()`.
+        metric: What to measure on the evaluation data: "accuracy", or several names with commas, or `Metrics` with
+            functions among them (see `edgecomp.verification.metrics`); by default the task's, and accuracy for pictures
+            in classes.
         tolerance: What artifacts are held to; by default what the recipe promises, and no less than always.
         progress: Called as the work goes on.
         **options: What to change of the recipe, as on the command line: `precision="fp16"`, `effort="best"`,
@@ -87,6 +93,7 @@ def compress(
         evaluation=evaluation,
         training=training,
         preprocess=preprocess,
+        metric=metric,
         progress=progress,
     )
     tolerance = tolerance or tolerance_of(chosen, options.get("min_agreement"))

@@ -21,11 +21,21 @@ Calibration = Annotated[
     str | None, typer.Option(help="Typical inputs: .npz, a folder of arrays or pictures, or file.py:function.")
 ]
 Evaluation = Annotated[
-    str | None, typer.Option(help="What to compare on: file.py:function that yields (inputs, labels).")
+    str | None,
+    typer.Option(
+        help="What to compare on: a folder of pictures with a sub-folder for each class, .npz with an array `labels`, "
+        "or file.py:function that yields (inputs, labels)."
+    ),
 ]
-TrainingData = Annotated[
-    str | None, typer.Option("--training", help="What to train on: file.py:function that yields (inputs, labels).")
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        metavar="accuracy,f1",
+        help="What to measure on labelled data: accuracy, top-5 accuracy, precision, recall, f1, mse, mae; "
+        "the first one is what --max-drop is about.",
+    ),
 ]
+TrainingData = Annotated[str | None, typer.Option("--training", help="What to train on, as --evaluation takes it.")]
 Preprocess = Annotated[
     str | None,
     typer.Option(help="How pictures become inputs: resize=256,crop=224,mean=0.485:0.456:0.406,std=..."),

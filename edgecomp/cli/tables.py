@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -146,3 +146,40 @@ def decibels(comparison: Comparison) -> str:
 
 def _steps(comparison: Comparison) -> str:
     return f"{comparison.mean_difference:.2f}, {comparison.max_difference:.0f}"
+
+
+def class_table(classes: Sequence[Mapping[str, Any]], limit: int) -> Table:
+    """Precision, recall and F1 of each model, those classes first of which the others lost most against the first.
+
+    Args:
+        classes: As a manifest has them.
+        limit: How many to show.
+    """
+    models = _models(classes)
+    made = table("class", ">samples", *(f">{name}" for name in models))
+    for each in sorted(classes, key=_loss, reverse=True)[:limit]:
+        scores = (each["scores"][name] for name in models)
+        cells = (" ".join(f"{score[key]:.3f}" for key in ("precision", "recall", "f1")) for score in scores)
+        made.add_row(str(each["class"]) if each["name"] is None else each["name"], str(each["support"]), *cells)
+    return made
+
+
+def class_legend(classes: Sequence[Mapping[str, Any]], limit: int) -> list[str]:
+    """What the figures of that table are, and how many classes it leaves out."""
+    left = len(classes) - limit
+    first = _models(classes)[0]
+    reference = "the original" if first == "original" else first
+    order = f"those first that lost most F1 against {reference}"
+    return [
+        f"precision, recall and F1 of each class; {order}" + (f", and {left} others in --json" if left > 0 else ""),
+    ]
+
+
+def _models(classes: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The original first; the manifest has keys in the order of the alphabet."""
+    return sorted(classes[0]["scores"], key=lambda name: (name != "original", name))
+
+
+def _loss(each: Mapping[str, Any]) -> float:
+    first, *others = (each["scores"][name]["f1"] for name in _models([each]))
+    return float(first - min(others, default=first))

@@ -16,6 +16,7 @@
     dynamic_shapes.py     which dimensions are fixed and which stay dynamic
     constants.py          inputs that become constants
     data_files.py         data from files and folders; pictures.py decodes and preprocesses pictures
+    labelled_files.py     the same with labels: pictures in classes, archives, functions
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -106,10 +107,30 @@ def _numbers(values: Sequence[float]) -> str:
 
 
 def read_pictures(folder: Path, preprocessing: Preprocessing) -> Iterator[tuple[npt.NDArray[np.float32], ...]]:
-    """The pictures in a folder and its subfolders, sorted by path, one sample each, upright as their EXIF data say.
+    """The pictures in a folder, one sample each: sorted by path, and of its subfolders by turns.
+
+    Subfolders are often classes, and the first few hundred pictures have to stand for all.
 
     Raises:
         DataError: A file is not a picture that can be read.
+        MissingToolchainError: Pillow is not installed.
+    """
+    return ((read_picture(path, preprocessing),) for path in by_turns(find_pictures(folder), lambda path: path.parent))
+
+
+def by_turns(paths: Iterable[Path], group: Callable[[Path], Hashable]) -> Iterator[Path]:
+    """One of each group, then the next of each, until all have come."""
+    groups: dict[Hashable, list[Path]] = {}
+    for path in paths:
+        groups.setdefault(group(path), []).append(path)
+    return (path for turn in zip_longest(*groups.values()) for path in turn if path is not None)
+
+
+def read_picture(path: Path, preprocessing: Preprocessing) -> npt.NDArray[np.float32]:
+    """One picture as a sample, upright as its EXIF data say.
+
+    Raises:
+        DataError: It cannot be read.
         MissingToolchainError: Pillow is not installed.
     """
     try:
@@ -121,19 +142,17 @@ def read_pictures(folder: Path, preprocessing: Preprocessing) -> Iterator[tuple[
             actual="not installed",
             cure="run `pip install pillow`",
         ) from None
-    for path in find_pictures(folder):
-        try:
-            with Image.open(path) as picture:
-                sample = preprocessing.apply(ImageOps.exif_transpose(picture))
-        # Pillow's decoders raise what they like about broken files: OSError, SyntaxError, DecompressionBombError.
-        except Exception as error:
-            raise DataError(
-                str(path),
-                expected="a picture",
-                actual=f"{type(error).__name__}: {error}",
-                cure="remove the file or replace it",
-            ) from error
-        yield (sample,)
+    try:
+        with Image.open(path) as picture:
+            return preprocessing.apply(ImageOps.exif_transpose(picture))
+    # Pillow's decoders raise what they like about broken files: OSError, SyntaxError, DecompressionBombError.
+    except Exception as error:
+        raise DataError(
+            str(path),
+            expected="a picture",
+            actual=f"{type(error).__name__}: {error}",
+            cure="remove the file or replace it",
+        ) from error
 
 
 def find_pictures(folder: Path) -> Sequence[Path]:

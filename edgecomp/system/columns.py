@@ -1,23 +1,48 @@
-"""Arrays of any shapes one behind the other in a file, each as `numpy.save` writes it, to be read in that order."""
+"""Arrays of any shapes one behind the other in a file, each as `numpy.save` writes it, to be read in that order.
+
+Most of them have the shape of the one before: a header is parsed once, which takes longer than reading a small array.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from edgecomp.arrays import Array
 
+#: Bytes in front of a header's text in version 1 of the format, which numpy writes whenever it can.
+_FRONT = 10
+_MAGIC = b"\x93NUMPY\x01\x00"
+
 
 def read_column(file: str | Path) -> Iterator[Array]:
-    """The arrays of a file, one in memory at a time."""
+    """The arrays of a file, one in memory at a time; each may be written to."""
     with open(file, "rb") as stream:
-        end = stream.seek(0, 2)
-        stream.seek(0)
-        while stream.tell() < end:
-            yield np.lib.format.read_array(stream, allow_pickle=False)
+        while front := stream.read(_FRONT):
+            if front.startswith(_MAGIC):
+                yield _read(stream, *_parsed(front + stream.read(int.from_bytes(front[8:], "little"))))
+            else:
+                stream.seek(-len(front), io.SEEK_CUR)
+                yield np.lib.format.read_array(stream, allow_pickle=False)
+
+
+@lru_cache(maxsize=64)
+def _parsed(header: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    return np.lib.format.read_array_header_1_0(io.BytesIO(header[8:]))
+
+
+def _read(stream: IO[bytes], shape: tuple[int, ...], fortran: bool, dtype: np.dtype[Any]) -> Array:
+    if dtype.hasobject:
+        raise ValueError("an array of Python objects, which would have to be unpickled")
+    count = int(np.prod(shape, dtype=np.int64))
+    flat = np.frombuffer(bytearray(stream.read(count * dtype.itemsize)), dtype, count)
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def write_columns(files: Sequence[str | Path], rows: Iterable[Sequence[Array]]) -> None:

@@ -8,6 +8,9 @@ The numbers that compare them are the agreement matrix; what is out of tolerance
     samples.py        what models run on: batches of inputs, with or without labels
     recording.py      runs models on samples and keeps their outputs on disk
     comparison.py     how far two lists of outputs are apart
+    decisions.py      scores and labels as decisions, counted by class
+    metrics.py        what a task measures on labelled data: by name, or functions of its own
+    answers.py        which answers change from one model to another, and what each class loses
     ranking.py        puts rows that scores give an order into the places that they stand for
     tolerance.py      how far they may be
     result.py         what was measured, and what was out of tolerance

@@ -13,7 +13,7 @@ from edgecomp.arrays import Array
 from edgecomp.graph.rankings import Ranking
 from edgecomp.graph.shares import ROUNDING
 from edgecomp.interface import Interface
-from edgecomp.verification.answers import AnswerSheet
+from edgecomp.verification.answers import AnswerSheet, answer_sheet
 from edgecomp.verification.comparison import Comparison, compare
 from edgecomp.verification.metrics import Metrics, Scores
 from edgecomp.verification.ranking import in_order_of
@@ -160,19 +160,10 @@ class _Matrix:
         return self.recorder.scores_of(name, self.metrics)
 
     def _sheet(self, verdicts: Sequence[Verdict]) -> AnswerSheet | None:
-        """The answers of all, where an output has one for each sample."""
+        """The answers of all; rows that scores give an order are places, and none of them is a sample's answer."""
         ranked = {name for ranking in self.ranked for name in ranking.axes}
-        for output in self.outputs if verdicts else ():
-            answers = all(
-                each.agreement is not None
-                for verdict in verdicts
-                for each in verdict.against_original
-                if each.output == output
-            )
-            sheet = AnswerSheet(self.recorder, output, "original")
-            if answers and output not in ranked and sheet.has_answers:
-                return sheet
-        return None
+        compared = (entry for verdict in verdicts for entry in verdict.against_original if entry.output not in ranked)
+        return answer_sheet(self.recorder, "original", compared)
 
     def _compare(self, reference: str, candidate: str) -> tuple[Comparison, ...]:
         """One comparison per output."""

@@ -5,7 +5,7 @@ An answer is the class with the largest score, of an output of the shape (batch,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import combinations
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgecomp.arrays import Array
 from edgecomp.errors import DataError
+from edgecomp.verification.comparison import Comparison
 from edgecomp.verification.decisions import ClassCounts, Decisions, Integers, rows_and_labels
 from edgecomp.verification.recording import Recorder
 from edgecomp.verification.samples import joined
@@ -110,12 +111,6 @@ class ClassReport:
     support: int
     scores: dict[str, ClassScore]
 
-    @property
-    def lost(self) -> float:
-        """How much F1 it costs to take the worst of the models instead of the first."""
-        first, *others = (score.f1 for score in self.scores.values())
-        return first - min(others, default=first)
-
 
 @dataclass(frozen=True)
 class _Answers:
@@ -142,6 +137,10 @@ class AnswerSheet:
     def has_answers(self) -> bool:
         """Whether there is one answer for each sample."""
         return self._of(self._reference) is not None
+
+    def knows(self, name: str) -> bool:
+        """Whether a model ran."""
+        return self._recorder.has(name)
 
     @property
     def has_labels(self) -> bool:
@@ -245,6 +244,21 @@ class AnswerSheet:
             found[each.numbers] = labels
             labelled = True
         return found if labelled else None
+
+
+def answer_sheet(recorder: Recorder, reference: str, compared: Iterable[Comparison]) -> AnswerSheet | None:
+    """The answers in the first output that has one for each sample.
+
+    Args:
+        recorder: Has run the models.
+        reference: One of them.
+        compared: Comparisons of them; an output counts if all of its comparisons count answers.
+    """
+    counts: dict[str, bool] = {}
+    for entry in compared:
+        counts[entry.output] = counts.get(entry.output, True) and entry.agreement is not None
+    sheets = (AnswerSheet(recorder, output, reference) for output, counted in counts.items() if counted)
+    return next((sheet for sheet in sheets if sheet.has_answers), None)
 
 
 def _answers(output: Array) -> _Answers | None:

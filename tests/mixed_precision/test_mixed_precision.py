@@ -144,6 +144,20 @@ def test_a_metric_that_is_no_number_is_refused(task: Path, tmp_path: Path) -> No
         edgecomp.compress(broken, TARGET, tmp_path / "out", recipe=asking(max_drop="1%"))
 
 
+def test_an_error_may_grow_as_little_as_a_metric_may_drop(task: Path, tmp_path: Path) -> None:
+    """The original is off by 0.01 from every label, and int8 as it comes by more."""
+    regression = tmp_path / "task.py"
+    text = task.read_text().replace("network(image).argmax(1)", "network(image) + 0.01")
+    regression.write_text(text + "\nmetric = 'mse'\n")
+    plain = replace(asking(), steps=default_recipe(load_target(TARGET), "int8", "fast").steps)
+    before = edgecomp.compress(regression, TARGET, tmp_path / "plain", recipe=plain, tolerance=Tolerance(agreement=0.0))
+    assert before.verification.metrics["mse"] == pytest.approx(1e-4, rel=1e-3)
+    assert before.verification.verdicts[0].metrics["mse"] > 2e-4
+    after = edgecomp.compress(regression, TARGET, tmp_path / "mixed", recipe=asking(max_drop="50%"))
+    assert step_of(after.folder)["layers"]
+    assert after.verification.verdicts[0].metrics["mse"] <= 1.5e-4
+
+
 def test_a_drop_needs_a_metric(onnx_file: Path, tmp_path: Path) -> None:
     data = {"calibration": lambda: [(np.random.default_rng(0).random((1, 2, 5, 5), np.float32),)] * 4}
     with pytest.raises(InputError, match=r"--max-drop 1%\n.*\n.*without metric\(\)"):
