@@ -108,6 +108,55 @@ def test_what_is_quantized_at_run_time_in_another_way_stays_arithmetic(tmp_path:
     assert (model.precision, dict(model.quantization)) == ("fp32", {})
 
 
+def test_a_bias_that_is_rounded_at_run_time_is_real_and_products_may_follow_each_other(tmp_path: Path) -> None:
+    """What ONNX Runtime wrote before 1.6: Floor(bias / (scale of x * scale of w)) is added to a convolution's sums."""
+    rng = np.random.default_rng(0)
+    weights = {"like_bias": np.array([1, -1, 1, 1]), "zw": np.uint8(120), "sw": np.float32(0.01)}
+    nodes = []
+    for index, (source, result) in enumerate((("x", "middle"), ("middle", "y"))):
+        names = ("q", "s", "z", "step", "raw", "whole", "bias", "rounded", "sums", "total", "real", "product", "w", "b")
+        own = {name: f"{name}{index}" for name in names}
+        weights[own["w"]] = rng.integers(0, 255, (4, 4, 3, 3)).astype(np.uint8)
+        weights[own["b"]] = rng.standard_normal(4).astype(np.float32)
+        pairs = [
+            ("DynamicQuantizeLinear", [source], ["q", "s", "z"]),
+            ("Mul", ["s", "sw"], ["step"]),
+            ("Div", ["b", "step"], ["raw"]),
+            ("Floor", ["raw"], ["whole"]),
+            ("Cast", ["whole"], ["bias"]),
+            ("Reshape", ["bias", "like_bias"], ["rounded"]),
+            ("ConvInteger", ["q", "w", "z", "zw"], ["sums"]),
+            ("Add", ["sums", "rounded"], ["total"]),
+            ("Cast", ["total"], ["real"]),
+            ("Mul", ["s", "sw"], ["product"]),
+            ("Mul", ["real", "product"], [result]),
+        ]
+        for place, (op_type, read, made) in enumerate(pairs):
+            kind = {4: {"to": onnx.TensorProto.INT32}, 8: {"to": onnx.TensorProto.FLOAT}}.get(place, {})
+            kind |= {"pads": [1] * 4} if op_type == "ConvInteger" else {}
+            ends = [[own.get(name, name) for name in each] for each in (read, made)]
+            nodes.append(helper.make_node(op_type, *ends, f"{op_type}_{index}_{place}", **kind))
+    border = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, (1, 4, 6, 6)) for name in "xy"]
+    stored = [numpy_helper.from_array(array, name) for name, array in weights.items()]
+    graph = helper.make_graph(nodes, "net", border[:1], border[1:], stored)
+    opset = [helper.make_opsetid("", 12)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=6), tmp_path / "old.onnx")
+    source = load_source(tmp_path / "old.onnx")
+    model = prepare(source)
+    assert [node.op_type for node in model.graph.graph] == ["Conv", "Conv"]
+    assert (model.precision, len(model.quantization)) == ("dynamic-int8", 2)
+    biases = [node.inputs[2].const_value.numpy() for node in model.graph.graph]
+    np.testing.assert_array_equal(biases, [weights["b0"], weights["b1"]])
+    result = edgecomp.compress(
+        tmp_path / "old.onnx", TARGET, tmp_path / "out", recipe=recipe("fp32", "tflite", "onnxruntime", "mnn")
+    )
+    x = rng.standard_normal((1, 4, 6, 6)).astype(np.float32)
+    (expected,) = source.reference([x])
+    for path in result.artifacts.values():
+        (given,) = edgecomp.load(path).predict(x).values()
+        np.testing.assert_allclose(given, expected, rtol=0, atol=0.02 * np.abs(expected).max(), err_msg=str(path))
+
+
 def test_rows_of_an_integer_table_are_rows_of_a_real_one(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     arrays = {

@@ -8,12 +8,12 @@
     exported_program.py   `.pt2` programs
     onnx_file.py          `.onnx` files, which onnx_parsing.py reads and checks; opsets.py, node_order.py,
                           single_precision.py, onnxruntime_operators.py bring them into one form; weights:
-                          external_data.py, own_tensors.py, weightless.py
+                          external_data.py, own_tensors.py, weightless.py; made_up_inputs.py stands in for data
     keras_model.py        Keras models and SavedModels, written as ONNX by keras_export.py and keras_recurrent.py
     strangers.py          files that hold a model in a form that edgecomp does not read
 
     checks.py             checks that all of these share; runtime.py runs a graph and compares it with the original
-    dynamic_shapes.py     which dimensions are fixed and which stay dynamic
+    dynamic_shapes.py     which dimensions are fixed and which stay dynamic; tied_sizes.py: which of them are one
     constants.py          inputs that become constants
     data_files.py         data from files and folders; pictures.py decodes and preprocesses pictures
     labelled_files.py     the same with labels: pictures in classes, archives, functions

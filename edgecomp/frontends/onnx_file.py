@@ -28,12 +28,14 @@ from edgecomp.frontends import runtime
 from edgecomp.frontends.checks import check_outputs, format_shape
 from edgecomp.frontends.constants import Constants, fix_inputs
 from edgecomp.frontends.dynamic_shapes import resolve_shapes, write_shapes
+from edgecomp.frontends.made_up_inputs import made_up_inputs
 from edgecomp.frontends.naming import carry_modules, mark_modules
 from edgecomp.frontends.onnx_parsing import OPSET, STANDARD, one_line, parse
 from edgecomp.frontends.onnxruntime_operators import spell_own_operators
 from edgecomp.frontends.opsets import raise_opset
 from edgecomp.frontends.single_precision import in_single_precision
 from edgecomp.frontends.source import Sample, Source
+from edgecomp.frontends.tied_sizes import tie_sizes
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.graph.query import describe, turns_of
 from edgecomp.model import Step
@@ -47,8 +49,6 @@ OLDEST_KEPT_OPSET = 13
 
 #: Elements of an input: 2**27 float32 numbers are 512 MB, more than a device has for one tensor.
 _LARGEST_INPUT = 2**27
-
-_GENERATED = "The file brings no example inputs: seeded random numbers from 0 to 1 stand in for them."
 
 
 def load_onnx(
@@ -92,8 +92,9 @@ def load_onnx(
     else:
         _check_sizes(resolved.at(), subject)
         drawn = sample and sample(_specs(graph, dtypes, resolved))
-        candidates = [drawn] if drawn else _generate(dtypes, [resolved.at()[str(each.name)] for each in graph.inputs])
-        notes.extend([] if drawn else [_GENERATED])
+        made_up, said = made_up_inputs(graph, dtypes, [resolved.at()[str(each.name)] for each in graph.inputs])
+        candidates = [drawn] if drawn else made_up
+        notes.extend([] if drawn else [said])
     write_shapes(model, resolved)
     model, single = in_single_precision(model, candidates[0])
     graph = model.graph
@@ -111,6 +112,11 @@ def load_onnx(
         reference: Callable[[Arrays], list[Array]] = refuse
     else:
         examples, expected = _run_first(session, candidates, subject)
+        resolved, tied = tie_sizes(resolved, examples, functools.partial(_runs, session))
+        notes.extend(
+            f"Its dimensions {gone!r} and {kept!r} are one: it runs only if they are equal."
+            for gone, kept in tied.items()
+        )
         del session  # it may hold the weights in another form
         reference = _Reference(model, examples, expected)
         check_outputs([str(value.name) for value in graph.outputs], expected, subject, _CURE)
@@ -202,23 +208,6 @@ def _specs(graph: ir.Graph, dtypes: Sequence[np.dtype[Any]], resolved: InputShap
     return [InputSpec(name, dtype.name, resolved.at()[name]) for name, dtype in zip(names, dtypes, strict=True)]
 
 
-def _generate(dtypes: Sequence[np.dtype[Any]], shapes: Sequence[tuple[int, ...]]) -> list[Arrays]:
-    """Seeded inputs: from 0 to 1 like pictures, where logarithms and roots are defined; 0 and 1 for integers.
-
-    Returns:
-        Inputs to try in turn: integers may be places in something that has but one.
-    """
-
-    def draw(integers: int) -> Arrays:
-        random = np.random.default_rng(0)
-        return tuple(
-            (random.random(shape) if dtype.kind == "f" else random.integers(0, integers, shape)).astype(dtype)
-            for dtype, shape in zip(dtypes, shapes, strict=True)
-        )
-
-    return [draw(2), draw(1)] if any(dtype.kind in "iu" for dtype in dtypes) else [draw(2)]
-
-
 def _check_sizes(shapes: Mapping[str, tuple[int, ...]], subject: str) -> None:
     for name, shape in shapes.items():
         if math.prod(shape) > _LARGEST_INPUT:
@@ -288,12 +277,25 @@ def _run(session: Session, examples: Arrays, subject: str) -> list[Array]:
         ) from error
 
 
+def _runs(session: Session, inputs: Arrays) -> bool:
+    try:
+        session.run(inputs)
+    # ONNX Runtime's exceptions have no common base below Exception.
+    except Exception:
+        return False
+    return True
+
+
 def _run_first(session: Session, candidates: Sequence[Arrays], subject: str) -> tuple[Arrays, list[Array]]:
-    """The first inputs that the model runs on, and what it gives."""
+    """The first inputs that the model gives finite numbers for, or else that it runs on, and what it gives."""
+    ran: tuple[Arrays, list[Array]] | None = None
     for inputs in candidates:
         with contextlib.suppress(SourceError):
-            return inputs, _run(session, inputs, subject)
-    return candidates[0], _run(session, candidates[0], subject)
+            outputs = _run(session, inputs, subject)
+            if all(np.isfinite(array).all() for array in outputs if array.dtype.kind == "f"):
+                return inputs, outputs
+            ran = ran or (inputs, outputs)
+    return ran or (candidates[0], _run(session, candidates[0], subject))
 
 
 def _raise_opset(
@@ -315,4 +317,4 @@ def _raise_opset(
                 cure="export the model again with opset_version=20",
             ) from error
         return model, [f"The graph stays at opset {opset}: {one_line(error)}."]
-    return raised, [f"The graph was raised from opset {opset} to {OPSET}."]
+    return raised, []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer
@@ -28,12 +29,13 @@ def bind(model: CompressedModel, sizes: Mapping[str, int] | None = None, *, gene
         return model
     graph = model.graph.clone()
     write_inputs(graph.graph, shapes.at(sizes))
-    optimizer.fold_constants_ir(
-        graph,
-        onnx_shape_inference=True,
-        output_size_limit=1 << 62,
-        should_fold=lambda node: not (general and SIZED_KEY in node.metadata_props),
-    )
+    with np.errstate(all="ignore"):  # masks are made of infinities
+        optimizer.fold_constants_ir(
+            graph,
+            onnx_shape_inference=True,
+            output_size_limit=1 << 62,
+            should_fold=lambda node: not (general and SIZED_KEY in node.metadata_props),
+        )
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(graph)
     common.RemoveUnusedNodesPass()(graph)
     common.ShapeInferencePass()(graph)

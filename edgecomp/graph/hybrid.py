@@ -28,15 +28,18 @@ def read_hybrid(graph: ir.Graph) -> int:
     Returns:
         How many there were.
     """
-    products = [_Product.find(node) for node in graph if node.op_type in _PRODUCTS]
-    found = [product for product in products if product is not None]
     if graph.opset_imports.get("", 1) < _OPSET:
         return 0
-    for product in found:
-        product.rewrite(graph)
+    nodes, found = tuple(graph), 0
+    for node in nodes:
+        # Each is looked for when those in front of it are written: what one reads may be what another has made.
+        product = _Product.find(node) if node.op_type in _PRODUCTS else None
+        if product is not None:
+            product.rewrite(graph)
+            found += 1
     for node in tuple(graph):
         _lift_over_gather(graph, node)
-    return len(found) + sum(_real_lstm(graph, node) for node in tuple(graph) if node.op_type == "DynamicQuantizeLSTM")
+    return found + sum(_real_lstm(graph, node) for node in nodes if node.op_type == "DynamicQuantizeLSTM")
 
 
 def weights_alone(
@@ -84,13 +87,15 @@ class _Product:
         node: On integers.
         x: The activation, in real numbers.
         scale: Of the weight; a number, or one for each output channel.
-        result: Multiplies the sums with both scales.
+        bias: In real numbers, one for each output channel, if there is one.
+        steps: The nodes from the operator's sums to the real numbers; the last multiplies with both scales.
     """
 
     node: ir.Node
     x: ir.Value
     scale: np.ndarray
-    result: ir.Node
+    bias: ir.Value | None
+    steps: tuple[ir.Node, ...]
 
     @classmethod
     def find(cls, node: ir.Node) -> _Product | None:
@@ -102,7 +107,14 @@ class _Product:
             return None
         if input_of(node, 2) is not rounding.outputs[2] or (zero is not None and constant(zero) is None):
             return None
-        cast = only_consumer(node.outputs[0])
+        steps, bias = [node], None
+        add = only_consumer(node.outputs[0])
+        if add is not None and add.op_type == "Add":
+            bias = _real_bias(next((value for value in add.inputs if value is not node.outputs[0]), None), rounding)
+            if bias is None:
+                return None
+            steps.append(add)
+        cast = only_consumer(steps[-1].outputs[0])
         result = only_consumer(cast.outputs[0]) if cast is not None and cast.op_type == "Cast" else None
         if cast is None or result is None or result.op_type != "Mul":
             return None
@@ -116,7 +128,8 @@ class _Product:
         whole = weight.ndim == 2 or node.op_type == "ConvInteger"
         if x is None or scale is None or not (scale.size == 1 or (whole and scale.size == along)):
             return None
-        return cls(node, x, scale.reshape(()) if scale.size == 1 else scale.reshape(-1), result)
+        scale = scale.reshape(()) if scale.size == 1 else scale.reshape(-1)
+        return cls(node, x, scale, bias, (*steps, cast, result))
 
     def rewrite(self, graph: ir.Graph) -> None:
         """Puts the product on real numbers in its place."""
@@ -130,18 +143,34 @@ class _Product:
             spread = np.broadcast_to(zero.reshape(-1) if self.scale.ndim else zero.reshape(()), self.scale.shape)
             inputs.append(add_constant(graph, f"{name}/weight_zero_point", np.ascontiguousarray(spread)))
         real = ir.node("DequantizeLinear", inputs, {"axis": axis}, name=f"{name}/weight")
-        product = ir.node(op_type, [self.x, real.outputs[0]], dict(self.node.attributes), name=name)
+        operands = [self.x, real.outputs[0], *([] if self.bias is None else [self.bias])]
+        product = ir.node(op_type, operands, dict(self.node.attributes), name=name)
         product.metadata_props.update(self.node.metadata_props)
         real.outputs[0].name = f"{name}/weight_real"
         real.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-        old, new = self.result.outputs[0], product.outputs[0]
+        result = self.steps[-1]
+        old, new = result.outputs[0], product.outputs[0]
         new.type, new.shape = ir.TensorType(ir.DataType.FLOAT), old.shape
-        graph.insert_before(self.result, [real, product])
+        graph.insert_before(result, [real, product])
         take_place(new, old)
-        cast = self.node.outputs[0].uses()
-        (reader,) = (use.node for use in cast)
-        for node in (self.result, reader, self.node):
+        for node in reversed(self.steps):
             graph.remove(node, safe=True)
+
+
+def _real_bias(value: ir.Value | None, rounding: ir.Node) -> ir.Value | None:
+    """The real numbers of a bias that is rounded at run time, to be added to a convolution's sums.
+
+    Files of ONNX Runtime before 1.6 do that: Reshape(Cast(Floor(bias / (scale of the activation * of the weight)))).
+    """
+    for op_type in ("Reshape", "Cast", "Floor", "Div"):
+        maker = value.producer() if value is not None else None
+        if maker is None or maker.op_type != op_type:
+            return None
+        value, other = maker.inputs[0], input_of(maker, 1)
+    step = other.producer() if other is not None else None
+    known = constant(value)
+    is_step = step is not None and step.op_type == "Mul" and rounding.outputs[1] in step.inputs
+    return value if is_step and known is not None and known.ndim == 1 else None
 
 
 def _lift_over_gather(graph: ir.Graph, node: ir.Node) -> None:

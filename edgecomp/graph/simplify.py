@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Callable
 
+import numpy as np
 import onnx_ir as ir
 import onnx_ir.passes.common as common
 from onnxscript import optimizer
@@ -130,9 +131,13 @@ def _name_constant_outputs(graph: ir.Graph) -> None:
 
 def _fold_constants(graph: ir.Model) -> bool:
     try:
-        folded = optimizer.fold_constants_ir(
-            graph, onnx_shape_inference=_lacks_shapes(graph), output_size_limit=_NO_LIMIT, should_fold=_is_worth_folding
-        )
+        with np.errstate(all="ignore"):  # masks are made of infinities
+            folded = optimizer.fold_constants_ir(
+                graph,
+                onnx_shape_inference=_lacks_shapes(graph),
+                output_size_limit=_NO_LIMIT,
+                should_fold=_is_worth_folding,
+            )
     except RuntimeError:  # at an operator on sequences that it half knows; what it has done until then is right
         return False
     return bool(folded.modified)
