@@ -72,7 +72,7 @@ def _row_counts(value: ir.Value) -> Iterator[int]:
         elif node.op_type == "Gather" and index == 1 and node.attributes.get_int("axis", 0) == 0:
             table = _stored(node.inputs[0])
             if table is not None and len(table.shape) > 1:
-                yield int(table.shape[0])
+                yield table.shape.numpy()[0]
 
 
 def _stored(value: ir.Value | None) -> ir.TensorProtocol | None:

@@ -30,16 +30,16 @@ def tie_sizes(
         return shapes, {}
     tied = replace(
         shapes,
-        inputs={name: tuple(names.get(size, size) for size in each) for name, each in shapes.inputs.items()},
+        inputs={name: tuple(names.get(str(size), size) for size in each) for name, each in shapes.inputs.items()},
         example={name: size for name, size in shapes.example.items() if name not in names},
     )
     return (tied, names) if _runs_elsewhere(tied, examples, runs) else (shapes, {})
 
 
-def _same_place(shapes: InputShapes) -> dict[int | str, str]:
+def _same_place(shapes: InputShapes) -> dict[str, str]:
     """Each dimension whose place and example size another input's has, with the name that it has there."""
     first: dict[tuple[int, int], tuple[str, str]] = {}
-    names: dict[int | str, str] = {}
+    names: dict[str, str] = {}
     for name, each in shapes.inputs.items():
         for axis, size in enumerate(each):
             if isinstance(size, str) and size not in names:
