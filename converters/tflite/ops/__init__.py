@@ -1,6 +1,6 @@
-"""One small function per ONNX operator, grouped by what the operators do; each can be read without the others.
+"""Lowerings to TFLite: one small function per ONNX operator, grouped by purpose; each can be read on its own.
 
-A module in this folder has a table `LOWERINGS` and is found by being here.
+Every module in this folder has a table `LOWERINGS` and is found automatically.
 """
 
 from __future__ import annotations

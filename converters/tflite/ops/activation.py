@@ -14,18 +14,18 @@ from edgecomp.converters.tflite.ops.elementwise import broadcastable, last, unar
 from edgecomp.graph.query import clip_bounds
 from edgecomp.quantization.qdq import is_redundant_clip
 
-#: Clips that are an operator of their own.
+#: Clips with an operator of their own.
 _CLIPS = {(0.0, np.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 
 
 def simple(operation: Operation, name: str, options: type | None = None) -> None:
-    """One TFLite operator of the same meaning."""
+    """Emits one TFLite operator with the same meaning."""
     source, result = unary(operation)
     operation.emit(name, [source], [result], options() if options is not None else None)
 
 
 def clip(operation: Operation) -> None:
-    """Relu and Clip -> RELU and the like, else MAXIMUM and MINIMUM; in integers QUANTIZE when saturation does it."""
+    """Relu and Clip -> RELU and the like, else MAXIMUM and MINIMUM; for integers, QUANTIZE if saturation is enough."""
     source = operation.input(0)
     bounds = _effective(clip_bounds(operation.node), source)
     parameters = operation.parameters(operation.node.outputs[0])
@@ -46,7 +46,7 @@ def clip(operation: Operation) -> None:
 
 
 def _effective(bounds: tuple[float, float], source: Tensor) -> tuple[float, float]:
-    """The bounds, without those that the numbers of a type cannot reach."""
+    """Returns the bounds, without those that values of an integer type cannot exceed."""
     if source.quantization is not None or np.dtype(source.dtype).kind not in "iu":
         return bounds
     low, high = bounds
@@ -55,7 +55,7 @@ def _effective(bounds: tuple[float, float], source: Tensor) -> tuple[float, floa
 
 
 def _limit(operation: Operation, source: Tensor, result: Tensor, bounds: tuple[float, float]) -> None:
-    """MAXIMUM and MINIMUM with the finite bounds, stored as the tensors are."""
+    """Emits MAXIMUM and MINIMUM with the finite bounds, in the type of the tensors."""
     steps = [(name, bound) for name, bound in zip(("MAXIMUM", "MINIMUM"), bounds, strict=True) if np.isfinite(bound)]
     for index, (name, bound) in enumerate(steps, start=1):
         target = result if index == len(steps) else operation.temporary(result)
@@ -105,7 +105,7 @@ def gelu(operation: Operation) -> None:
 
 
 def hard_sigmoid(operation: Operation) -> None:
-    """max(0, min(1, alpha * x + beta)) -> MUL, ADD with RELU, and MINIMUM: operators that XNNPACK has."""
+    """max(0, min(1, alpha * x + beta)) -> MUL, ADD with RELU, and MINIMUM: operators that XNNPACK supports."""
     alpha = operation.node.attributes.get_float("alpha", 0.2) or 0.0
     beta = operation.node.attributes.get_float("beta", 0.5) or 0.0
     source, result = unary(operation)
@@ -118,7 +118,7 @@ def hard_sigmoid(operation: Operation) -> None:
 
 
 def softmax(operation: Operation, name: str = "SOFTMAX") -> None:
-    """Softmax and LogSoftmax over one dimension, which TFLite wants last."""
+    """Softmax and LogSoftmax over one dimension, which has to be the last one in TFLite."""
     rank = len(operation.shape(0))
     axis = (operation.node.attributes.get_int("axis", -1) or 0) % rank
     layout = last(operation, axis)
@@ -134,7 +134,7 @@ def softmax(operation: Operation, name: str = "SOFTMAX") -> None:
 def in_float(
     operation: Operation, function: LoweringFunction, reason: str, types: tuple[str, ...] = ("int8", "int16")
 ) -> None:
-    """A function of real numbers where kernels on integers of some types give others than the function, rounded."""
+    """Lowers a function only in float, if the integer kernels of some types do not give the rounded function."""
     parameters = operation.parameters(operation.node.outputs[0])
     if parameters is not None and parameters.dtype in types:
         raise Unsuited(reason)
@@ -151,7 +151,7 @@ def cast(operation: Operation) -> None:
 
 
 def identity_(operation: Operation) -> None:
-    """Identity -> nothing, or QUANTIZE where it stands for a change of parameters."""
+    """Identity -> nothing, or QUANTIZE if input and output have different parameters."""
     source = operation.input(0)
     if operation.parameters(operation.node.outputs[0]) == source.quantization:
         operation.alias(source, operation.layout(0))

@@ -1,4 +1,4 @@
-"""Operators on two or more tensors, element by element, with broadcasting."""
+"""Elementwise operators on two or more tensors, with broadcasting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgecomp.converters.tflite.ops.elementwise import broadcastable, common_lay
 
 
 def binary(operation: Operation, name: str, options: type | None = None) -> None:
-    """Any operator of two inputs."""
+    """Lowers any operator with two inputs."""
     layout = common_layout(operation, (0, 1))
     tensors = [broadcastable(operation, index, layout) for index in (0, 1)]
     filled = options() if options is not None else None
@@ -22,7 +22,7 @@ def binary(operation: Operation, name: str, options: type | None = None) -> None
 
 
 def variadic(operation: Operation, name: str, options: type) -> None:
-    """Sum, Max and Min of any number of inputs, folded from the left."""
+    """Lowers Sum, Max and Min of any number of inputs, from the left."""
     indices = range(len(operation.node.inputs))
     layout = common_layout(operation, indices)
     first, *others = [broadcastable(operation, index, layout) for index in indices]

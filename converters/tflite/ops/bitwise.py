@@ -13,7 +13,7 @@ from edgecomp.graph.query import constant, shape_of
 
 
 def _operands(operation: Operation) -> tuple[Layout, Tensor, Tensor]:
-    """Both inputs, spread to the shape of the output: kernels of StableHLO operators do not broadcast."""
+    """Returns both inputs in the output's shape, because kernels of StableHLO operators do not broadcast."""
     layout = common_layout(operation, (0, 1))
     left, right = (_spread(operation, broadcastable(operation, index, layout), layout) for index in (0, 1))
     return layout, left, right
@@ -38,7 +38,7 @@ def bitwise_and(operation: Operation) -> None:
 
 
 def bitwise_or(operation: Operation) -> None:
-    """BitwiseOr -> the bits that differ, and those that both have."""
+    """BitwiseOr -> XOR of the bits that differ and those that both have."""
     layout, left, right = _operands(operation)
     differing, both = (computed(operation, name, left, right) for name in ("BITWISE_XOR", "STABLEHLO_AND"))
     operation.emit("BITWISE_XOR", [differing, both], [operation.output(layout)], options_of("BITWISE_XOR"))

@@ -1,4 +1,4 @@
-"""Comparisons, logic, and choosing between tensors."""
+"""Comparisons, logic, and selection between tensors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_nan(operation: Operation) -> None:
 
 
 def is_inf(operation: Operation) -> None:
-    """IsInf -> EQUAL with one infinity, or of the absolute value with it; with NaN, hence never, for neither."""
+    """IsInf -> EQUAL with infinity, of x or of its absolute value; with NaN, so never true, if neither sign counts."""
     positive, negative = (operation.node.attributes.get_int(f"detect_{sign}", 1) for sign in ("positive", "negative"))
     source, result = unary(operation)
     if positive and negative:
@@ -53,6 +53,6 @@ LOWERINGS: dict[str, LoweringFunction] = {
     "Not": partial(simple, name="LOGICAL_NOT", options=type(options_of("LOGICAL_NOT"))),
     "Or": _comparison("LOGICAL_OR"),
     "Where": where,
-    # Of truth values.
+    # On booleans.
     "Xor": _comparison("NOT_EQUAL"),
 }

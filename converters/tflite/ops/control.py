@@ -1,7 +1,8 @@
 """Operators with subgraphs: If -> IF, Loop -> WHILE.
 
-A subgraph of a `.tflite` file sees nothing of the graph around it, so what an ONNX subgraph reads from outside becomes
-an input of it; constants it has itself. Everything goes in and out in the source's layout, and in real form.
+A subgraph of a `.tflite` file cannot read tensors of the graph around it. Values that an ONNX subgraph reads from
+outside therefore become its inputs; constants are copied into it. All inputs and outputs are in the source's layout, in
+real form.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ def if_(operation: Operation) -> None:
 
 
 def loop(operation: Operation) -> None:
-    """Loop -> WHILE, over the counter, the condition, what is carried, what is collected and what is captured.
+    """Loop -> WHILE, over the counter, the condition, the carried, the collected and the captured values.
 
-    Collected slices are written into a tensor that has room for all of them, so their number has to be known.
+    Collected slices are written into a tensor with room for all of them, so their number has to be known.
     """
     node, body = operation.node, operation.node.attributes["body"].as_graph()
     carried = len(body.inputs) - 2
@@ -84,7 +85,7 @@ def _body(
     collected: Sequence[tuple[int, ...]],
     captured: Sequence[ir.Value],
 ) -> int:
-    """The subgraph of one turn."""
+    """Builds the subgraph of one turn."""
     inner = operation.lowering.inside()
     counter, running, *inputs = [_parameter(inner, value) for value in body.inputs]
     builder = inner.builder
@@ -108,7 +109,7 @@ def _body(
 def _until(
     operation: Operation, body: ir.Graph, collected: Sequence[tuple[int, ...]], captured: Sequence[ir.Value]
 ) -> int:
-    """The subgraph that says whether there is another turn."""
+    """Builds the subgraph that decides whether there is another turn."""
     inner = operation.lowering.inside()
     builder = inner.builder
     counter, running, *others = [_parameter(inner, value) for value in body.inputs]
@@ -126,7 +127,7 @@ def _until(
 
 
 def _written(inner: Lowering, room: Tensor, piece: Tensor, counter: Tensor) -> Tensor:
-    """A tensor with one of its slices replaced."""
+    """Replaces one slice of a tensor."""
     builder = inner.builder
     wide = inner.reshape(piece, (1, *piece.shape), f"{piece.name}/slice")
     first = builder.tensor(f"{room.name}/first", (1,), "int32")
@@ -145,7 +146,7 @@ def _written(inner: Lowering, room: Tensor, piece: Tensor, counter: Tensor) -> T
 
 
 def _room(operation: Operation, shape: Sequence[int], value: ir.Value) -> Tensor:
-    """An empty tensor for what a loop collects."""
+    """Creates an empty tensor for the values that a loop collects."""
     dtype = _dtype(value)
     result = operation.builder.tensor(f"{value.name}/room", shape, dtype)
     zero = operation.builder.constant("zero", np.array(0, dtype))
@@ -154,14 +155,14 @@ def _room(operation: Operation, shape: Sequence[int], value: ir.Value) -> Tensor
 
 
 def _condition(operation: Operation) -> Tensor:
-    """Whether there is a first turn."""
+    """Returns whether there is a first turn."""
     if operation.has_input(1):
         return _scalar(operation.lowering, operation.value(1))
     return operation.builder.constant("true", np.array(True))
 
 
 def _captured(graphs: Sequence[ir.Graph]) -> list[ir.Value]:
-    """The computed values of the graphs around that subgraphs read, or give out as they are."""
+    """Returns the outer computed values that subgraphs read or return."""
     found: dict[ir.Value, None] = {}
     for graph in graphs:
         inside = set(graph.inputs)
@@ -178,7 +179,7 @@ def _captured(graphs: Sequence[ir.Graph]) -> list[ir.Value]:
 
 
 def _parameter(inner: Lowering, value: ir.Value) -> Tensor:
-    """An input of a subgraph."""
+    """Creates an input of a subgraph."""
     layout = identity(len(shape_of(value)))
     tensor = inner.builder.tensor(value.name or "parameter", shape_of(value), _dtype(value))
     inner.place(value, tensor, layout, "real")
@@ -186,7 +187,7 @@ def _parameter(inner: Lowering, value: ir.Value) -> Tensor:
 
 
 def _results(inner: Lowering, values: Sequence[ir.Value], parameters: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of a subgraph; what is given out twice, or is an input or a constant, is copied."""
+    """Returns the outputs of a subgraph; a value that is returned twice, or is an input or a constant, is copied."""
     results: list[Tensor] = []
     for value in values:
         tensor = _fetch(inner, value)
@@ -215,7 +216,7 @@ def _dtype(value: ir.Value) -> str:
 
 
 def constant_(operation: Operation) -> None:
-    """Constant -> nothing: what reads it has its numbers. Only subgraphs have such nodes."""
+    """Constant -> nothing: its readers get the values. Only subgraphs have such nodes."""
     optimizer.basic_constant_propagation([operation.node])
 
 

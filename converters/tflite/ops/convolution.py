@@ -20,13 +20,13 @@ from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 
 
 def conv(operation: Operation) -> None:
-    """Conv -> CONV_2D, or DEPTHWISE_CONV_2D when each channel is a group of its own."""
+    """Conv -> CONV_2D, or DEPTHWISE_CONV_2D if every channel is its own group."""
     weight = operation.constant(1)
     window = window_of(operation.node, weight.shape[2:])
     group = operation.node.attributes.get_int("group", 1) or 1
     channels = operation.shape(0)[1]
     depthwise = group == channels and group > 1
-    # The order of pixels is nothing to a window of one.
+    # For a 1x1 window the order of pixels does not matter.
     layout = last(operation, 1) if is_pointwise(operation.node) else channels_last(weight.ndim)
     source, padding = padded(operation, image(operation, layout=layout), window)
     if weight.ndim == 3:
@@ -48,8 +48,8 @@ def conv(operation: Operation) -> None:
 def conv_transpose(operation: Operation) -> None:
     """ConvTranspose -> TRANSPOSE_CONV.
 
-    TFLite knows the padding SAME and VALID only; other padding is cut off from a VALID result, which is the same thing,
-    since padding a transposed convolution means dropping the border of its output.
+    TFLite supports only SAME and VALID padding. Any other padding is cut off from a VALID result, which is equivalent:
+    padding of a transposed convolution drops the border of its output.
     """
     node = operation.node
     rank = len(operation.shape(0)) - 2
@@ -82,9 +82,9 @@ def conv_transpose(operation: Operation) -> None:
 
 
 def _transposed_weight(operation: Operation) -> npt.NDArray[np.float32]:
-    """The weight (in, out, height, width) of a plain transposed convolution that computes the same.
+    """Returns the weight (in, out, height, width) of a plain transposed convolution that computes the same.
 
-    TRANSPOSE_CONV has neither groups nor dilation: zeros stand where groups do not meet and where the kernel has holes.
+    TRANSPOSE_CONV has neither groups nor dilation, so zeros fill the holes of the kernel and the blocks between groups.
     """
     weight = operation.constant(1)
     attributes = operation.node.attributes
@@ -108,7 +108,7 @@ def _transposed_weight(operation: Operation) -> npt.NDArray[np.float32]:
 
 
 def _transposed_begins(operation: Operation, full: list[int], target: list[int]) -> list[int]:
-    """How much of the full result is cut off in front."""
+    """Returns how much of the full result is cut off at the start."""
     attributes = operation.node.attributes
     mode = attributes.get_string("auto_pad", "NOTSET")
     surplus = [max(size - wanted, 0) for size, wanted in zip(full, target, strict=True)]
@@ -122,12 +122,12 @@ def _transposed_begins(operation: Operation, full: list[int], target: list[int])
 
 
 def weight_constant(operation: Operation, weight: npt.NDArray[np.float32], axis: int) -> Tensor:
-    """The weight of a node, quantized when the node is, or when the weight alone is.
+    """Returns the weight of a node, quantized if the node or the weight alone is.
 
     Args:
         operation: The node; its weight is input 1.
         weight: The weight in TFLite's order.
-        axis: Where the output channels are in that order.
+        axis: The axis of the output channels in that order.
     """
     value = operation.value(1)
     parameters = operation.parameters(value)
@@ -142,7 +142,7 @@ def weight_constant(operation: Operation, weight: npt.NDArray[np.float32], axis:
 
 
 def bias_constant(operation: Operation, channels: int) -> Tensor:
-    """The bias of a node, zeros when it has none: not every kernel can do without."""
+    """Returns the bias of a node, or zeros if it has none, because some kernels require one."""
     if operation.has_input(2):
         value = operation.value(2)
         parameters = operation.parameters(value)

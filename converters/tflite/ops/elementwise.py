@@ -1,4 +1,4 @@
-"""How operators that work element by element choose a layout."""
+"""Layouts and helpers of elementwise operators."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from edgecomp.graph.query import is_constant, shape_of
 
 
 def unary(operation: Operation) -> tuple[Tensor, Tensor]:
-    """Input and output of an operator that keeps shape and layout."""
+    """Returns input and output of an operator that keeps shape and layout."""
     source = operation.input(0)
     return source, operation.output(operation.layout(0))
 
 
 def options_of(name: str) -> Any:
-    """The schema's options of an operator, as they are by default; None where there are none."""
+    """Returns an operator's default options in the schema; None if it has none."""
     if name in {"MAXIMUM", "MINIMUM"}:
         return schema.MaximumMinimumOptionsT()
     options = getattr(schema, "".join(part.capitalize() for part in name.split("_")) + "OptionsT", None)
@@ -31,13 +31,13 @@ def options_of(name: str) -> Any:
 
 
 def computed(operation: Operation, name: str, *tensors: Tensor, dtype: str | None = None) -> Tensor:
-    """An intermediate tensor: an operator on real tensors that broadcast against each other.
+    """Emits an operator on real tensors that broadcast, and returns the intermediate result.
 
     Args:
-        operation: The node that it is a part of.
+        operation: The node that it belongs to.
         name: TFLite's operator.
-        tensors: What it takes.
-        dtype: The dtype of the result, when it is not that of the last input.
+        tensors: Its inputs.
+        dtype: The dtype of the result, if different from that of the last input.
     """
     shape = np.broadcast_shapes(*(tensor.shape for tensor in tensors))
     result = operation.builder.tensor(
@@ -48,12 +48,12 @@ def computed(operation: Operation, name: str, *tensors: Tensor, dtype: str | Non
 
 
 def number(operation: Operation, like: Tensor, value: float) -> Tensor:
-    """A scalar constant of the type of another tensor."""
+    """Returns a scalar constant with the type of another tensor."""
     return operation.builder.constant("number", np.array(value, like.dtype))
 
 
 def common_layout(operation: Operation, indices: Sequence[int]) -> Layout:
-    """The layout, among those of the inputs of the output's rank, that moves the fewest elements now and later."""
+    """Returns the layout that moves the fewest elements now and later, among those of the full-rank inputs."""
     values = [operation.value(index) for index in indices]
     rank = max(len(shape_of(value)) for value in values)
     candidates = [
@@ -72,7 +72,7 @@ def common_layout(operation: Operation, indices: Sequence[int]) -> Layout:
 
 
 def last(operation: Operation, axis: int) -> Layout:
-    """The layout of input 0, and of a result of the same rank, with `axis` last; the others as is cheapest."""
+    """Returns the cheapest layout of input 0, and of a result of the same rank, that has `axis` last."""
     layout, result = operation.layout(0), operation.node.outputs[0]
     if layout[-1] == axis:
         return layout
@@ -93,7 +93,7 @@ def _has(operation: Operation, value: ir.Value, layout: Layout) -> bool:
 
 
 def broadcastable(operation: Operation, index: int, layout: Layout) -> Tensor:
-    """An input in `layout`, given leading dimensions of size 1 when it has a lower rank."""
+    """Returns an input in `layout`, with leading dimensions of size 1 if it has a lower rank."""
     value = operation.value(index)
     shape = shape_of(value)
     missing = len(layout) - len(shape)
@@ -104,7 +104,7 @@ def broadcastable(operation: Operation, index: int, layout: Layout) -> Tensor:
     if array is not None:
         parameters = operation.parameters(value)
         stored = np.transpose(array.reshape(wide), layout)
-        # Leading ones only cost the kernel's broadcasting its fast path.
+        # A shape of ones would keep the kernel from its fast path for scalars.
         stored = stored.reshape(()) if stored.size == 1 else stored
         data = stored if parameters is None else parameters.quantize(stored)
         return operation.builder.constant(value.name or "operand", data, parameters)

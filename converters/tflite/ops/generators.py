@@ -1,4 +1,4 @@
-"""Operators that make a tensor of numbers alone: their size may be dynamic (see `overlay`)."""
+"""Operators that create a tensor; its size may be dynamic (see `overlay`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators that read from where indices say. ONNX counts negative indices from the end, and TFLite does not."""
+"""Operators that read by index. ONNX counts negative indices from the end; TFLite does not support them."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from edgecomp.graph.query import shape_of
 
 
 def indices(operation: Operation, index: int, sizes: npt.ArrayLike, layout: Layout | None = None) -> Tensor:
-    """An input with indices, counted from the front.
+    """Returns an input with indices, converted to count from the front.
 
     Args:
         operation: The node.
         index: Which input.
-        sizes: The sizes of the dimensions that the indices are about; broadcasts against them.
-        layout: How the indices are to lie; by default as they are.
+        sizes: The sizes of the indexed dimensions; broadcasts against the indices.
+        layout: The layout of the result; by default that of the source.
     """
     array = operation.array(operation.value(index))
     layout = layout or identity(len(operation.shape(index)))
@@ -36,12 +36,12 @@ def indices(operation: Operation, index: int, sizes: npt.ArrayLike, layout: Layo
 
 
 def flat(operation: Operation, tensor: Tensor) -> Tensor:
-    """A tensor as a vector."""
+    """Reshapes a tensor to a vector."""
     return operation.lowering.reshape(tensor, (int(np.prod(tensor.shape)),), f"{tensor.name}/flat")
 
 
 def flat_indices(operation: Operation, index: int, axis: int, shape: Sequence[int]) -> Tensor:
-    """Where the elements that indices along one axis speak of lie in a flat tensor of `shape`, as a vector."""
+    """Converts indices along one axis to indices into the flattened tensor of `shape`, as a vector."""
     where = operation.shape(index)
     strides = np.cumprod([1, *shape[:0:-1]])[::-1]
     grid = np.indices(where, np.int32)
@@ -70,7 +70,7 @@ def gather(operation: Operation) -> None:
 
 
 def gather_elements(operation: Operation) -> None:
-    """GatherElements -> GATHER along the last axis with all others as a batch, or from the flat tensor."""
+    """GatherElements -> GATHER along the last axis with all others as batch, or from the flattened tensor."""
     shape, where = operation.shape(0), operation.shape(1)
     axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(shape)
     others = [each for each in range(len(shape)) if each != axis]
@@ -96,7 +96,7 @@ def _gather_flat_elements(operation: Operation, axis: int) -> None:
 
 
 def gather_nd(operation: Operation) -> None:
-    """GatherND -> GATHER_ND; batch dimensions become coordinates too."""
+    """GatherND -> GATHER_ND; batch dimensions become coordinates."""
     shape, where = operation.shape(0), operation.shape(1)
     batch = operation.node.attributes.get_int("batch_dims", 0) or 0
     coordinates = indices(operation, 1, np.array(shape[batch : batch + where[-1]], np.int32))

@@ -48,21 +48,20 @@ def matmul(operation: Operation) -> None:
 
 
 def _fully_connected(operation: Operation, weight: Array) -> None:
-    """X @ weight.T + bias; `weight` has the shape (out, in)."""
+    """Emits x @ weight.T + bias; `weight` has the shape (out, in)."""
     rank = len(operation.shape(0))
     layout = last(operation, rank - 1)
     source = operation.input(0, layout)
     order = operation.lowering.order(operation.value(0))
     parameters = operation.weight_parameters()
     if order is not None and parameters is not None and parameters.block is not None:
-        source = operation.gathered(
-            source, len(source.shape) - 1, np.argsort(order), "in_order"
-        )  # the weights of a block stay neighbours
+        # The weights of a block have to stay neighbours, so the input is reordered instead.
+        source = operation.gathered(source, len(source.shape) - 1, np.argsort(order), "in_order")
     elif order is not None:
         weight = weight[:, order]
     options = schema.FullyConnectedOptionsT()
     options.keepNumDims = rank > 2
-    # XNNPACK does it in any case, so that both kernels give the same numbers.
+    # XNNPACK always does this; the flag makes the reference kernel give the same numbers.
     options.asymmetricQuantizeInputs = operation.is_hybrid
     options.fusedActivationFunction = operation.fuse_activation()
     filters = weight_constant(operation, np.ascontiguousarray(weight), axis=0)

@@ -1,4 +1,4 @@
-"""Functions of numbers that are more than one TFLite operator, or another one for integers."""
+"""Functions that need several TFLite operators, or different ones for integers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from edgecomp.converters.tflite.ops.elementwise import (
     unary,
 )
 
-#: Exponents that have an operator of their own.
+#: Exponents with an operator of their own.
 _POWERS = {2.0: "SQUARE", 0.5: "SQRT", -0.5: "RSQRT"}
 
 
 def power(operation: Operation) -> None:
-    """Pow -> SQUARE, SQRT, RSQRT for the usual constant exponents of floats, else POW, in integers or floats."""
+    """Pow -> SQUARE, SQRT or RSQRT for the usual constant exponents of floats, else POW, in integers or floats."""
     layout = common_layout(operation, (0, 1))
     base, exponent = (broadcastable(operation, index, layout) for index in (0, 1))
     is_float = base.dtype.startswith("float")
@@ -32,7 +32,7 @@ def power(operation: Operation) -> None:
     if name is not None and is_float:
         operation.emit(name, [base], [operation.output(layout)], options_of(name))
         return
-    # Both operands of the kernel have one type.
+    # The kernel requires both operands to have the same type.
     wide = base.dtype if is_float else "float32" if exponent.dtype.startswith("float") else "int32"
     operands = [operation.cast(each, wide) for each in (base, exponent)]
     if base.dtype == wide:
@@ -61,14 +61,14 @@ def reciprocal(operation: Operation) -> None:
 
 
 def erf(operation: Operation) -> None:
-    """GELU is half of a times 1 + erf of a over the root of 2; this solves it for the error function, which is odd.
+    """Computes Erf from GELU, which is half of a times 1 + erf of a over the root of 2; erf is an odd function.
 
     The absolute error is a few roundings of 1.
     """
     source, result = unary(operation)
     sign, size = (computed(operation, name, source) for name in ("SIGN", "ABS"))
     scaled = computed(operation, "MUL", size, number(operation, source, math.sqrt(2)))
-    # Where x is 0, the sign makes it 0.
+    # For x = 0, the sign makes the result 0.
     scaled = computed(operation, "MAXIMUM", scaled, number(operation, source, 1e-20))
     half = computed(operation, "DIV", computed(operation, "GELU", scaled), scaled)
     whole = computed(operation, "MUL", half, number(operation, source, 2.0))
@@ -77,7 +77,7 @@ def erf(operation: Operation) -> None:
 
 
 def arctangent(operation: Operation) -> None:
-    """Atan -> ATAN2 with ones, of the same shape: its kernel does not broadcast."""
+    """Atan -> ATAN2 with ones of the same shape, because its kernel does not broadcast."""
     source, result = unary(operation)
     ones = operation.temporary(source, suffix="ones")
     shape = operation.lowering.integers(source.shape, "shape")
@@ -94,7 +94,7 @@ LOWERINGS: dict[str, LoweringFunction] = {
     "Mod": modulo,
     "Pow": power,
     "Reciprocal": reciprocal,
-    # To even, as ONNX has it.
+    # Rounds ties to even, as ONNX does.
     "Round": partial(simple, name="ROUND"),
     "Sign": partial(simple, name="SIGN", options=schema.SignOptionsT),
     "Sin": partial(simple, name="SIN"),

@@ -1,4 +1,4 @@
-"""Pools that find the maximum: one operator, or slices that are compared, for windows with holes and for indices."""
+"""Max pools: one operator, or comparisons of slices for dilated windows and for indices."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgecomp.converters.tflite.ops.windows import (
 
 
 def max_pool(operation: Operation) -> None:
-    """MaxPool -> MAX_POOL_2D; padding counts as the lowest number there is."""
+    """MaxPool -> MAX_POOL_2D; padding has the lowest value of the type."""
     window = window_of(operation.node, operation.node.attributes.get_ints("kernel_shape", []) or [])
     tensor = image(operation)
     if len(operation.node.outputs) > 1 and operation.is_used(1):
@@ -42,7 +42,7 @@ def _framed(operation: Operation, tensor: Tensor, window: Window) -> Tensor:
 
 
 def _outputs(window: Window, framed: Tensor) -> tuple[int, int]:
-    """Height and width of the result."""
+    """Returns height and width of the result."""
     height, width = (
         (size - extent) // stride + 1
         for size, extent, stride in zip(framed.shape[1:3], window.extents(), window.strides, strict=True)
@@ -53,7 +53,7 @@ def _outputs(window: Window, framed: Tensor) -> tuple[int, int]:
 def _taken(
     operation: Operation, framed: Tensor, begins: Sequence[int], counts: Sequence[int], steps: Sequence[int]
 ) -> Tensor:
-    """Every `steps`-th row and column, from `begins` on, `counts` of them."""
+    """Takes `counts` rows and columns, from `begins` on, at distances of `steps`."""
     batch, _, _, channels = framed.shape
     ends = [begin + (count - 1) * step + 1 for begin, count, step in zip(begins, counts, steps, strict=True)]
     bounds = [
@@ -66,7 +66,7 @@ def _taken(
 
 
 def _dilated(operation: Operation, tensor: Tensor, window: Window) -> None:
-    """The maximum over the rows of a window, then over its columns."""
+    """Computes the maximum over the rows of a window, then over its columns."""
     framed = _framed(operation, tensor, window)
     counts = _outputs(window, framed)
     # Columns stay as they are while rows are compared.
@@ -75,7 +75,7 @@ def _dilated(operation: Operation, tensor: Tensor, window: Window) -> None:
 
 
 def _largest(operation: Operation, source: Tensor, window: Window, axis: int, counts: tuple[int, int]) -> Tensor:
-    """The maximum over the places of the window along one axis."""
+    """Computes the maximum over the positions of the window along one axis."""
     steps, begins = [1, 1], [0, 0]
     steps[axis] = window.strides[axis]
     best = _taken(operation, source, begins, counts, steps)
@@ -92,7 +92,7 @@ def _maximum(operation: Operation, left: Tensor, right: Tensor) -> Tensor:
 
 
 def _with_indices(operation: Operation, tensor: Tensor, window: Window) -> None:
-    """Compares what each place of the window sees, and keeps where the largest came from."""
+    """Compares the window's positions one by one, and keeps the index of the largest value."""
     framed = _framed(operation, tensor, window)
     counts = _outputs(window, framed)
     best: Tensor | None = None
@@ -118,7 +118,7 @@ def _with_indices(operation: Operation, tensor: Tensor, window: Window) -> None:
 def _places(
     operation: Operation, window: Window, begins: Sequence[int], counts: Sequence[int], shape: Sequence[int]
 ) -> npt.NDArray[np.int32]:
-    """Where in its plane each window has one of its places; what lies in the padding is never the largest."""
+    """Returns one position of every window as an index into its plane; padding is never the largest."""
     row, column = (
         np.arange(count) * stride + begin - pad
         for count, stride, begin, pad in zip(counts, window.strides, begins, window.begins, strict=True)

@@ -18,12 +18,12 @@ from edgecomp.graph.query import constant, input_of, is_constant, pads_of, shape
 
 
 def reshape(operation: Operation) -> None:
-    """Reshape, Flatten, Squeeze and Unsqueeze -> RESHAPE, over memory that stays where it is when it can."""
+    """Reshape, Flatten, Squeeze and Unsqueeze -> RESHAPE, without moving data if possible."""
     before, after = operation.shape(0), shape_of(operation.node.outputs[0])
     layout = operation.layout(0)
     target = reshaped(before, after, layout)
     if target is None and _only_weights_see(operation):
-        # A flattened image that only feeds linear layers: their weights are shuffled instead, here and now.
+        # A flattened image that only feeds linear layers: reorder their weights at conversion time instead.
         order = np.transpose(np.arange(int(np.prod(before[1:]))).reshape(before[1:]), [d - 1 for d in layout[1:]])
         operation.lowering.shuffle(operation.node.outputs[0], order.reshape(-1))
         target = identity(2)
@@ -39,7 +39,7 @@ def reshape(operation: Operation) -> None:
 
 
 def _only_weights_see(operation: Operation) -> bool:
-    """Whether (N, C, ...) becomes (N, K) and goes into constant matrices alone."""
+    """Tells whether (N, C, ...) becomes (N, K) and is only multiplied by constant matrices."""
     before, result = operation.shape(0), operation.node.outputs[0]
     after = shape_of(result)
     uses = tuple(result.uses())
@@ -59,14 +59,14 @@ def _only_weights_see(operation: Operation) -> bool:
 
 
 def transpose(operation: Operation) -> None:
-    """Transpose -> nothing but another layout, or all of a value moved at once for many readers."""
+    """Transpose -> only another layout, or one transpose of the whole value if several readers need it."""
     rank = len(operation.shape(0))
     permutation = operation.node.attributes.get_ints("perm", None) or tuple(reversed(range(rank)))
     result, outlook = operation.node.outputs[0], operation.lowering.outlook
     layout = operation.layout(0)
     target = transposed(layout, permutation)
     if len(tuple(result.uses())) > 1 and outlook.cost(result, target) >= math.prod(operation.shape(0)):
-        # Each of its readers would move its part: move the whole at once.
+        # Each of its readers would transpose its part: transpose the whole value once.
         target = min(outlook.wanted(result), key=lambda wanted: outlook.cost(result, wanted))
         layout = tuple(permutation[dimension] for dimension in target)
     operation.alias(operation.input(0, layout), target)
@@ -83,7 +83,7 @@ def concat(operation: Operation) -> None:
 
 
 def split(operation: Operation) -> None:
-    """Split -> SPLIT for what XNNPACK splits: parts of one size. Else SPLIT_V, which takes all numbers."""
+    """Split -> SPLIT for equal parts in types that XNNPACK splits, else SPLIT_V, which takes all types."""
     layout = operation.layout(0)
     axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(layout)
     sizes = [shape_of(value)[axis] for value in operation.node.outputs]
@@ -111,7 +111,7 @@ def slice_(operation: Operation) -> None:
         first, last, step = slice(start, stop, step).indices(size)
         begin[place], stride[place] = first, step
         end[place] = last
-        if last < 0:  # a negative step runs through element 0, and -1 would mean the last one
+        if last < 0:  # a negative step that includes element 0; an end of -1 would mean the last element
             end_mask |= 1 << place
             end[place] = 0
     touched = {layout.index(axis) for axis in axes}
@@ -140,7 +140,7 @@ def _slice_arguments(operation: Operation) -> tuple[list[int], list[int], list[i
 
 
 def pad(operation: Operation) -> None:
-    """Pad -> PAD, PADV2 or MIRROR_PAD; other modes GATHER the repeated elements, negative pads are cut off before."""
+    """Pad -> PAD, PADV2 or MIRROR_PAD; other modes GATHER repeated elements, and negative pads are cut off first."""
     mode = operation.node.attributes.get_string("mode", "constant")
     pads = pads_of(operation.node)
     if pads is None:
@@ -179,7 +179,7 @@ def pad(operation: Operation) -> None:
 
 
 def _cropped(operation: Operation, pairs: npt.NDArray[np.int32]) -> Tensor:
-    """The input without `pairs` elements at the begin and end of each stored dimension."""
+    """Removes `pairs` of elements from the start and end of each stored dimension of the input."""
     source = operation.input(0)
     if not pairs.any():
         return source
@@ -191,7 +191,7 @@ def _cropped(operation: Operation, pairs: npt.NDArray[np.int32]) -> Tensor:
 
 
 def _repeat(operation: Operation, source: Tensor, pairs: npt.NDArray[np.int32], mode: Literal["edge", "wrap"]) -> None:
-    """Gathers along one dimension after the other."""
+    """Gathers repeated elements along one dimension after the other."""
     for place, pair in enumerate(pairs):
         if not pair.any():
             continue
@@ -219,7 +219,7 @@ def expand(operation: Operation) -> None:
 
 
 def depth_to_space(operation: Operation) -> None:
-    """DepthToSpace -> DEPTH_TO_SPACE; in CRD order (torch's PixelShuffle) the channels are reordered before."""
+    """DepthToSpace -> DEPTH_TO_SPACE; in CRD order (torch's PixelShuffle), channels are reordered first."""
     block, depth = _block(operation), operation.shape(0)[1]
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = block
@@ -231,7 +231,7 @@ def depth_to_space(operation: Operation) -> None:
 
 
 def space_to_depth(operation: Operation) -> None:
-    """SpaceToDepth -> SPACE_TO_DEPTH; in CRD order (torch's PixelUnshuffle) the channels are reordered behind."""
+    """SpaceToDepth -> SPACE_TO_DEPTH; in CRD order (torch's PixelUnshuffle), channels are reordered afterwards."""
     block = _block(operation)
     options = schema.SpaceToDepthOptionsT()
     options.blockSize = block
@@ -251,7 +251,7 @@ def _block(operation: Operation) -> int:
 
 
 def _by_channel(operation: Operation) -> bool:
-    """Whether each channel keeps its pixels together, and there is more than one."""
+    """Tells whether pixels of a channel stay together (CRD order), and there are several channels."""
     channels = min(operation.shape(0)[1], shape_of(operation.node.outputs[0])[1])
     return operation.node.attributes.get_string("mode", "DCR") == "CRD" and channels > 1
 

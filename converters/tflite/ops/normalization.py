@@ -1,4 +1,4 @@
-"""Normalizations over the last dimensions, spelled out: TFLite has no operator for them."""
+"""Normalizations over the last dimensions, as several operators, because TFLite has none for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def layer_norm(operation: Operation) -> None:
 
 
 def _operand(operation: Operation, index: int, layout: Layout) -> Tensor:
-    """The scale or the bias; one number for equal ones, since those over a whole plane would hold at one size only."""
+    """Returns scale or bias; equal values become one scalar, because a full plane would fix the input's size."""
     array = operation.array(operation.value(index))
     if array is not None and (array == array.flat[0]).all():
         return operation.real_constant(array.flat[0], "scale" if index == 1 else "bias")

@@ -1,4 +1,4 @@
-"""Operators whose result has as many elements as the numbers that they read say: refused, with the way out."""
+"""Operators whose result size depends on input values: refused, with a way out."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MASK = "keep all elements, and a mask, instead of those that are not zero"
 
 
 def refuse(operation: Operation, cure: str) -> None:
-    """No memory can be planned for such a result, nor for what is computed from it."""
+    """Refuses the operator: no memory can be planned for its result, nor for anything computed from it."""
     raise Unsuited("how many elements it gives depends on the numbers that it reads", cure)
 
 

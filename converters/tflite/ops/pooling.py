@@ -1,4 +1,4 @@
-"""Pools that average."""
+"""Average pools."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def _window(operation: Operation) -> Window:
 
 
 def average_pool(operation: Operation) -> None:
-    """AveragePool -> AVERAGE_POOL_2D, which leaves padding out of the average and knows SAME and VALID only.
+    """AveragePool -> AVERAGE_POOL_2D, which excludes padding from the average and supports only SAME and VALID.
 
     Other padding becomes a PAD. Where ONNX divides by fewer elements than the window has, the result is multiplied by a
-    constant map that makes up for it: in float, since in integers that would round twice.
+    constant map that corrects this. Only in float, because integers would be rounded twice.
     """
     window = _window(operation)
     tensor = image(operation)
@@ -59,9 +59,9 @@ def average_pool(operation: Operation) -> None:
 
 
 def _counts(operation: Operation, window: Window, tensor: Tensor) -> list[npt.NDArray[np.int64]]:
-    """By how many rows and columns ONNX divides at every output position.
+    """Returns the number of rows and columns that ONNX divides by, at every output position.
 
-    With count_include_pad that is the padding too, but never what ceil_mode adds behind it.
+    With count_include_pad they include the padding, but never what ceil_mode adds at the end.
     """
     attributes = operation.node.attributes
     included = bool(attributes.get_int("count_include_pad", 0))

@@ -1,4 +1,4 @@
-"""Reductions over dimensions, in whatever layout the input lies."""
+"""Reductions over dimensions, in any layout of the input."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def reduce(operation: Operation, name: str, axes: tuple[int, ...], *, keep: bool
         operation: The node.
         name: TFLite's operator.
         axes: The source's dimensions to reduce, counted from the front.
-        keep: Whether they stay, with size 1.
+        keep: Whether reduced dimensions stay, with size 1.
     """
     layout = operation.layout(0)
     source = operation.input(0)
@@ -31,17 +31,15 @@ def reduce(operation: Operation, name: str, axes: tuple[int, ...], *, keep: bool
 
 
 def without(layout: Layout, axes: tuple[int, ...]) -> Layout:
-    """The layout of what is left when dimensions disappear."""
+    """Returns the layout of the dimensions that are left after a reduction."""
     left = sorted(set(layout) - set(axes))
     return tuple(left.index(dimension) for dimension in layout if dimension not in axes)
 
 
 def reduction(operation: Operation, name: str) -> None:
-    """ReduceMean and the like."""
+    """Lowers ReduceMean and similar operators."""
     if operation.has_input(1):
-        operation.constant(1)
-    if operation.has_input(1):
-        operation.constant(1)
+        operation.constant(1)  # refuses computed axes
     axes = normalized_axes(operation.node, len(operation.shape(0)))
     if not axes:
         operation.alias(operation.input(0), operation.layout(0))
@@ -51,7 +49,7 @@ def reduction(operation: Operation, name: str) -> None:
     reduce(operation, name, axes, keep=operation.node.attributes.get_int("keepdims", 1) == 1)
 
 
-#: What the largest and the smallest of truth values are.
+#: The reductions of booleans that correspond to maximum and minimum.
 _OF_TRUTH = {"REDUCE_MAX": "REDUCE_ANY", "REDUCE_MIN": "REDUCE_ALL"}
 
 

@@ -1,4 +1,4 @@
-"""Resize."""
+"""Lowers Resize of images."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from edgecomp.graph.query import constant, input_of, shape_of
 
 #: TFLite's flags: align corners, half-pixel centers.
 _FLAGS = ((False, False), (False, True), (True, False))
-#: Those of the coordinate rules that say all with the sizes of an axis and its scale.
+#: The coordinate modes that depend only on the sizes of an axis and its scale.
 _COORDINATES = frozenset(["align_corners", "asymmetric", "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"])
 
 
 def resize(operation: Operation) -> None:
     """Resize of the spatial dimensions -> RESIZE_BILINEAR or RESIZE_NEAREST_NEIGHBOR, else GATHER and arithmetic.
 
-    ONNX and TFLite name their coordinate rules differently and overlap in part. The source position of every output is
-    computed by ONNX's definition, and TFLite's flags are chosen so that they agree; when none do, the elements around
+    The coordinate modes of ONNX and the flags of TFLite overlap only in part. The source position of every output is
+    computed by ONNX's definition, and compared with each setting of TFLite's flags. If none agrees, the elements around
     each position are gathered and weighted.
     """
     before, after = operation.shape(0), shape_of(operation.node.outputs[0])
@@ -50,7 +50,7 @@ def resize(operation: Operation) -> None:
 
 
 def _positions(operation: Operation, axis: int) -> Positions:
-    """Where in the source each output position lies, by the ONNX specification of Resize."""
+    """Returns the source position of each output position, by the ONNX specification of Resize."""
     attributes = operation.node.attributes
     before, after = operation.shape(0)[axis], shape_of(operation.node.outputs[0])[axis]
     old = len(operation.node.inputs) == 2  # opset 10 had input and scales, and no attributes
@@ -67,7 +67,7 @@ def _positions(operation: Operation, axis: int) -> Positions:
 
 
 def _tflite_positions(before: int, after: int, *, align: bool, half: bool) -> Positions:
-    """The same by TFLite's reference kernels, in float32 as they compute; half-pixel centers not shifted back."""
+    """Returns the positions of TFLite's reference kernels, in float32 like them; half-pixel centers are not shifted."""
     scale = (
         np.float32(before - 1) / np.float32(after - 1)
         if align and after > 1
@@ -98,7 +98,7 @@ def _nearest(operation: Operation, positions: list[Positions], sizes: list[tuple
 
 
 def _tflite_nearest(before: int, after: int, *, align: bool, half: bool) -> npt.NDArray[np.int32]:
-    """The source indices of resize_nearest_neighbor.h."""
+    """Returns the source indices that resize_nearest_neighbor.h computes."""
     position = _tflite_positions(before, after, align=align, half=half)
     return np.clip(np.floor(position + 0.5 * align), 0, before - 1).astype(np.int32)
 
@@ -132,7 +132,7 @@ def _linear_taps(positions: Positions, size: int) -> _Taps:
 
 
 def _cubic_taps(operation: Operation, positions: Positions, size: tuple[int, int]) -> _Taps:
-    """Keys' cubic convolution (1981), with the source's edge repeated."""
+    """Returns indices and weights of Keys' cubic convolution (1981), with the edge of the source repeated."""
     attributes = operation.node.attributes
     if attributes.get_int("exclude_outside", 0):
         raise Unsuited("its weights outside of the image are left out")

@@ -1,4 +1,4 @@
-"""Operators that write to where indices say, out of SCATTER_ND: it adds its updates up in a tensor of zeros."""
+"""Operators that write by index, built on SCATTER_ND, which adds its updates to a tensor of zeros."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from edgecomp.converters.tflite.operation import LoweringFunction, Operation
 from edgecomp.converters.tflite.ops.elementwise import computed, options_of
 from edgecomp.converters.tflite.ops.indexing import flat, flat_indices, indices
 
-#: How an update meets what is there, by ONNX's attribute "reduction".
+#: The operator that combines an update with the data, by ONNX's attribute "reduction".
 _MEETINGS = {"add": "ADD", "mul": "MUL", "max": "MAXIMUM", "min": "MINIMUM"}
 
 
 def scatter_nd(operation: Operation) -> None:
-    """ScatterND -> SCATTER_ND and what joins it with the data."""
+    """ScatterND -> SCATTER_ND, combined with the data."""
     shape = operation.shape(0)
     source, updates = (operation.input(index, identity(len(operation.shape(index)))) for index in (0, 2))
     where = indices(operation, 1, np.array(shape[: operation.shape(1)[-1]], np.int32))
@@ -24,7 +24,7 @@ def scatter_nd(operation: Operation) -> None:
 
 
 def scatter_elements(operation: Operation) -> None:
-    """ScatterElements -> the same in the flat tensor."""
+    """ScatterElements -> the same on the flattened tensor."""
     shape = operation.shape(0)
     layout = identity(len(shape))
     axis = (operation.node.attributes.get_int("axis", 0) or 0) % len(shape)
@@ -36,7 +36,7 @@ def scatter_elements(operation: Operation) -> None:
 
 
 def _scattered(operation: Operation, source: Tensor, where: Tensor, updates: Tensor) -> Tensor:
-    """`source` with updates at the coordinates in the last dimension of `where`."""
+    """Applies updates to `source` at the coordinates in the last dimension of `where`."""
     reduction = operation.node.attributes.get_string("reduction", "none") or "none"
     if reduction == "add":
         return computed(operation, "ADD", source, _zeros_with(operation, source, where, updates))
@@ -52,7 +52,7 @@ def _scattered(operation: Operation, source: Tensor, where: Tensor, updates: Ten
 
 
 def _check_unique(where: Tensor, reduction: str) -> None:
-    """SCATTER_ND would add up what goes to the same place. ONNX forbids that, except for reductions."""
+    """Refuses repeated indices, whose updates SCATTER_ND would add up; ONNX forbids them except in reductions."""
     if where.data is None:
         if reduction != "none":
             raise Unsuited(f"its indices are computed and may repeat, and SCATTER_ND has no reduction {reduction!r}")
@@ -70,7 +70,7 @@ def _zeros_with(operation: Operation, source: Tensor, where: Tensor, updates: Te
 
 
 def _touched(operation: Operation, source: Tensor, where: Tensor) -> Tensor:
-    """Where in `source` an update goes, as truth values."""
+    """Returns a boolean mask of the elements of `source` that get an update."""
     depth = where.shape[-1]
     updated = (*where.shape[:-1], *source.shape[depth:])
     if where.data is not None:

@@ -1,4 +1,4 @@
-"""Operators that find the largest numbers, and give indices of them."""
+"""Operators that find the largest values and their indices."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from edgecomp.graph.query import shape_of
 
 
 def _last(layout: Layout, axis: int) -> Layout:
-    """The layout with a dimension moved to the end."""
+    """Moves a dimension of a layout to the end."""
     return (*(dimension for dimension in layout if dimension != axis), axis)
 
 
 def arg_extreme(operation: Operation, name: str) -> None:
-    """ArgMax and ArgMin -> ARG_MAX and ARG_MIN; the last of equals is the first when the dimension is reversed."""
+    """ArgMax and ArgMin -> ARG_MAX and ARG_MIN; the last of equal values is the first in the reversed dimension."""
     attributes = operation.node.attributes
     shape, layout, source = operation.shape(0), operation.layout(0), operation.input(0)
     axis = (attributes.get_int("axis", 0) or 0) % len(shape)
@@ -47,14 +47,14 @@ def arg_extreme(operation: Operation, name: str) -> None:
 
 
 def _give(operation: Operation, found: Tensor, layout: Layout, index: int) -> None:
-    """An output out of int32 indices, which may want other dimensions of size 1."""
+    """Reshapes and casts int32 indices to an output of the node."""
     value = operation.node.outputs[index]
     shaped = operation.lowering.reshape(found, stored_shape(shape_of(value), layout), f"{value.name}/indices")
     operation.alias(operation.cast(shaped, type_of(value)), layout, index)
 
 
 def top_k(operation: Operation) -> None:
-    """TopK -> TOPK_V2, over the last dimension; the smallest are the largest of the negated numbers."""
+    """TopK -> TOPK_V2 over the last dimension; the smallest values are the largest of the negated ones."""
     attributes = operation.node.attributes
     shape, layout = operation.shape(0), operation.layout(0)
     count = operation.builder.constant("k", np.array(operation.constant(1).reshape(-1)[0], np.int32))
@@ -72,7 +72,7 @@ def top_k(operation: Operation) -> None:
 
 
 def _reversed(operation: Operation, tensor: Tensor) -> Tensor:
-    """Numbers in the opposite order; of integers -1 - x, as not each of them has a negative."""
+    """Reverses the order of values; for integers by -1 - x, because the lowest one has no negative."""
     if tensor.dtype.startswith("float"):
         return computed(operation, "NEG", tensor)
     ones = operation.builder.constant("ones", np.invert(np.zeros((), tensor.dtype)))

@@ -1,4 +1,4 @@
-"""Operators along one dimension, in order."""
+"""Operators that follow the order along one dimension."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What convolutions and pools share: a window that slides over the spatial dimensions of an NHWC tensor.
+"""Sliding windows over the spatial dimensions of an NHWC tensor, shared by convolutions and pools.
 
-1-D operators run as 2-D ones with a height of 1: TFLite has no others.
+1-D operators run as 2-D ones with a height of 1, because TFLite has no others.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class Window:
         kernel: Height and width.
         strides: Steps in height and width.
         dilations: Distances between the window's elements.
-        begins: Padding in front: top, left.
-        ends: Padding behind: bottom, right.
-        is_same: Whether the padding is what TFLite calls SAME, as even as can be with the odd one behind, at every size
-            that the input's stands for.
+        begins: Padding at the start: top, left.
+        ends: Padding at the end: bottom, right.
+        is_same: Whether the padding is TFLite's SAME, for every size of a dynamic input: split evenly, with an odd
+            element at the end.
     """
 
     kernel: tuple[int, int]
@@ -41,22 +41,22 @@ class Window:
     is_same: bool = False
 
     def extents(self) -> tuple[int, int]:
-        """How far the dilated kernel reaches."""
+        """Returns the extent of the dilated kernel."""
         height, width = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
         return height, width
 
     def is_padded(self) -> bool:
-        """Whether there is any padding."""
+        """Tells whether there is any padding."""
         return self.is_same or any((*self.begins, *self.ends))
 
 
 def window_of(node: ir.Node, kernel: Sequence[int]) -> Window:
-    """The window of a 1-D or 2-D convolution or pool.
+    """Returns the window of a 1-D or 2-D convolution or pool.
 
-    The last windows that `ceil_mode` adds show in the output's shape; they become padding behind.
+    Windows that `ceil_mode` adds are visible in the output's shape; they become padding at the end.
 
     Raises:
-        Unsuited: There are three spatial dimensions, or none.
+        Unsuited: There are more than two spatial dimensions, or none.
     """
     source, result = node.inputs[0], node.outputs[0]
     assert source is not None
@@ -94,12 +94,12 @@ def _pads(
         case _:
             pads = list(node.attributes.get_ints("pads", [0] * 2 * rank) or [0] * 2 * rank)
             more = [stride - 1 if node.attributes.get_int("ceil_mode", 0) else 0 for stride in strides]
-            # At another size a window may read padding that none reads here.
+            # At another size, a window may read padding that no window reads at this one.
             for axis in range(rank):
                 if axis + 2 in any_size(node):
                     needed[axis] = pads[axis] + pads[axis + rank] + more[axis]
             begins = pads[:rank]
-    # What the given padding behind has beyond `needed` is never read.
+    # Padding at the end beyond `needed` is never read.
     return begins, [max(total - begin, 0) for total, begin in zip(needed, begins, strict=True)]
 
 
@@ -110,9 +110,9 @@ def _is_same(
     strides: Sequence[int],
     pads: tuple[Sequence[int], Sequence[int]],
 ) -> bool:
-    """See `Window.is_same`; False without padding, where TFLite's VALID says the same."""
+    """Computes `Window.is_same`; False without padding, for which TFLite's VALID is equivalent."""
     if node.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER":
-        # Another size of those that this one stands for may have some where this has none.
+        # Another size of a dynamic input may need padding even if this one does not.
         return any(map(any, pads)) or any(axis + 2 in any_size(node) for axis in range(len(spatial)))
     for axis, (size, extent, stride, *given) in enumerate(zip(spatial, extents, strides, *pads, strict=True)):
         total = max((-(-size // stride) - 1) * stride + extent - size, 0)
@@ -122,7 +122,7 @@ def _is_same(
 
 
 def image(operation: Operation, index: int = 0, layout: Layout | None = None) -> Tensor:
-    """An input as NHWC or in another layout with the channels last; one spatial dimension gets a height of 1."""
+    """Returns an input as NHWC, or in a given channels-last layout; 1-D inputs get a height of 1."""
     shape = operation.shape(index)
     tensor = operation.input(index, layout or channels_last(len(shape)))
     if len(shape) == 3:
@@ -138,7 +138,7 @@ def emit_image(
     options: object,
     layout: Layout | None = None,
 ) -> None:
-    """Emits an operator whose result is the node's output: as NHWC, or in the layout given for its input."""
+    """Emits an operator whose result is the node's output, as NHWC or in the given layout of its input."""
     shape = shape_of(operation.result)
     if len(shape) == 4:
         operation.emit(name, inputs, [operation.output(layout or channels_last(4))], options)
@@ -152,7 +152,7 @@ def emit_image(
 
 
 def give_image(operation: Operation, made: Tensor, index: int = 0) -> None:
-    """Says that an output lies in an NHWC tensor, which has a height of 1 when there is one spatial dimension."""
+    """Sets an output of the node to an NHWC tensor, which has a height of 1 if there is one spatial dimension."""
     value = operation.result if index == 0 else operation.node.outputs[index]
     layout = channels_last(len(shape_of(value)))
     shaped = operation.lowering.reshape(made, stored_shape(shape_of(value), layout), value.name or "")
@@ -160,13 +160,13 @@ def give_image(operation: Operation, made: Tensor, index: int = 0) -> None:
 
 
 def padded(operation: Operation, tensor: Tensor, window: Window, fill: float | int = 0) -> tuple[Tensor, int]:
-    """The input with explicit padding where neither SAME nor VALID says it, and the schema's Padding code.
+    """Returns the input, padded explicitly unless SAME or VALID is enough, and the schema's Padding code.
 
     Args:
         operation: The node.
         tensor: Its input as NHWC.
-        window: The window, with its padding.
-        fill: The stored number to pad with, or 0 for the real number 0.
+        window: The window with its padding.
+        fill: The stored value to pad with; 0 pads with the real number 0.
     """
     if not window.is_padded():
         return tensor, int(schema.Padding.VALID)
@@ -176,7 +176,7 @@ def padded(operation: Operation, tensor: Tensor, window: Window, fill: float | i
 
 
 def explicitly_padded(operation: Operation, tensor: Tensor, window: Window, fill: float | int = 0) -> Tensor:
-    """The input with the window's padding around it; see `padded`."""
+    """Returns the input with the window's padding around it; see `padded`."""
     pads = [(0, 0), *zip(window.begins, window.ends, strict=True), (0, 0)]
     shape = [size + sum(pad) for size, pad in zip(tensor.shape, pads, strict=True)]
     result = operation.temporary(tensor, shape, "padded")
@@ -191,13 +191,13 @@ def explicitly_padded(operation: Operation, tensor: Tensor, window: Window, fill
 
 
 def lowest(tensor: Tensor) -> float | int:
-    """The smallest number that a tensor can store."""
+    """Returns the smallest value that a tensor can store."""
     kind = np.dtype(tensor.dtype).kind
     return float(np.finfo(tensor.dtype).min) if kind == "f" else int(np.iinfo(tensor.dtype).min)
 
 
 def pool_options(window: Window, padding: int) -> schema.Pool2DOptionsT:
-    """The schema's options of a pool; `padding` is the schema's Padding code."""
+    """Returns the schema's options of a pool; `padding` is the schema's Padding code."""
     options = schema.Pool2DOptionsT()
     options.padding = padding
     options.strideH, options.strideW = window.strides

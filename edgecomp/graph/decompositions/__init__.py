@@ -1,6 +1,6 @@
-"""What operators are made of: one small function per ONNX operator, grouped by what the operators do.
+"""Decompositions of operators into simpler ones: one small function per ONNX operator, grouped by purpose.
 
-A module in this folder that has a table `DECOMPOSITIONS` is found by being here; see `graph.decompose`.
+Every module in this folder that has a table `DECOMPOSITIONS` is found automatically; see `graph.decompose`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The function bodies that come with ONNX itself: what its specification says that an operator is made of."""
+"""The function bodies that come with ONNX: how its specification defines an operator by simpler ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 @functools.cache
 def operators_with_bodies() -> frozenset[str]:
-    """The operators of the default domain that ONNX defines by others."""
+    """Returns the operators of the default domain that ONNX defines by others."""
     schemas: list[Any] = list(onnx.defs.get_all_schemas_with_history())
     return frozenset(
         schema.name
@@ -21,11 +21,11 @@ def operators_with_bodies() -> frozenset[str]:
 
 
 def body(node: ir.Node, opset: int) -> ir.Function | None:
-    """The body of a node as a function of its own inputs and attributes; None when ONNX gives none.
+    """Returns the body of a node as a function of its own inputs and attributes; None if ONNX has none.
 
-    Some bodies depend on types, and on which inputs are given.
+    Some bodies depend on types, and on which inputs are present.
     """
-    schema: Any  # onnx's stubs leave out half of it
+    schema: Any  # onnx's stubs are incomplete
     try:
         schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     except onnx.defs.SchemaError:
@@ -54,7 +54,7 @@ def body(node: ir.Node, opset: int) -> ir.Function | None:
 
 
 def _leave_out_unused(proto: onnx.FunctionProto, outputs: int) -> None:
-    """Cuts a body to the outputs of its node; it makes nothing of those in the middle that the node leaves out."""
+    """Cuts a body to the outputs that its node has; outputs skipped in the middle get a placeholder."""
     del proto.output[outputs:]
     made = {name for node in proto.node for name in node.output}
     for name in set(proto.output) - made:

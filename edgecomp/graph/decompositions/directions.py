@@ -1,7 +1,7 @@
-"""LSTM, GRU and RNN as nodes of one direction each.
+"""Splits LSTM, GRU and RNN into nodes of one direction each.
 
-What runs backwards is the same node on the reversed sequence. Formats with cells of their own know one direction at
-most, and can keep such a node whole.
+The backward direction is the same node on the reversed sequence. Formats with their own recurrent operators support one
+direction at most, and can keep such a node whole.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import onnx_ir as ir
 from edgecomp.graph.decompositions.pieces import Pieces
 from edgecomp.graph.query import constant
 
-#: The activations that have a parameter.
+#: The activations that have each parameter.
 PARAMETERS = {
     "activation_alpha": frozenset({"affine", "elu", "hardsigmoid", "leakyrelu", "scaledtanh", "thresholdedrelu"}),
     "activation_beta": frozenset({"affine", "hardsigmoid", "scaledtanh"}),
@@ -23,15 +23,15 @@ _BACKWARDS = {"forward": (False,), "reverse": (True,), "bidirectional": (False, 
 
 
 def one_direction_each(pieces: Pieces, gates: int, states: int) -> list[ir.Value | None] | None:
-    """Nodes that run forwards and to the end, one for each direction.
+    """Replaces a node by forward nodes that run over the whole sequence, one for each direction.
 
     Args:
-        pieces: Where the nodes go.
-        gates: How many activations a direction has.
-        states: How many tensors a step carries on: 2 for LSTM.
+        pieces: Collects the new nodes.
+        gates: The number of activations of a direction.
+        states: The number of state tensors: 2 for LSTM.
 
     Returns:
-        Y, Y_h and, for LSTM, Y_c; None when the node is such a node already.
+        Y, Y_h and, for LSTM, Y_c; None if the node already has this form.
     """
     direction, lengths = pieces.text("direction", "forward"), _lengths(pieces)
     if direction == "forward" and lengths is pieces.optional(4):
@@ -50,7 +50,7 @@ def one_direction_each(pieces: Pieces, gates: int, states: int) -> list[ir.Value
 def _one(
     pieces: Pieces, index: int, lengths: ir.Value | None, gates: int, states: int, *, backwards: bool
 ) -> list[ir.Value]:
-    """The outputs of one direction."""
+    """Returns the outputs of one direction."""
     batch_first, source = is_batch_first(pieces), pieces.input(0)
     inputs: list[ir.Value | None] = [_turned(pieces, source, lengths) if backwards else source]
     inputs += [_of_direction(pieces, place, index, 0) for place in (1, 2, 3)]
@@ -66,12 +66,12 @@ def _one(
 
 
 def is_batch_first(pieces: Pieces) -> bool:
-    """Whether the batch comes before the steps."""
+    """Tells whether the batch dimension comes before the steps."""
     return pieces.integer("layout", 0) == 1
 
 
 def _lengths(pieces: Pieces) -> ir.Value | None:
-    """How long each sequence is; None where all of them are known to last to the end."""
+    """Returns the length of each sequence; None if all are known to have full length."""
     lengths, array = pieces.optional(4), constant(pieces.optional(4))
     if array is None:
         return lengths
@@ -80,7 +80,7 @@ def _lengths(pieces: Pieces) -> ir.Value | None:
 
 
 def _turned(pieces: Pieces, sequence: ir.Value, lengths: ir.Value | None) -> ir.Value:
-    """(steps, batch, width), or (batch, steps, width), with each sequence's last step first."""
+    """Reverses each sequence, (steps, batch, width) or (batch, steps, width)."""
     time = int(is_batch_first(pieces))
     if lengths is None:
         return pieces.slice(sequence, time, -1, np.iinfo(np.int64).min, -1)
@@ -89,7 +89,7 @@ def _turned(pieces: Pieces, sequence: ir.Value, lengths: ir.Value | None) -> ir.
 
 
 def _of_direction(pieces: Pieces, place: int, index: int, axis: int) -> ir.Value | None:
-    """What an input has for one direction, with the axis of the directions kept."""
+    """Returns one direction of an input, and keeps the direction axis."""
     value = pieces.optional(place)
     if value is None:
         return None
@@ -98,7 +98,7 @@ def _of_direction(pieces: Pieces, place: int, index: int, axis: int) -> ir.Value
 
 
 def _attributes(pieces: Pieces, index: int, gates: int) -> dict[str, Any]:
-    """Those of one direction; alpha and beta of activations are listed for those only that have one."""
+    """Returns the attributes of one direction; alpha and beta are listed only for activations that have them."""
     attributes = {
         name: attribute.value
         for name, attribute in pieces.node.attributes.items()

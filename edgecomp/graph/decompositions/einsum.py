@@ -1,4 +1,4 @@
-"""Einsum as transposes, reshapes and matrix products."""
+"""Decomposes Einsum into transposes, reshapes and matrix products."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import onnx_ir as ir
 
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 
-#: Runtimes' matrix products take this many leading dimensions without trouble.
+#: Matrix products with up to this many leading dimensions work in all runtimes.
 _MOST_LEADING = 2
 
 
 @dataclass(frozen=True)
 class _Operand:
-    """A value and the letter of each of its dimensions."""
+    """A value with one letter for each of its dimensions."""
 
     value: ir.Value
     letters: str
@@ -34,7 +34,7 @@ def einsum(pieces: Pieces) -> Sequence[ir.Value | None]:
 
 
 def _parsed(pieces: Pieces) -> tuple[list[_Operand], str]:
-    """The operands and the letters of the result; an ellipsis becomes upper-case letters of its own."""
+    """Returns the operands and the letters of the result; dimensions of an ellipsis get upper-case letters."""
     equation = pieces.text("equation", "").replace(" ", "")
     terms, arrow, output = equation.partition("->")
     operands, longest = [], ""
@@ -56,7 +56,7 @@ def _parsed(pieces: Pieces) -> tuple[list[_Operand], str]:
 
 
 def _summed(pieces: Pieces, operand: _Operand, wanted: Set[str]) -> _Operand:
-    """Without the dimensions that nobody wants."""
+    """Sums over the dimensions that are no longer needed."""
     axes = [axis for axis, letter in enumerate(operand.letters) if letter not in wanted]
     if not axes:
         return operand
@@ -90,7 +90,7 @@ def _contracted(pieces: Pieces, left: _Operand, right: _Operand, wanted: Set[str
 
 
 def _aligned(pieces: Pieces, operand: _Operand, letters: str) -> ir.Value:
-    """With the dimensions in the order of `letters`, of size 1 where it has none."""
+    """Orders the dimensions like `letters`, with size 1 for missing ones."""
     own = [letter for letter in letters if letter in operand.letters]
     value = pieces.transpose(operand.value, [operand.letters.index(letter) for letter in own])
     sizes = dict(zip(own, pieces.shape(value), strict=True))
@@ -98,7 +98,7 @@ def _aligned(pieces: Pieces, operand: _Operand, letters: str) -> ir.Value:
 
 
 def _matrices(pieces: Pieces, operand: _Operand, batch: str, rows: str, columns: str) -> ir.Value:
-    """A stack of matrices; what makes a row or a column is one dimension, and so is a batch of many."""
+    """Reshapes to a stack of matrices: several row, column or batch dimensions become one."""
     order = [operand.letters.index(letter) for letter in batch + rows + columns]
     value = pieces.transpose(operand.value, order)
     sizes = pieces.shape(value)

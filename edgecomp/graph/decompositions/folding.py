@@ -1,4 +1,4 @@
-"""Columns folded back into an image, as a transposed convolution."""
+"""Decomposes Col2Im into a transposed convolution."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomp
 
 
 def col2im(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """Col2Im, PyTorch's Fold: blocks laid on an image, numbers that meet added up.
+    """Col2Im, PyTorch's Fold: lays blocks on an image and adds up values that overlap.
 
-    A transposed convolution does just that with a kernel that is 1 in one place for each place in a block. Every
-    channel is folded alike, so that channels count as batch.
+    A transposed convolution does the same, with one kernel per position in a block that is 1 there and 0 elsewhere. All
+    channels are folded alike, so they become part of the batch.
     """
     columns = pieces.input(0)
     image, block = ([int(size) for size in pieces.constant_input(index)] for index in (1, 2))

@@ -1,4 +1,4 @@
-"""Activation functions and functions of one number, in terms that neither overflow nor cancel where they matter."""
+"""Activation functions and elementwise functions, in forms that avoid overflow and cancellation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _exponentials(pieces: Pieces, join: str) -> ir.Value:
 
 
 def arcsine(pieces: Pieces) -> Results:
-    """atan(x / sqrt((1 - x)(1 + x))); at 1 and -1 the quotient is infinite, as it has to be."""
+    """atan(x / sqrt((1 - x)(1 + x))); at 1 and -1 the quotient is infinite, which gives the right limit."""
     x = pieces.input(0)
     return [pieces("Atan", pieces("Div", x, pieces("Sqrt", _complement(pieces, x))))]
 
@@ -111,7 +111,7 @@ def _complement(pieces: Pieces, x: ir.Value) -> ir.Value:
 
 
 def inverse_hyperbolic_sine(pieces: Pieces) -> Results:
-    """sign(x) * log(|x| + sqrt(x^2 + 1)): of the two signs, the one without cancellation."""
+    """sign(x) * log(|x| + sqrt(x^2 + 1)); working on |x| avoids cancellation."""
     x = pieces.input(0)
     size = pieces("Abs", x)
     root = pieces("Sqrt", pieces("Add", pieces("Mul", x, x), pieces.like(x, 1)))

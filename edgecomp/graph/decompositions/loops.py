@@ -1,4 +1,4 @@
-"""Loops whose number of turns is known, written out; branches, both of them."""
+"""Unrolls loops with a known number of turns, and computes both branches of an If."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgecomp.graph.query import turns_of
 
 
 def loop(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """A Loop that only its limit ends -> its body as often as that."""
+    """Replaces a Loop that only its limit ends by copies of its body."""
     body = pieces.node.attributes["body"].as_graph()
     count = turns_of(pieces.node)
     if count is None:
@@ -35,7 +35,7 @@ def loop(pieces: Pieces) -> Sequence[ir.Value | None]:
 
 
 def scan(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """Scan -> Loop, whose body gathers the slices that Scan hands out."""
+    """Replaces a Scan by a Loop whose body gathers the slices."""
     node = pieces.node
     body = node.attributes["body"].as_graph()
     scanned = pieces.integer("num_scan_inputs", 1)
@@ -72,7 +72,7 @@ def scan(pieces: Pieces) -> Sequence[ir.Value | None]:
 
 
 def branches(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """If -> both of its branches, of whose results one is taken."""
+    """Replaces an If by both of its branches and a Where that selects the results."""
     bodies = [pieces.node.attributes[name].as_graph() for name in ("then_branch", "else_branch")]
     size = sum(1 for body in bodies for _ in body.all_nodes())
     if size > pieces.most_nodes:

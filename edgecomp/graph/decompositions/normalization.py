@@ -1,4 +1,4 @@
-"""Normalizations that ONNX has no function body for, and ONNX Runtime's own."""
+"""Normalizations without a function body in ONNX, and those of ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomp
 
 
 def standardized(pieces: Pieces, source: ir.Value, axes: Sequence[int], epsilon: float) -> ir.Value:
-    """(x - mean) / sqrt(variance + epsilon)."""
+    """Computes (x - mean) / sqrt(variance + epsilon)."""
     centered = pieces("Sub", source, pieces.reduce("ReduceMean", source, axes))
     return pieces("Mul", centered, _inverse_size(pieces, centered, axes, epsilon))
 
 
 def _inverse_size(pieces: Pieces, source: ir.Value, axes: Sequence[int], epsilon: float) -> ir.Value:
-    """1 / sqrt(mean of the squares + epsilon)."""
+    """Computes 1 / sqrt(mean of the squares + epsilon)."""
     mean = pieces.reduce("ReduceMean", pieces("Mul", source, source), axes)
     return pieces("Reciprocal", pieces("Sqrt", pieces("Add", mean, epsilon)))
 
 
 def _along_channels(pieces: Pieces, value: ir.Value, rank: int) -> ir.Value:
-    """A vector that goes along dimension 1 of a tensor."""
+    """Reshapes a vector so that it broadcasts along dimension 1."""
     return pieces.reshape(value, (-1, *[1] * (rank - 2)))
 
 
@@ -37,7 +37,7 @@ def instance_norm(pieces: Pieces) -> Sequence[ir.Value | None]:
 
 
 def batch_norm(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """BatchNormalization with computed statistics; constant ones are folded when a graph is simplified."""
+    """BatchNormalization with computed statistics; constant statistics are folded when a graph is simplified."""
     if pieces.integer("training_mode", 0):
         raise Undecomposable("it is in training mode: it takes its statistics from the batch")
     source = pieces.input(0)

@@ -1,4 +1,4 @@
-"""Sums of powers: norms over dimensions, over windows, and logarithms of sums."""
+"""Norms over dimensions or windows, and logarithms of sums."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Step = Callable[[Pieces, ir.Value], ir.Value]
 
 
 def _reduced(pieces: Pieces, before: Step | None, after: Step | None, op_type: str = "ReduceSum") -> Results:
-    """A sum with something done to each number before, or to the sum behind."""
+    """Computes a sum, with a step before it on each element, or after it on the result."""
     x = pieces.input(0)
     axes = _axes(pieces)
     result = x if before is None else before(pieces, x)
@@ -42,7 +42,7 @@ def _square(pieces: Pieces, value: ir.Value) -> ir.Value:
 
 
 def log_sum_exp(pieces: Pieces) -> Results:
-    """The largest number m comes out first: m + log(sum(exp(x - m)))."""
+    """Computes m + log(sum(exp(x - m))), where m is the largest value."""
     x = pieces.input(0)
     axes = _axes(pieces)
     largest = pieces.reduce("ReduceMax", x, axes) if axes else x
@@ -55,7 +55,7 @@ def log_sum_exp(pieces: Pieces) -> Results:
 
 
 def _powers(pieces: Pieces, x: ir.Value, p: int) -> ir.Value:
-    """|x| to a power."""
+    """Computes |x| to a power."""
     if p == 1:
         return pieces("Abs", x)
     return pieces("Mul", x, x) if p == 2 else pieces("Pow", pieces("Abs", x), pieces.like(x, p))
@@ -68,7 +68,7 @@ def _root(pieces: Pieces, x: ir.Value, p: int) -> ir.Value:
 
 
 def lp_normalization(pieces: Pieces) -> Results:
-    """X divided by its norm along one axis; what is all 0 stays 0."""
+    """Divides x by its norm along one axis; a zero vector stays zero."""
     x, p = pieces.input(0), pieces.integer("p", 2)
     axis = pieces.integer("axis", -1) % len(pieces.shape(0))
     norm = _root(pieces, pieces.reduce("ReduceSum", _powers(pieces, x, p), [axis]), p)
@@ -77,14 +77,14 @@ def lp_normalization(pieces: Pieces) -> Results:
 
 
 def global_lp_pool(pieces: Pieces) -> Results:
-    """The norm over all spatial dimensions."""
+    """Computes the norm over all spatial dimensions."""
     x, p = pieces.input(0), pieces.integer("p", 2)
     total = pieces.reduce("ReduceSum", _powers(pieces, x, p), range(2, len(pieces.shape(0))))
     return [_root(pieces, total, p)]
 
 
 def lp_pool(pieces: Pieces) -> Results:
-    """The norm over windows: the sums are a depthwise convolution with ones."""
+    """Computes the norm over windows; the sums are a depthwise convolution with ones."""
     x, p = pieces.input(0), pieces.integer("p", 2)
     channels = pieces.shape(0)[1]
     attributes = pieces.node.attributes
@@ -104,7 +104,7 @@ def lp_pool(pieces: Pieces) -> Results:
 def _pads(
     pieces: Pieces, kernel: Sequence[int], strides: Sequence[int] = (), dilations: Sequence[int] = ()
 ) -> list[int]:
-    """The padding, with as much behind as the last windows of `ceil_mode` reach beyond it."""
+    """Returns the padding, extended at the end to where the last windows of `ceil_mode` reach."""
     rank = len(kernel)
     strides, dilations = strides or [1] * rank, dilations or [1] * rank
     begins = list(pieces.node.attributes.get_ints("pads", []) or [0] * 2 * rank)[:rank]

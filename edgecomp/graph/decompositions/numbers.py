@@ -1,4 +1,4 @@
-"""Arithmetic on numbers and bounds that some runtimes have only in part: rounding, remainders, indices."""
+"""Rounding, remainders, special values and indices, for runtimes that support them only in part."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Results = Sequence[ir.Value]
 
 
 def rounded(pieces: Pieces) -> Results:
-    """floor(x + 1/2), less 1 where that rounds a half to an odd number."""
+    """floor(x + 1/2), minus 1 where that rounds a tie to an odd number."""
     x = pieces.input(0)
     shifted = pieces("Add", x, 0.5)
     up = pieces("Floor", shifted)
@@ -25,7 +25,7 @@ def rounded(pieces: Pieces) -> Results:
 
 
 def remainder(pieces: Pieces) -> Results:
-    """With fmod: x - y * trunc(x / y), which has the sign of x. A quotient of integers is truncated anyway."""
+    """With fmod: x - y * trunc(x / y), which has the sign of x. Integer division truncates anyway."""
     x, y = pieces.input(0), pieces.input(1)
     if not pieces.integer("fmod", 0):
         raise Undecomposable("it has the sign of the divisor")
@@ -37,14 +37,14 @@ def remainder(pieces: Pieces) -> Results:
 
 
 def is_nan(pieces: Pieces) -> Results:
-    """What is not even above minus infinity: runtimes fold the comparison of a number with itself."""
+    """Tests whether x is not >= minus infinity, because runtimes fold the comparison of a tensor with itself."""
     if not is_float(pieces.input(0)):
         raise Undecomposable("it is not of type float32")
     return [pieces("Not", pieces("GreaterOrEqual", pieces.input(0), float("-inf")))]
 
 
 def is_infinite(pieces: Pieces) -> Results:
-    """What lies beyond the largest finite number, on the sides that are asked for."""
+    """Tests whether x is beyond the largest finite number, on the requested sides."""
     x, largest = pieces.input(0), float(np.finfo(np.float32).max)
     if not is_float(x):
         raise Undecomposable("it is not of type float32")
@@ -59,7 +59,7 @@ def is_infinite(pieces: Pieces) -> Results:
 
 
 def last_extreme(pieces: Pieces) -> Results:
-    """ArgMax or ArgMin with `select_last_index`: the first one, counted from the other end."""
+    """ArgMax or ArgMin with `select_last_index`: finds the first index in the reversed tensor."""
     x = pieces.input(0)
     shape = pieces.shape(x)
     axis = pieces.integer("axis", 0) % len(shape)
@@ -71,7 +71,7 @@ def last_extreme(pieces: Pieces) -> Results:
 
 
 def one_hot(pieces: Pieces) -> Results:
-    """Compares each index with each place; a negative one counts from the end."""
+    """Compares each index with each position; negative indices count from the end."""
     depth = int(pieces.constant_input(1).reshape(-1)[0])
     off, on = pieces.constant_input(2)
     index = pieces.cast(pieces.input(0), ir.DataType.INT64)

@@ -1,4 +1,4 @@
-"""The nodes that take the place of another one, while they are being made."""
+"""Builds the nodes that replace another one."""
 
 from __future__ import annotations
 
@@ -15,36 +15,37 @@ from edgecomp.arrays import Array
 from edgecomp.graph.query import WHOLE_KEY, constant, input_of, shape_of
 from edgecomp.quantization.parameters import Change, QuantizationParameters
 
-#: What a piece takes: a value, a number or array that becomes a constant, None for an input that is left out.
+#: An input of a new node: a value, a number or array that becomes a constant, or None for an input that is left out.
 Given = ir.Value | npt.ArrayLike | None
 
-#: From here on Squeeze, Unsqueeze and ReduceSum take their axes as an input; frontends raise older graphs.
+#: The oldest opset to decompose: since then, Squeeze, Unsqueeze and ReduceSum take axes as input. Frontends convert
+#: older graphs.
 OLDEST_OPSET = 13
 
-#: Constants up to this many elements may decide shapes, so that shape inference looks at their numbers.
+#: Constants with up to this many elements may determine shapes, so shape inference gets their values.
 _SHAPE_LIKE = 64
 
-#: A loop or branch that would become more nodes than this stays one, where the format has such a thing.
+#: A loop or branch that would need more nodes than this is not unrolled, if the format has such an operator.
 MOST_NODES = 128
 
 
 class Undecomposable(Exception):  # noqa: N818 (not an error: the node stays whole)
-    """Raised by a decomposition that cannot express its node; says why."""
+    """Raised by a decomposition that cannot express its node; the message says why."""
 
 
 class Pieces:
-    """Makes nodes; they enter the graph when the decomposition is done.
+    """Builds nodes; they enter the graph when the decomposition is complete.
 
-    Calling it makes a node and gives its output, with its shape and type: `pieces("Add", x, 1.0)`. Python floats
-    become float32, Python integers int64.
+    Calling it creates a node and returns its output, with shape and type: `pieces("Add", x, 1.0)`. Python floats become
+    float32, Python integers int64.
 
     Attributes:
-        node: The node that is decomposed.
+        node: The node to decompose.
         opset: The opset of the default domain.
-        most_nodes: A loop or branch that would become more nodes stays one.
-        nodes: Those made so far.
-        constants: Those made so far.
-        quantization: By name, of the graph's constants; in front of them (`maps[0]`) of those made of them.
+        most_nodes: A loop or branch that would need more nodes is not unrolled.
+        nodes: The nodes created so far.
+        constants: The constants created so far.
+        quantization: Parameters of constants by name; those of new constants are in the first map, `maps[0]`.
     """
 
     def __init__(
@@ -70,63 +71,63 @@ class Pieces:
     # --- the node ---------------------------------------------------------------------------------------------------
 
     def input(self, index: int) -> ir.Value:
-        """An input that must be there."""
+        """Returns an input that must be present."""
         value = input_of(self.node, index)
         if value is None:
             raise Undecomposable(f"its input {index} is missing")
         return value
 
     def optional(self, index: int) -> ir.Value | None:
-        """An input that may be left out."""
+        """Returns an input that may be absent."""
         return input_of(self.node, index)
 
     def constant_input(self, index: int) -> Array:
-        """The array of an input that has to be constant."""
+        """Returns the array of an input that must be constant."""
         array = constant(self.input(index))
         if array is None:
             raise Undecomposable(f"its input {index} ({self.input(index).name}) is computed")
         return array
 
     def shape(self, value: ir.Value | int) -> tuple[int, ...]:
-        """The static shape of a value, or of the input with an index."""
+        """Returns the static shape of a value, or of the input with an index."""
         try:
             return shape_of(self.input(value) if isinstance(value, int) else value)
         except ValueError as error:
             raise Undecomposable(str(error)) from None
 
     def rank(self, value: ir.Value) -> int:
-        """How many dimensions a value has."""
+        """Returns the number of dimensions of a value."""
         if value.shape is None:
             raise Undecomposable(f"the number of dimensions of {value.name} is not known")
         return len(value.shape)
 
     def is_used(self, index: int) -> bool:
-        """Whether somebody wants an output of the node."""
+        """Tells whether an output of the node is used."""
         outputs = self.node.outputs
         return index < len(outputs) and (bool(tuple(outputs[index].uses())) or outputs[index].is_graph_output())
 
     def integer(self, name: str, default: int) -> int:
-        """An attribute."""
+        """Returns an integer attribute."""
         return int(self.node.attributes.get_int(name, default))
 
     def number(self, name: str, default: float) -> float:
-        """An attribute."""
+        """Returns a float attribute."""
         return float(self.node.attributes.get_float(name, default))
 
     def text(self, name: str, default: str) -> str:
-        """An attribute."""
+        """Returns a string attribute."""
         return str(self.node.attributes.get_string(name, default))
 
     # --- making pieces ----------------------------------------------------------------------------------------------
 
     def __call__(self, op_type: str, *inputs: Given, **attributes: Any) -> ir.Value:
-        """A node with one output."""
+        """Creates a node with one output."""
         return self.many(op_type, *inputs, outputs=1, **attributes)[0]
 
     def many(
         self, op_type: str, *inputs: Given, outputs: int, domain: str = "", **attributes: Any
     ) -> tuple[ir.Value, ...]:
-        """A node with several outputs; of ONNX's own domain when no other is given."""
+        """Creates a node with several outputs, in ONNX's default domain unless another is given."""
         node = ir.node(
             op_type,
             [self.value(given) for given in inputs],
@@ -142,7 +143,7 @@ class Pieces:
         return tuple(node.outputs)
 
     def value(self, given: Given) -> ir.Value | None:
-        """A value as it is; anything else as a constant."""
+        """Returns a value as it is, and anything else as a constant."""
         if given is None or isinstance(given, ir.Value):
             return given
         array = np.asarray(given)
@@ -155,7 +156,7 @@ class Pieces:
         return value
 
     def moved(self, value: ir.Value, change: Change) -> ir.Value | None:
-        """What moving its elements makes of a constant, with their integers if it has any; None of a computed value."""
+        """Rearranges a constant, and its quantized integers if it has any; None for a computed value."""
         array = constant(value)
         if array is None:
             return None
@@ -167,33 +168,33 @@ class Pieces:
         return made
 
     def like(self, value: ir.Value, number: npt.ArrayLike) -> Array:
-        """Numbers of the type of a value, for a constant that meets it."""
+        """Converts a number to the type of a value, for use as a constant beside it."""
         if value.dtype is None:
             raise Undecomposable(f"the type of {value.name} is not known")
         return np.asarray(number, value.dtype.numpy())
 
     def reshape(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
-        """A Reshape, unless the shape is that already."""
+        """Adds a Reshape, unless the value already has the shape."""
         if value.shape is not None and list(value.shape) == list(shape):
             return value
         return self("Reshape", value, np.array(shape, np.int64))
 
     def transpose(self, value: ir.Value, permutation: Sequence[int]) -> ir.Value:
-        """A Transpose, unless there is nothing to do."""
+        """Adds a Transpose, unless the order stays the same."""
         if list(permutation) == sorted(permutation):
             return value
         return self("Transpose", value, perm=list(permutation))
 
     def slice(self, value: ir.Value, axis: int, start: int, end: int, step: int = 1) -> ir.Value:
-        """A Slice along one axis."""
+        """Adds a Slice along one axis."""
         return self("Slice", value, *(np.array([number], np.int64) for number in (start, end, axis, step)))
 
     def cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        """A Cast, unless the type is that already."""
+        """Adds a Cast, unless the value already has the type."""
         return value if value.dtype == dtype else self("Cast", value, to=int(dtype))
 
     def reduce(self, op_type: str, value: ir.Value, axes: Sequence[int], *, keep: bool = True) -> ir.Value:
-        """A reduction; but for a sum, axes were an attribute before opset 18."""
+        """Adds a reduction; before opset 18, axes were an attribute of all but ReduceSum."""
         if op_type == "ReduceSum" or self.opset >= 18:
             return self(op_type, value, np.array(axes, np.int64), keepdims=int(keep))
         return self(op_type, value, axes=list(axes), keepdims=int(keep))
@@ -201,16 +202,16 @@ class Pieces:
     # --- loops ------------------------------------------------------------------------------------------------------
 
     def loop(self, count: int, initial: Sequence[ir.Value], turn: Turn) -> tuple[ir.Value, ...]:
-        """A Loop of a known number of turns.
+        """Adds a Loop with a known number of turns.
 
         Args:
-            count: How many turns.
-            initial: What the first turn gets.
-            turn: Makes one turn: from the pieces of the body, the index of the turn (a scalar) and what is carried, it
-                gives what is carried on and what is collected.
+            count: The number of turns.
+            initial: The state before the first turn.
+            turn: Builds one turn: from the pieces of the body, the index of the turn (a scalar) and the carried state,
+                it returns the new state and the values to collect.
 
         Returns:
-            What the last turn carries on, then the collected slices, stacked.
+            The state after the last turn, then the collected values, stacked.
         """
         inner = Pieces(self.node, self.opset, parent=self)
         index = _input(f"{inner._name}/index", ir.DataType.INT64, ())
@@ -234,10 +235,10 @@ class Pieces:
         return results
 
     def paste(self, graph: ir.Graph, inputs: Sequence[Given], name: str) -> list[ir.Value]:
-        """A copy of a subgraph's nodes on other inputs; gives its outputs."""
+        """Copies a subgraph's nodes with other inputs, and returns its outputs."""
         copy = graph.clone(allow_outer_scope_values=True)
         values = {parameter: self.value(given) for parameter, given in zip(copy.inputs, inputs, strict=True)}
-        # A body may give out what it was given, which may be an output elsewhere.
+        # A body may return one of its inputs, which may be an output elsewhere.
         outputs = [values.get(value) or value for value in copy.outputs]
         copy.outputs.clear()
         for parameter, value in values.items():
@@ -257,14 +258,14 @@ class Pieces:
         return outputs
 
     def mark(self) -> None:
-        """Gives every piece the metadata of the node."""
+        """Copies the node's metadata to every new node."""
         for piece in self.nodes:
             piece.metadata_props.update(self.node.metadata_props)
 
     # --- the end ----------------------------------------------------------------------------------------------------
 
     def put_in_place(self, decomposition: Decomposition) -> bool:
-        """Replaces the node by what it is made of; where that cannot be, its metadata `WHOLE_KEY` says why."""
+        """Replaces the node by its decomposition; if that fails, its metadata `WHOLE_KEY` says why."""
         try:
             if self.opset < OLDEST_OPSET:
                 raise Undecomposable(
@@ -278,14 +279,14 @@ class Pieces:
         return True
 
     def replace(self, results: Sequence[ir.Value | None]) -> None:
-        """Puts the pieces into the graph, and gives what they make the names of the node's outputs.
+        """Puts the new nodes into the graph, and gives the results the names of the node's outputs.
 
         Args:
-            results: What stands for each output; None for one that nobody reads.
+            results: The replacement of each output; None for one that is not used.
         """
         graph = self.node.graph
         assert graph is not None
-        # A name belongs to one value: what already has one, or stands for two outputs, is copied.
+        # A name belongs to one value: a result that has one already, or stands for two outputs, is copied.
         fresh = {value for piece in self.nodes for value in piece.outputs}
         results = [
             self("Identity", value) if value is not None and (value not in fresh or value in results[:index]) else value
@@ -309,7 +310,7 @@ class Pieces:
         graph.remove(self.node, safe=True)
 
 
-#: One turn of a loop; see `Pieces.loop`.
+#: Builds one turn of a loop; see `Pieces.loop`.
 Turn = Callable[[Pieces, ir.Value, list[ir.Value]], tuple[Sequence[ir.Value], Sequence[ir.Value]]]
 
 
@@ -318,12 +319,12 @@ def _input(name: str, dtype: ir.DataType | None, shape: Sequence[int]) -> ir.Val
     return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))
 
 
-#: Makes the pieces and gives what stands for each of the node's outputs; None for one that nobody reads.
+#: Builds the nodes and returns the replacement of each of the node's outputs; None for one that is not used.
 Decomposition = Callable[[Pieces], Sequence[ir.Value | None]]
 
 
 def _infer(node: ir.Node, opset: int) -> None:
-    """Gives a node's outputs their shapes and types where ONNX can tell."""
+    """Sets the shapes and types of a node's outputs, if ONNX can infer them."""
     given = {value.name or "": value for value in node.inputs if value is not None}
     types, data = {}, {}
     for name, value in given.items():

@@ -1,7 +1,7 @@
-"""LSTM, GRU and RNN of one direction as loops over their cells.
+"""Decomposes LSTM, GRU and RNN of one direction into loops over their cells.
 
-The input's part of every gate is one matrix product over all steps, made before the loops; a step adds the state's.
-Equations and the order of the gates are those of the ONNX specification of each operator.
+The part of every gate that depends on the input is one matrix product over all steps, computed before the loop; each
+step adds the part that depends on the state. Equations and gate order follow the ONNX specification of each operator.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Activation = Callable[[Pieces, ir.Value], ir.Value]
 
 @dataclass(frozen=True)
 class _Direction:
-    """One pass over the sequence.
+    """The weights of one direction.
 
     Attributes:
-        weight: The weight of the input, transposed: (input, gates * hidden).
-        recurrences: The weights of the state, transposed: (hidden, gates * hidden) for each product of a step.
+        weight: The input weight, transposed: (input, gates * hidden).
+        recurrences: The recurrent weights, transposed: (hidden, gates * hidden) for each product of a step.
         input_bias: (gates * hidden,), or None.
-        state_biases: Likewise, for each product.
-        peepholes: (hidden,) for each gate that looks at the cell, or none.
+        state_biases: A bias or None for each product.
+        peepholes: (hidden,) for each gate that reads the cell state, or empty.
         activations: In the order of the specification.
     """
 
@@ -43,24 +43,24 @@ class _Direction:
     activations: tuple[Activation, ...]
 
 
-#: Makes a step: from the pieces, the direction, the input's part of the gates and the state, it gives the new state.
+#: Builds a step: from the pieces, the direction, the gates' input part and the state, it returns the new state.
 Cell = Callable[[Pieces, _Direction, ir.Value, State], State]
 
 
 def recurrent(
     pieces: Pieces, cell: Cell, products: Sequence[int], defaults: Sequence[str], states: int
 ) -> list[ir.Value | None]:
-    """Any of the three.
+    """Decomposes any of the three operators.
 
     Args:
-        pieces: Where the pieces go.
-        cell: One step.
-        products: How many gates each product of a step with the state makes.
+        pieces: Collects the new nodes.
+        cell: Builds one step.
+        products: The number of gates that each product with the state computes.
         defaults: The names of the activations of one direction.
-        states: How many tensors a step carries on: 2 for LSTM.
+        states: The number of state tensors: 2 for LSTM.
 
     Returns:
-        Y, Y_h and, for LSTM, Y_c, as far as they are read.
+        Y, Y_h and, for LSTM, Y_c; None for those that are not used.
     """
     if (plain := one_direction_each(pieces, len(defaults), states)) is not None:
         return plain
@@ -116,7 +116,7 @@ def _direction(pieces: Pieces, products: Sequence[int], defaults: Sequence[str])
 
 
 def _part(pieces: Pieces, place: int) -> ir.Value:
-    """An input without the axis of the directions, of which there is one."""
+    """Returns an input without the direction axis, which has size 1."""
     value = pieces.input(place)
     return pieces.moved(value, lambda array: array[0]) or pieces("Squeeze", value, np.array([0], np.int64))
 
@@ -130,21 +130,21 @@ def _flipped(pieces: Pieces, value: ir.Value) -> ir.Value:
 
 
 def _any_steps(pieces: Pieces) -> bool:
-    """Whether the number of steps stands for others."""
+    """Tells whether the number of steps is dynamic."""
     return pieces.node.attributes.get_int("layout", 0) in any_size(pieces.node)
 
 
 def _any_batch(pieces: Pieces) -> bool:
-    """Whether the size of the batch stands for others."""
+    """Tells whether the batch size is dynamic."""
     return 1 - (pieces.node.attributes.get_int("layout", 0) or 0) in any_size(pieces.node)
 
 
 def _initial(pieces: Pieces, place: int, batch: int, hidden: int, batch_first: bool) -> ir.Value:
-    """The state before the first step."""
+    """Returns the state before the first step."""
     value = pieces.optional(place)
     if value is None and _any_batch(pieces):
         made = pieces("Expand", np.zeros((1, hidden), np.float32), np.array([batch, hidden], np.int64))
-        pieces.nodes[-1].metadata_props[SIZED_KEY] = ""  # else it would be folded
+        pieces.nodes[-1].metadata_props[SIZED_KEY] = ""  # otherwise it would be folded
         return made
     if value is None:
         zeros = pieces.value(np.zeros((batch, hidden), np.float32))
@@ -154,7 +154,7 @@ def _initial(pieces: Pieces, place: int, batch: int, hidden: int, batch_first: b
 
 
 def _masks(pieces: Pieces, steps: int, batch: int) -> ir.Value | None:
-    """Where sequences are still going on, (steps, batch, 1) of bool; None when all of them are to their end."""
+    """Returns where sequences have not ended, (steps, batch, 1) bool; None if all have full length."""
     lengths = pieces.optional(4)
     if lengths is None:
         return None
@@ -165,7 +165,7 @@ def _masks(pieces: Pieces, steps: int, batch: int) -> ir.Value | None:
     if not _any_steps(pieces):
         return pieces("Less", places, wide)
     counted = pieces("Range", *(np.array(number, np.int32) for number in (0, steps, 1)))
-    pieces.nodes[-1].metadata_props[SIZED_KEY] = ""  # else it would be folded
+    pieces.nodes[-1].metadata_props[SIZED_KEY] = ""  # otherwise it would be folded
     return pieces("Less", pieces.reshape(counted, (-1, 1, 1)), wide)
 
 
@@ -177,10 +177,10 @@ def _run(
     initial: State,
     masks: ir.Value | None,
 ) -> tuple[ir.Value, State]:
-    """One pass over the sequence.
+    """Runs over the sequence.
 
     Returns:
-        The first state after every step (steps, batch, hidden), and the state at the end.
+        The first state tensor after every step, (steps, batch, hidden), and the final state.
     """
     projected = pieces("MatMul", source, direction.weight)
     if direction.input_bias is not None:
@@ -205,13 +205,13 @@ def _run(
 
 
 def _product(pieces: Pieces, direction: _Direction, state: ir.Value, part: int = 0) -> ir.Value:
-    """The state's part of the gates that one product makes."""
+    """Computes the state's part of the gates for one product."""
     result, bias = pieces("MatMul", state, direction.recurrences[part]), direction.state_biases[part]
     return result if bias is None else pieces("Add", result, bias)
 
 
 def _gates(pieces: Pieces, direction: _Direction, given: ir.Value, state: ir.Value) -> ir.Value:
-    """The input's and the state's part of the gates together."""
+    """Adds the input's and the state's part of the gates."""
     return pieces("Add", given, _product(pieces, direction, state))
 
 
@@ -228,7 +228,7 @@ def rnn_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: Stat
 
 
 def gru_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: State) -> State:
-    """Cho et al., 2014; with linear_before_reset the reset gate works on the product with R, as cuDNN and torch do."""
+    """Cho et al., 2014; with linear_before_reset, the reset gate acts after the product with R, as in torch."""
     (hidden,), (f, g) = state, direction.activations
     size = pieces.shape(hidden)[-1]
     gates, candidate = (pieces.slice(given, -1, *bounds) for bounds in ((0, 2 * size), (2 * size, 3 * size)))
@@ -249,7 +249,7 @@ def lstm_cell(pieces: Pieces, direction: _Direction, given: ir.Value, state: Sta
     gates = _gates(pieces, direction, given, hidden)
     coupled = bool(pieces.integer("input_forget", 0))
     if not direction.peepholes:
-        # One activation for three gates: they lie side by side.
+        # The three gates share an activation and lie side by side, so one node computes it for all of them.
         opening = f(pieces, pieces.slice(gates, -1, 0, 3 * size))
         enter, leave, keep = _split(pieces, opening, 3)
         candidate = pieces.slice(gates, -1, 3 * size, 4 * size)
@@ -285,7 +285,7 @@ def _named(pieces: Pieces, value: ir.Value, alpha: float, beta: float, op_type: 
 
 _Function = Callable[[Pieces, ir.Value, float, float], ir.Value]
 
-#: Function, and the defaults of alpha and beta, which the specification of the operator gives.
+#: Function, and the defaults of alpha and beta from the specification of the operator.
 _ACTIVATIONS: dict[str, tuple[_Function, float, float]] = {
     "Affine": (_affine, 1.0, 0.0),
     "Elu": (partial(_named, op_type="Elu", attributes="alpha"), 1.0, 0.0),
@@ -302,15 +302,15 @@ _ACTIVATIONS: dict[str, tuple[_Function, float, float]] = {
 _BY_LOWER_CASE = {name.lower(): entry for name, entry in _ACTIVATIONS.items()}
 
 
-#: Which activation an LSTM's cell goes through.
+#: The position of the activation that an LSTM applies to its cell state.
 _CELL = 2
 
 
 def _activations(pieces: Pieces, defaults: Sequence[str]) -> tuple[Activation, ...]:
-    """The activations; alpha and beta are listed for those only that have one.
+    """Returns the activations; alpha and beta are listed only for those that have them.
 
-    `clip` bounds what goes into them. The third, an LSTM's of its cell, is left out, as ONNX Runtime does, though the
-    specification could be read otherwise.
+    `clip` bounds their inputs, except that of an LSTM's third one, which acts on the cell state: ONNX Runtime reads the
+    ambiguous specification in this way.
     """
     attributes, bound = pieces.node.attributes, pieces.number("clip", 0.0)
     given = attributes.get("activations")
@@ -330,7 +330,7 @@ def _activations(pieces: Pieces, defaults: Sequence[str]) -> tuple[Activation, .
 
 
 def _activation(function: _Function, alpha: float, beta: float, bound: float) -> Activation:
-    """The function of one number that is left, of a number within a bound where there is one."""
+    """Binds alpha and beta, and clips the input if there is a bound."""
 
     def apply(inner: Pieces, value: ir.Value) -> ir.Value:
         return function(inner, inner("Clip", value, -bound, bound) if bound else value, alpha, beta)

@@ -1,4 +1,4 @@
-"""Resize of any axes in any mode by the ONNX specification: a selection, or a product with a matrix per axis."""
+"""Decomposes Resize, of any axes in any mode, into a gather or a product with a matrix for each axis."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 def resize(pieces: Pieces) -> Sequence[ir.Value]:
-    """One axis after the other."""
+    """Resizes one axis after the other."""
     value = pieces.input(0)
     before, after = pieces.shape(0), pieces.shape(pieces.node.outputs[0])
     mode = pieces.text("mode", "nearest")
@@ -45,7 +45,7 @@ def resize(pieces: Pieces) -> Sequence[ir.Value]:
 def _regions(
     pieces: Pieces, before: Sequence[int], after: Sequence[int]
 ) -> tuple[list[float], list[float], list[float]]:
-    """The scale of each axis, and the part of it that is read, as shares of its length."""
+    """Returns the scale of each axis, and the start and end of the region that is read, as shares of its length."""
     rank = len(before)
     axes = [axis % rank for axis in pieces.node.attributes.get_ints("axes", None) or range(rank)]
     scales = [new / old for new, old in zip(after, before, strict=True)]
@@ -68,7 +68,7 @@ def _regions(
 
 
 def _positions(pieces: Pieces, size: tuple[int, int], scale: float, region: tuple[float, float]) -> Positions:
-    """Where in the source each element of an axis lies."""
+    """Returns the source position of each element of an axis."""
     mode = pieces.text("coordinate_transformation_mode", "half_pixel")
     try:
         return source_positions(mode, *size, scale, region)
@@ -77,14 +77,14 @@ def _positions(pieces: Pieces, size: tuple[int, int], scale: float, region: tupl
 
 
 def _is_inside(pieces: Pieces, positions: Positions, size: int) -> npt.NDArray[np.bool_]:
-    """Whether a position has a number of the source, and not `extrapolation_value`."""
+    """Tells which positions take values of the source; the others get `extrapolation_value`."""
     if pieces.text("coordinate_transformation_mode", "half_pixel") != "tf_crop_and_resize":
         return np.ones(len(positions), bool)
     return (positions >= 0) & (positions <= size - 1)
 
 
 def _matrix(pieces: Pieces, positions: Positions, size: int, scale: float) -> Matrix:
-    """The weight of each element of the source in each element of the result, which are the rows."""
+    """Returns the weights of the source's elements (columns) in each element of the result (rows)."""
     antialias = bool(pieces.integer("antialias", 0))
     narrowing = min(scale, 1.0) if antialias else 1.0
     reach = int(np.ceil(2 / narrowing)) + 1
@@ -104,7 +104,7 @@ def _matrix(pieces: Pieces, positions: Positions, size: int, scale: float) -> Ma
 
 
 def _multiplied(pieces: Pieces, value: ir.Value, axis: int, matrix: Matrix) -> ir.Value:
-    """The product of a constant matrix with an axis."""
+    """Multiplies an axis by a constant matrix."""
     if value.dtype != ir.DataType.FLOAT:
         raise Undecomposable("it interpolates between integers")
     rank = len(pieces.shape(value))

@@ -1,8 +1,8 @@
-"""Walks over the rows of tensors, such as the steps of a sequence, as loops of loops.
+"""Loops over the rows of tensors, such as the steps of a sequence, as nested loops.
 
-A runtime copies what a loop reads and collects on every turn, so that a loop over all rows takes time that grows with
-their square. Turns that are loops over a block of rows copy little; turns of several rows that are written out save
-most of what a turn costs by itself.
+A runtime copies the inputs and collected outputs of a loop on every turn, so a single loop over all rows takes
+quadratic time. An outer loop whose turns are loops over blocks of rows copies little, and unrolling several rows in the
+innermost turn saves most of the fixed cost of a turn.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import onnx_ir as ir
 
 from edgecomp.graph.decompositions.pieces import Pieces
 
-#: Rows that the innermost turn may make.
+#: The largest number of rows to unroll in the innermost turn.
 _MOST_ROWS = 8
-#: Runtimes pack the constants of each row that is written out anew; beyond this many bytes they would leave the caches.
+#: Runtimes pack the constants again for each unrolled row; more bytes than this would not fit into the caches.
 _MOST_BYTES = 1 << 20
-#: Copying rows of this many bytes on every turn costs nothing to speak of.
+#: Copying rows of this many bytes on every turn has no noticeable cost.
 _FEW_BYTES = 1 << 18
 
 State = Sequence[ir.Value]
-#: Makes one row: from the pieces, the row of each tensor and the state, it gives the new state and what is collected.
+#: Builds one row: from the pieces, the row of each tensor and the state, returns the new state and a value to collect.
 Row = Callable[[Pieces, Sequence[ir.Value], State], tuple[State, ir.Value]]
 
 
 def blocks_of(rows: int, row_bytes: int, constants: int) -> tuple[int, ...]:
-    """How many rows a turn takes, of the outermost loop first; the rows of the last block are written out.
+    """Returns the number of rows per turn of each loop, outermost first; the last one is unrolled.
 
     Args:
-        rows: How many there are.
+        rows: The number of rows.
         row_bytes: The bytes of one row.
-        constants: Bytes of the constants that a row multiplies with.
+        constants: Bytes of the constants that a row is multiplied with.
     """
     written_out = max(1, min(_MOST_ROWS, _MOST_BYTES // max(constants, 1)))
     if rows * row_bytes <= max(constants, _FEW_BYTES):
@@ -44,17 +44,17 @@ def blocks_of(rows: int, row_bytes: int, constants: int) -> tuple[int, ...]:
 def walk(
     pieces: Pieces, tensors: Sequence[ir.Value], initial: State, row: Row, blocks: Sequence[int]
 ) -> tuple[State, ir.Value]:
-    """Walks over the first dimension of some tensors.
+    """Loops over the first dimension of tensors.
 
     Args:
-        pieces: Where the pieces go.
-        tensors: With as many rows each.
+        pieces: Collects the new nodes.
+        tensors: Tensors with the same number of rows.
         initial: The state before the first row.
         row: See `Row`.
-        blocks: See `blocks_of`; without any, all rows are written out.
+        blocks: See `blocks_of`; if empty, all rows are unrolled.
 
     Returns:
-        The state behind the last row, and what was collected, stacked.
+        The state after the last row, and the collected values, stacked.
     """
     count = pieces.shape(tensors[0])[0]
     if not blocks:
@@ -90,7 +90,7 @@ def _written_out(pieces: Pieces, tensors: Sequence[ir.Value], initial: State, ro
 
 
 def _each(pieces: Pieces, tensor: ir.Value) -> list[ir.Value]:
-    """The rows of a tensor, without the dimension of the rows."""
+    """Returns the rows of a tensor, without the row dimension."""
     count, *rest = pieces.shape(tensor)
     ones = np.ones(count, np.int64)
     rows = pieces.many("Split", tensor, ones, outputs=count, axis=0) if count > 1 else (tensor,)

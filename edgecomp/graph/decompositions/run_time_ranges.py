@@ -1,7 +1,7 @@
-"""Quantization whose parameters follow from each input, in float arithmetic on integers.
+"""Dynamic quantization, whose parameters are computed from each input, as float arithmetic on integers.
 
-Sums of products of 8-bit integers are exact in float32 below 2**24; above, they are rounded as the Cast to float32 that
-follows would round them.
+Sums of products of 8-bit integers are exact in float32 below 2**24. Above that they are rounded as by the Cast to
+float32 that follows.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Results = Sequence[ir.Value | None]
 
 
 def dynamic_quantize_linear(pieces: Pieces) -> Results:
-    """The range from the least to the largest number, 0 included, on the integers from 0 to 255."""
+    """Quantizes the range from the smallest to the largest value, including 0, to the integers from 0 to 255."""
     x = pieces.input(0)
     axes = list(range(len(pieces.shape(x))))
     low = pieces("Min", pieces.reduce("ReduceMin", x, axes, keep=False), 0.0)
     high = pieces("Max", pieces.reduce("ReduceMax", x, axes, keep=False), 0.0)
     span = pieces("Sub", high, low)
-    # All zeros have no range; ONNX Runtime takes a scale of 1.
+    # An all-zero input has no range; ONNX Runtime uses a scale of 1.
     scale = pieces("Where", pieces("Equal", span, 0.0), 1.0, pieces("Div", span, 255.0))
     zero_point = _to_byte(pieces, pieces("Round", pieces("Neg", pieces("Div", low, scale))))
     integers = pieces("Add", pieces("Round", pieces("Div", x, scale)), zero_point)
@@ -39,25 +39,25 @@ def _to_byte(pieces: Pieces, value: ir.Value) -> ir.Value:
 
 
 def matmul_integer(pieces: Pieces) -> Results:
-    """A MatMul of what the integers are above their zero points: one for each row, and one for each column."""
+    """Multiplies operands after subtracting zero points, which may be one per row or one per column."""
     return _integers(pieces, pieces("MatMul", _above(pieces, 0, 2, 1), _above(pieces, 1, 3, 0)))
 
 
 def conv_integer(pieces: Pieces) -> Results:
-    """A Conv of what the integers are above their zero points; padding is the zero point, which is 0 then."""
+    """Convolves operands after subtracting zero points; padding with the zero point then becomes padding with 0."""
     weight = _above(pieces, 1, 3, len(pieces.shape(1)) - 1)
     attributes = {name: each.value for name, each in pieces.node.attributes.items()}
     return _integers(pieces, pieces("Conv", _above(pieces, 0, 2, 0), weight, **attributes))
 
 
 def _above(pieces: Pieces, index: int, zero_index: int, ones: int) -> ir.Value | Array:
-    """An operand less its zero point, in float32.
+    """Subtracts an operand's zero point, in float32.
 
     Args:
         pieces: The pieces of the node.
         index: The index of the operand.
-        zero_index: The index of its zero point, which may be left out.
-        ones: How many dimensions of size 1 stand behind a zero point that is a list.
+        zero_index: The index of its zero point, which may be absent.
+        ones: How many dimensions of size 1 to append to a vector of zero points.
     """
     value = _real(pieces, pieces.input(index))
     if (zero_point := pieces.optional(zero_index)) is None:
@@ -74,7 +74,7 @@ def _above(pieces: Pieces, index: int, zero_index: int, ones: int) -> ir.Value |
 
 
 def _real(pieces: Pieces, value: ir.Value) -> ir.Value | Array:
-    """Integers in float32: as they were before a DynamicQuantizeLinear cast them, or cast."""
+    """Returns integers as float32: the values before the cast of a DynamicQuantizeLinear if possible, or a Cast."""
     if (numbers := constant(value)) is not None:
         return numbers.astype(np.float32)
     maker = value.producer()
@@ -85,7 +85,7 @@ def _real(pieces: Pieces, value: ir.Value) -> ir.Value | Array:
 
 
 def _integers(pieces: Pieces, total: ir.Value) -> Results:
-    """The result in int32, and in float32 for each Cast that would make it that."""
+    """Returns the result as int32; readers that would cast it to float32 get the float value directly."""
     for reader, index in pieces.node.outputs[0].uses():
         if reader.op_type == "Cast" and reader.outputs[0].dtype == ir.DataType.FLOAT:
             reader.replace_input_with(index, total)

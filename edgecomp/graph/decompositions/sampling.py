@@ -1,4 +1,4 @@
-"""Sampling an image at computed places, by gathering its pixels; the places of an affine map."""
+"""Decomposes GridSample into gathers, and AffineGrid into a matrix product."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomp
 
 
 def grid_sample(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """GridSample of an image (Jaderberg et al., 2015): the pixels around each place, weighted."""
+    """GridSample of an image (Jaderberg et al., 2015): a weighted sum of the pixels around each position."""
     source, grid = pieces.input(0), pieces.input(1)
     shape = pieces.shape(source)
     mode = {"bilinear": "linear"}.get(given := pieces.text("mode", "linear"), given)
@@ -34,7 +34,7 @@ def grid_sample(pieces: Pieces) -> Sequence[ir.Value | None]:
 
 
 def _place(pieces: Pieces, grid: ir.Value, index: int, size: int, padding: str) -> ir.Value:
-    """One coordinate (batch, height, width, 1), counted in pixels from the middle of the first one."""
+    """Returns one coordinate (batch, height, width, 1), in pixels from the centre of the first one."""
     own = pieces.slice(grid, 3, index, index + 1)
     if pieces.integer("align_corners", 0):
         place = pieces("Mul", pieces("Add", own, 1.0), (size - 1) / 2)
@@ -46,7 +46,7 @@ def _place(pieces: Pieces, grid: ir.Value, index: int, size: int, padding: str) 
 
 
 def _reflected(pieces: Pieces, place: ir.Value, size: int) -> ir.Value:
-    """Folded back at the edges: at the middle of the outer pixels when corners are aligned, else at their borders."""
+    """Reflects positions at the centres of the outer pixels if corners are aligned, else at their borders."""
     edge = 0.0 if pieces.integer("align_corners", 0) else 0.5
     period = max(2 * (size - 1 + 2 * edge), 1.0)
     shifted = pieces("Abs", pieces("Add", place, edge))
@@ -56,7 +56,7 @@ def _reflected(pieces: Pieces, place: ir.Value, size: int) -> ir.Value:
 
 
 def _neighbours(pieces: Pieces, place: ir.Value, size: int, mode: str) -> list[tuple[ir.Value, ir.Value]]:
-    """The pixels around a place along one dimension, and their weights: 0 outside of the image."""
+    """Returns the neighbouring pixels along one dimension, and their weights, which are 0 outside the image."""
     if mode == "nearest":
         return [_inside(pieces, pieces("Round", place), None, size)]
     low = pieces("Floor", place)
@@ -74,7 +74,7 @@ def _inside(pieces: Pieces, index: ir.Value, weight: ir.Value | None, size: int)
 
 
 def affine_grid(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """A constant matrix of (x, y, ..., 1) for each pixel or voxel, times the maps (batch, 2 or 3, 3 or 4)."""
+    """Multiplies a constant matrix of (x, y, ..., 1) for each pixel or voxel by the maps (batch, 2 or 3, 3 or 4)."""
     batch, _, *sizes = (int(size) for size in pieces.constant_input(1))
     aligned = bool(pieces.integer("align_corners", 0))
     if aligned and 1 in sizes:

@@ -1,4 +1,4 @@
-"""Scattering to places that are known: every element of the result is looked up."""
+"""Decomposes scattering to constant indices: every element of the result becomes a lookup."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Results = Sequence[ir.Value]
 
 
 def scatter_elements(pieces: Pieces) -> Results:
-    """Each update has a place along one axis."""
+    """Each update goes to an index along one axis."""
     shape, index = pieces.shape(0), pieces.constant_input(1)
     axis = pieces.integer("axis", 0) % len(shape)
     places = np.indices(index.shape)
@@ -23,7 +23,7 @@ def scatter_elements(pieces: Pieces) -> Results:
 
 
 def scatter_slices(pieces: Pieces) -> Results:
-    """Each update is a slice of the data, and has a place along its first axes."""
+    """Each update is a slice of the data, with an index along its first axes."""
     shape, index = pieces.shape(0), pieces.constant_input(1)
     depth = index.shape[-1]
     if depth == 0:
@@ -35,7 +35,7 @@ def scatter_slices(pieces: Pieces) -> Results:
 
 
 def _looked_up(pieces: Pieces, places: npt.NDArray[np.int64]) -> Results:
-    """The data, with the updates in the given places of it; of several for one place the last stays."""
+    """Replaces elements of the data by the updates; of several updates for one place, the last one wins."""
     if pieces.text("reduction", "none") != "none":
         raise Undecomposable("it combines what is scattered with what is there")
     shape = pieces.shape(0)

@@ -1,4 +1,4 @@
-"""Operators that pick elements, by places that are known beforehand or by masks."""
+"""Operators that select elements by constant positions or by masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Results = Sequence[ir.Value | None]
 
 
 def trilu(pieces: Pieces) -> Results:
-    """A constant mask chooses between the matrices and 0, which is right for infinities too."""
+    """Selects between the matrices and 0 with a constant mask, which is correct for infinities too."""
     x, shape = pieces.input(0), pieces.shape(0)
     diagonal = int(pieces.constant_input(1).reshape(-1)[0]) if pieces.optional(1) is not None else 0
     ones = np.ones(shape[-2:], bool)
@@ -22,7 +22,7 @@ def trilu(pieces: Pieces) -> Results:
 
 
 def eye_like(pieces: Pieces) -> Results:
-    """A constant."""
+    """Returns a constant."""
     rows, columns = pieces.shape(0)
     dtype = pieces.node.attributes.get_int("dtype", None)
     kind = pieces.input(0).dtype if dtype is None else ir.DataType(dtype)
@@ -31,7 +31,7 @@ def eye_like(pieces: Pieces) -> Results:
 
 
 def hardmax(pieces: Pieces) -> Results:
-    """1 where the index is that of the first maximum, else 0."""
+    """Returns 1 at the first maximum, else 0."""
     x, shape = pieces.input(0), pieces.shape(0)
     axis = pieces.integer("axis", -1) % len(shape)
     largest = pieces("ArgMax", x, axis=axis, keepdims=1)
@@ -40,7 +40,7 @@ def hardmax(pieces: Pieces) -> Results:
 
 
 def max_unpool(pieces: Pieces) -> Results:
-    """The pooled numbers go back to where they came from in a tensor of zeros."""
+    """Puts the pooled values back to their original positions in a tensor of zeros."""
     x, places = pieces.input(0), pieces.input(1)
     attributes = pieces.node.attributes
     shape, result = pieces.shape(0), pieces.shape(pieces.node.outputs[0])
@@ -53,7 +53,7 @@ def max_unpool(pieces: Pieces) -> Results:
     zeros = pieces.like(x, np.zeros(int(np.prod(whole))))
     filled = pieces("ScatterElements", zeros, pieces.reshape(places, [-1]), pieces.reshape(x, [-1]))
     filled = pieces.reshape(filled, whole)
-    # The indices are those of the smallest tensor that the pool can have come from, and its shape may have been larger.
+    # The indices refer to the smallest tensor that the pool may have come from; the actual shape may be larger.
     missing = [size - had for size, had in zip(result, whole, strict=True)]
     return [pieces("Pad", filled, np.array([0] * len(whole) + missing)) if any(missing) else filled]
 

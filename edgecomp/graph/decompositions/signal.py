@@ -1,4 +1,4 @@
-"""Fourier transforms as products with constant matrices of cosines and sines."""
+"""Decomposes Fourier transforms into products with constant matrices of cosines and sines."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edgecomp.arrays import Array
 from edgecomp.graph.decompositions.pieces import Decomposition, Pieces, Undecomposable
 from edgecomp.graph.query import constant
 
-#: A matrix of more numbers than this would make the file larger than the model.
+#: The largest matrix to store, in elements; a larger one would dominate the size of the file.
 _LARGEST = 1 << 23
 
 
 def dft(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """DFT along one dimension; the last one holds real and imaginary parts, or real ones alone."""
+    """DFT along one dimension; the last dimension holds real and imaginary parts, or only real ones."""
     source = pieces.input(0)
     shape = pieces.shape(source)
     axis = pieces.integer("axis", 1) if pieces.opset < 20 else _scalar(pieces, 2, -2)
@@ -33,7 +33,7 @@ def dft(pieces: Pieces) -> Sequence[ir.Value | None]:
 
 
 def stft(pieces: Pieces) -> Sequence[ir.Value | None]:
-    """STFT of a real signal: frames, gathered, times a matrix that has the window in it."""
+    """STFT of a real signal: gathers frames, and multiplies them by a matrix that includes the window."""
     signal = pieces.input(0)
     batch, samples, *parts = pieces.shape(signal)
     if parts not in ([], [1]):
@@ -59,23 +59,23 @@ def _scalar(pieces: Pieces, index: int, default: int) -> int:
 
 
 def _fourier(length: int, *, half: bool, inverse: bool) -> npt.NDArray[np.complex128]:
-    """The matrix (frequencies, samples) of a transform."""
+    """Returns the matrix (frequencies, samples) of a transform."""
     count = length // 2 + 1 if half else length
     if count * length * 2 > _LARGEST:
         raise Undecomposable(f"the matrix of a transform of {length} samples would be too large")
-    # The product modulo the length keeps the angles small, and with them exact.
+    # Taking the product modulo the length keeps the angles small, and therefore exact.
     angles = 2 * np.pi * (np.outer(np.arange(count), np.arange(length)) % length) / length
     matrix: npt.NDArray[np.complex128] = np.exp(1j * angles) / length if inverse else np.exp(-1j * angles)
     return matrix
 
 
 def _stacked(matrix: npt.NDArray[np.complex128]) -> Array:
-    """(samples, real frequencies and then imaginary ones)."""
+    """Returns the matrix as (samples, real frequencies followed by imaginary ones)."""
     return np.concatenate([matrix.real, matrix.imag]).T.astype(np.float32)
 
 
 def _fitted(pieces: Pieces, source: ir.Value, axis: int, length: int) -> ir.Value:
-    """Cut off, or padded with zeros, to the length of the transform."""
+    """Truncates or zero-pads to the length of the transform."""
     shape = pieces.shape(source)
     if shape[axis] > length:
         return pieces.slice(source, axis, 0, length)
@@ -94,7 +94,7 @@ def _transformed(pieces: Pieces, source: ir.Value, axis: int, matrix: npt.NDArra
 
 
 def _real_inverse(pieces: Pieces, source: ir.Value, axis: int, length: int) -> ir.Value:
-    """The real signal of a spectrum of which the half is given: the other half is its conjugate."""
+    """Computes the real signal of a half spectrum; the other half is its conjugate."""
     source = _fitted(pieces, source, axis, length // 2 + 1)
     matrix = _fourier(length, half=True, inverse=True).conj()
     matrix[1 : (length + 1) // 2] *= 2
@@ -103,7 +103,7 @@ def _real_inverse(pieces: Pieces, source: ir.Value, axis: int, length: int) -> i
 
 
 def _product(pieces: Pieces, source: ir.Value, axis: int, matrix: Array, parts: int) -> ir.Value:
-    """Replaces dimension `axis` and the parts by what a matrix (parts * samples, parts * samples) makes of them."""
+    """Multiplies dimension `axis` and the parts by a matrix (parts * samples, parts * samples)."""
     shape = pieces.shape(source)
     last = len(shape) - 1
     others = [dimension for dimension in range(last) if dimension != axis]

@@ -1,4 +1,4 @@
-"""Windows that slide over volumes, as windows that slide over images: runtimes for devices have these only."""
+"""Decomposes 3-D convolutions and pools into 2-D ones, because runtimes for devices have no others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Results = Sequence[ir.Value | None]
 
 
 def conv(pieces: Pieces) -> Results:
-    """The sum of one convolution of images for each layer of the kernel; the layers of the result are a batch."""
+    """Sums one 2-D convolution for each depth layer of the kernel; the result's depth becomes part of the batch."""
     batch, channels, _, height, width = _volume(pieces)
     weight = pieces.constant_input(1)
     _, features, *sizes = pieces.shape(pieces.node.outputs[0])
@@ -44,7 +44,7 @@ def conv(pieces: Pieces) -> Results:
 
 
 def pool(pieces: Pieces) -> Results:
-    """A pool over height and width, then one over the depth: a maximum and an average come in any order."""
+    """Pools over height and width, then over depth; maxima and averages can be computed in any order."""
     batch, channels, depth, height, width = _volume(pieces)
     if pieces.is_used(1):
         raise Undecomposable("its indices are asked for")
@@ -56,7 +56,7 @@ def pool(pieces: Pieces) -> Results:
 
 
 def _pooled(pieces: Pieces, source: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """The pool along some of its dimensions; a second one of size 1 makes up for one that is missing."""
+    """Pools along one or two dimensions; a missing second one has size 1."""
     lists: dict[str, list[int]] = {}
     for name, missing in (("kernel_shape", 1), ("strides", 1), ("dilations", 1), ("pads", 0)):
         given = list(pieces.node.attributes.get_ints(name, []) or [])
@@ -80,7 +80,7 @@ def _each(pieces: Pieces, name: str) -> list[int]:
 
 
 def _pads(pieces: Pieces, kernel: Sequence[int]) -> list[int]:
-    """The padding in front of each dimension, then behind."""
+    """Returns the padding before each dimension, then after each."""
     mode = pieces.text("auto_pad", "NOTSET")
     if mode in {"NOTSET", "VALID"}:
         return list(pieces.node.attributes.get_ints("pads", []) or [0] * 6)
