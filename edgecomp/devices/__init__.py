@@ -1,13 +1,13 @@
-"""Devices to measure on: how they are named, reached, used and left as they were.
+"""Devices to measure on: their names, connections and sessions, and the measurements.
 
-What a device is, and how it is reached:
+Names and connections:
 
     device.py       names on the command line and in farm files
-    connection.py   a process or socket with `device_scripts/agent.py` at the other end
+    connection.py   a process or socket connected to `device_scripts/agent.py`
     local.py, ssh.py, adb.py, emulated.py  one file per kind of device; cores.py has the cores that QEMU emulates
-    session.py      a conversation with the agent; shell.py the same with devices that have no Python
+    session.py      a session with the agent; shell.py the same for devices without Python
 
-What is done there:
+    Work on devices:
 
     measuring.py    measures artifacts on several devices at once: `edgecomp bench`
     setup.py        installs the runtimes that the target profile recommends

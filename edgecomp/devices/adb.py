@@ -1,9 +1,9 @@
-"""Android devices, through the adb server that runs on this machine.
+"""Android devices, through the adb server of this machine.
 
-Two messages of the server's protocol are all that is needed: choose a device, and run a command there with its stdin
-and stdout on the socket (Android's SERVICES.TXT, "host:transport", and "exec" or "shell,v2", which keeps stdout and
-stderr apart and tells the exit code). The agent needs Python on the device, as with Termux's for a rooted shell; a
-phone as it is sold has none, and gets the native runner.
+Only two messages of the server's protocol are needed: select a device, and run a command there with its stdin and
+stdout on the socket (Android's SERVICES.TXT: "host:transport", and "exec" or "shell,v2", which separates stdout and
+stderr and reports the exit code). The agent needs Python on the device, such as Termux's for a rooted shell. A phone as
+it is sold has none, and gets the native runner.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgecomp.errors import DeviceError, EdgecompError, NoPythonError
 
 _TIMEOUT = 15.0
 _BLOCK = 1 << 16
-#: What a packet of "shell,v2" carries (Android's shell_protocol.h).
+#: The kinds of packets of "shell,v2" (Android's shell_protocol.h).
 _STDIN, _STDOUT, _STDERR, _EXIT, _CLOSE_STDIN = range(5)
 
 
@@ -39,7 +39,7 @@ def connect(device: Device) -> Connection:
 
 
 def _open(device: Device, service: str) -> socket.socket:
-    """A socket to a service of the device."""
+    """Opens a socket to a service of the device."""
     place = (os.environ.get("ANDROID_ADB_SERVER_ADDRESS", "127.0.0.1"), _port())
     try:
         link = socket.create_connection(place, timeout=_TIMEOUT)
@@ -56,7 +56,7 @@ def _open(device: Device, service: str) -> socket.socket:
 
 
 class AdbShell:
-    """The device's shell, one connection for each command.
+    """The device's shell, with one connection for each command.
 
     Args:
         device: An adb device.
@@ -94,7 +94,7 @@ def _send_file(link: socket.socket, path: Path) -> None:
 
 
 class _AdbConnection:
-    """The agent's stdin and stdout are one socket."""
+    """A connection in which the agent's stdin and stdout are one socket."""
 
     def __init__(self, device: Device, link: socket.socket) -> None:
         self._device, self._link = device, link
@@ -102,7 +102,7 @@ class _AdbConnection:
         self.writer = cast(IO[bytes], link.makefile("wb", buffering=0))
 
     def close(self) -> None:
-        """Ends it at once; the agent notices and ends what it started."""
+        """Closes the connection; the agent notices and ends what it started."""
         with contextlib.suppress(OSError):
             self._link.shutdown(socket.SHUT_RDWR)
         for part in (self.reader, self.writer, self._link):
@@ -110,17 +110,17 @@ class _AdbConnection:
                 part.close()
 
     def diagnosis(self) -> EdgecompError:
-        """Why it ended, after the reader came to its end."""
+        """Returns why the connection ended, after the reader reached its end."""
         return NoPythonError(
             f"device {self._device.name}",
             expected="Python 3.9 or newer",
-            actual="the connection ended: there is no python3 of 3.9 or newer in its shell, or the cable was pulled",
+            actual="the connection ended: its shell has no python3 3.9 or newer, or the cable was pulled",
             cure="measure there with the app of `edgecomp bundle`",
         )
 
 
 def _ended(link: socket.socket, on_line: Callable[[str], None]) -> Ended:
-    """Reads what a command prints, packet by packet (adb's shell protocol, version 2), until it ends."""
+    """Reads a command's output, packet by packet (adb's shell protocol, version 2), until it ends."""
     stdout, stderr, lines = bytearray(), b"", deque[str](maxlen=20)
     while True:
         kind, size = struct.unpack("<BI", _exactly(link, 5))
@@ -137,7 +137,7 @@ def _ended(link: socket.socket, on_line: Callable[[str], None]) -> Ended:
 
 
 def _request(link: socket.socket, words: str, device: Device) -> None:
-    """One request: its length in four hex digits, its bytes, and the answer OKAY, or FAIL with a reason."""
+    """Sends a request, its length in four hex digits first, and reads the answer: OKAY, or FAIL with a reason."""
     try:
         data = words.encode()
         link.sendall(b"%04x" % len(data) + data)

@@ -1,4 +1,4 @@
-"""A connection to a device: a process or a socket at whose other end `device_scripts/agent.py` runs."""
+"""Connections to devices: a process or a socket with `device_scripts/agent.py` at the other end."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import IO, Protocol, cast
 from edgecomp.errors import EdgecompError
 
 #: Starts the agent from its source, which follows on stdin, so that nothing has to be installed. The text goes through
-#: the board's login shell, whichever that is: it is the same for everybody, and nothing is put into it but a length.
-#: Nothing else is sent before the agent has answered, so Python's buffer cannot swallow it.
+#: the board's login shell, whichever that is; only a length is inserted into it, so it needs no quoting. Nothing else
+#: is sent before the agent has answered, so Python's input buffer cannot swallow it.
 _BOOT = (
     "import sys; "
     'sys.version_info[:2] >= (3, 9) or sys.exit("python-too-old %d.%d" % tuple(sys.version_info[:2])); '
     "exec(sys.stdin.buffer.read({size}).decode())"
 )
 
-#: (exit code or None, what was said on stderr) -> why a connection ended.
+#: (exit code or None, stderr) -> why a connection ended.
 Explain = Callable[[int | None, str], EdgecompError]
 
 
@@ -33,19 +33,19 @@ class Connection(Protocol):
     writer: IO[bytes]
 
     def close(self) -> None:
-        """Ends it at once; the agent notices and ends what it started."""
+        """Closes the connection; the agent notices and ends what it started."""
 
     def diagnosis(self) -> EdgecompError:
-        """Why it ended, after the reader came to its end."""
+        """Returns why the connection ended, after the reader reached its end."""
 
 
 class ProcessConnection:
-    """The agent's stdin and stdout are those of a process: a Python of this machine, or ssh.
+    """A connection through the stdin and stdout of a process: a Python of this machine, or ssh.
 
     Args:
-        command: The process.
-        explain: Makes an error of how it ended.
-        environment: Its environment, if not this process's.
+        command: The command line of the process.
+        explain: Turns exit code and stderr into an error.
+        environment: Its environment, if not that of this process.
     """
 
     def __init__(self, command: Sequence[str], explain: Explain, environment: Mapping[str, str] | None = None) -> None:
@@ -67,11 +67,11 @@ class ProcessConnection:
         self.reader: IO[bytes] = io.BufferedReader(cast(io.RawIOBase, self._process.stdout))
 
     def close(self) -> None:
-        """Ends it at once; the agent notices and ends what it started."""
+        """Closes the connection; the agent notices and ends what it started."""
         with contextlib.suppress(OSError):
             self.writer.close()
         try:
-            self._process.wait(timeout=1)  # an agent that sees the end of its input tidies up
+            self._process.wait(timeout=1)  # an agent whose input ends cleans up first
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -82,7 +82,7 @@ class ProcessConnection:
                 self.reader.close()
 
     def diagnosis(self) -> EdgecompError:
-        """Why it ended, after the reader came to its end."""
+        """Returns why the connection ended, after the reader reached its end."""
         try:
             code: int | None = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -96,10 +96,10 @@ class ProcessConnection:
 
 
 def agent_source() -> bytes:
-    """The agent, as it is sent to the device."""
+    """Returns the agent's source, to be sent to the device."""
     return importlib.resources.files("edgecomp.device_scripts").joinpath("agent.py").read_bytes()
 
 
 def boot_code(size: int) -> str:
-    """Python code that reads the agent of `size` bytes from stdin and becomes it."""
+    """Returns Python code that reads the agent of `size` bytes from stdin and runs it."""
     return _BOOT.format(size=size)

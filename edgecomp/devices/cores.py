@@ -1,4 +1,4 @@
-"""Cores that QEMU emulates, and what Linux says of each in /proc/cpuinfo: runtimes choose their kernels by both."""
+"""Cores that QEMU emulates, with their /proc/cpuinfo, because runtimes choose kernels by both."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ class Core:
     """One core.
 
     Attributes:
-        name: What QEMU calls it (`-cpu`).
-        title: What its designer calls it, as target profiles do.
+        name: QEMU's name (`-cpu`).
+        title: The designer's name, as in target profiles.
         part: ARM's part number.
-        features: What Linux lists.
-        architecture: ARM's version of it: 7 has 32 bits, 8 has 64.
+        features: The features that Linux lists.
+        architecture: ARM's architecture version: 7 is 32-bit, 8 is 64-bit.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Core:
 
     @property
     def cpuinfo(self) -> str:
-        """The file /proc/cpuinfo of a board with four of them."""
+        """The content of /proc/cpuinfo on a board with four of these cores."""
         lines = (f"Features\t: {self.features}", "CPU implementer\t: 0x41", f"CPU architecture: {self.architecture}")
         rest = "\n".join((*lines, "CPU variant\t: 0x0", f"CPU part\t: {self.part}", "CPU revision\t: 3"))
         return "".join(f"processor\t: {index}\n{rest}\n\n" for index in range(4))

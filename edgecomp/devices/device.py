@@ -1,7 +1,7 @@
-"""How a device is named on the command line and in a farm file.
+"""Names of devices, on the command line and in farm files.
 
     local                           this machine
-    ssh://[user@]host[:port]        what OpenSSH's client reaches by that name
+    ssh://[user@]host[:port]        a board that OpenSSH's client reaches by that name
     adb[:serial]                    an Android device
     emulated:CORE                   ARM code under QEMU, counted instead of timed
 
@@ -35,8 +35,8 @@ class Device:
     """One device.
 
     Attributes:
-        name: What it is called in tables and result files.
-        url: As above.
+        name: Its name in tables and result files.
+        url: Its address, as above.
         target: Name of its target profile, if known.
         python: The Python that has the runtimes, if not the one of `setup.sh` or the first on the PATH.
         threads: Threads to measure with, if not those of the command line.
@@ -50,18 +50,18 @@ class Device:
 
     @property
     def scheme(self) -> str:
-        """What is before the colon: "local", "ssh", "adb" or "emulated"."""
+        """The part before the colon: "local", "ssh", "adb" or "emulated"."""
         return self.url.partition(":")[0]
 
     @property
     def rest(self) -> str:
-        """What is behind the colon."""
+        """The part after the colon."""
         return self.url.partition(":")[2]
 
 
 @dataclass(frozen=True)
 class SshAddress:
-    """Where ssh goes; what is None is left to OpenSSH's configuration."""
+    """An ssh destination; None leaves a part to OpenSSH's configuration."""
 
     host: str
     user: str | None
@@ -69,10 +69,10 @@ class SshAddress:
 
 
 def parse_devices(words: Sequence[str]) -> list[Device]:
-    """The devices that `--device` names; a word that ends in .toml is a farm file.
+    """Parses the devices of `--device`; a word that ends in .toml is a farm file.
 
     Raises:
-        InputError: A word is no device, or a device is named twice.
+        InputError: A word is not a device, or a device is named twice.
         SourceError: A farm file is missing or wrong.
     """
     devices: list[Device] = []
@@ -91,10 +91,10 @@ def parse_devices(words: Sequence[str]) -> list[Device]:
 
 
 def parse_device(url: str, name: str | None = None, **settings: Any) -> Device:
-    """One device from its address.
+    """Parses the address of one device.
 
     Raises:
-        InputError: It is no address of a device.
+        InputError: It is not the address of a device.
     """
     device = Device(name or "", url, **settings)
     if device.scheme == "ssh":
@@ -108,10 +108,10 @@ def parse_device(url: str, name: str | None = None, **settings: Any) -> Device:
 
 
 def ssh_address(url: str) -> SshAddress:
-    """Takes an ssh:// address apart.
+    """Parses an ssh:// address.
 
     Raises:
-        InputError: It has a password, a path, no host, or something that ssh would take for an option.
+        InputError: It has a password or a path, no host, or a part that ssh would take for an option.
     """
     problem = None
     try:
@@ -127,7 +127,7 @@ def ssh_address(url: str) -> SshAddress:
         problem = "something behind the host, or a space"
     if problem is not None or host is None:
         raise _bad_address(re.sub(r":[^@/]*@", ":...@", url), problem or "no host name")
-    # urlsplit makes names lower case, but OpenSSH's configuration tells Pi4 from pi4.
+    # urlsplit lowercases names, but OpenSSH's configuration distinguishes Pi4 from pi4.
     written = parts.netloc.rpartition("@")[2]
     start = written.lower().find(host)
     return SshAddress(written[start : start + len(host)], user, port)

@@ -1,9 +1,9 @@
 """ARM code under QEMU's user mode, counted instead of timed: `emulated:cortex-a76`.
 
-What is counted is real: the instructions of the unmodified ARM runtime between the beginning and the end of one
-inference, the same every time but for a few in ten thousand. What is not known is how long a core takes for them, so
-no time of such a run is kept. It needs `qemu-aarch64` with plugins (Debian: qemu-user), a C compiler, and a root file
-system with an ARM Python and the runtimes (`--sysroot`).
+The count is real: the instructions that the unmodified ARM runtime executes in one inference, the same every time
+except for a few in ten thousand. How long a core takes for them is not known, so no time of such a run is kept. It
+needs `qemu-aarch64` with plugins (Debian: qemu-user), a C compiler, and a root file system with an ARM Python and the
+runtimes (`--sysroot`).
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from edgecomp.devices.device import Device
 from edgecomp.errors import DeviceError, InputError, MissingToolchainError, correction
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "edgecomp" / "emulated"
-#: Counts of nothing that `bench.py --marks` makes before the first inference.
+#: Empty measurements that `bench.py --marks` makes before the first inference.
 EMPTY_COUNTS = 3
-#: Parts of bench.py's result that are not times.
+#: The parts of bench.py's result that are not times.
 _KEPT = ("schema", "model", "runtime", "settings", "machine", "golden")
 
 
 def connect(device: Device) -> Connection:
-    """Starts the agent on this machine, with files and a lock for each core."""
+    """Starts the agent on this machine, with separate files and a lock for each core."""
     place = CACHE / device.rest.replace("/", "_") / "board"
     (place / "tmp").mkdir(parents=True, exist_ok=True)
     return local.connect(device, XDG_CACHE_HOME=str(place), TMPDIR=str(place / "tmp"))
 
 
 def python(device: Device, sysroot: Path | None) -> list[str]:
-    """The words that run an ARM Python with the plugin.
+    """Returns the command that runs an ARM Python with the plugin.
 
     Args:
         device: An emulated device.
         sysroot: A root file system with usr/bin/python3 and the runtimes.
 
     Raises:
-        InputError: QEMU's core is not known here.
-        DeviceError: The root file system is no such thing.
+        InputError: The core is not known here.
+        DeviceError: The root file system lacks Python, or none is given.
         MissingToolchainError: QEMU or a C compiler is missing.
     """
     known = [core.name for core in CORES.values() if core.architecture == 8]
@@ -78,11 +78,11 @@ def python(device: Device, sysroot: Path | None) -> list[str]:
 
 
 def counted(result: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A result with instructions in the place of times.
+    """Replaces the times of a result by instructions.
 
     Args:
-        result: What bench.py printed.
-        stages: The lines of its progress, with the plugin's among them.
+        result: The output of bench.py.
+        stages: The lines of its progress, which include the plugin's.
     """
     counts = [stage["instructions"] for stage in stages if stage["stage"] == "count"]
     marks = min(counts[:EMPTY_COUNTS])
@@ -93,7 +93,7 @@ def counted(result: Mapping[str, Any], stages: Sequence[Mapping[str, Any]]) -> d
 
 @functools.cache
 def _plugin() -> Path:
-    """The compiled plugin, in a cache by its source."""
+    """Returns the compiled plugin, from a cache keyed by its source."""
     source = importlib.resources.files("edgecomp.devices").joinpath("count_instructions.c").read_bytes()
     made = CACHE / f"count-{hashlib.sha256(source).hexdigest()[:16]}.so"
     if not made.exists():
@@ -106,7 +106,7 @@ def _plugin() -> Path:
 
 
 def _view(sysroot: Path, core: str) -> Path:
-    """The root file system as a board with this core sees it: with a /proc/cpuinfo of its own."""
+    """Returns the root file system with the /proc/cpuinfo of a board with this core."""
     view = CACHE / core / hashlib.sha256(str(sysroot).encode()).hexdigest()[:16]
     (view / "proc").mkdir(parents=True, exist_ok=True)
     (view / "proc/cpuinfo").write_text(CORES[core].cpuinfo)

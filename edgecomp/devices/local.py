@@ -9,7 +9,7 @@ from edgecomp.devices.connection import Connection, ProcessConnection, agent_sou
 from edgecomp.devices.device import Device
 from edgecomp.errors import EdgecompError, PromiseError
 
-#: What has the runtimes here.
+#: The Python that has the runtimes.
 PYTHON = sys.executable
 
 
@@ -17,8 +17,8 @@ def connect(device: Device, **variables: str) -> Connection:
     """Starts the agent on this machine.
 
     Args:
-        device: What to call it in errors.
-        **variables: Variables of its environment, besides those of this process.
+        device: The device, for its name in errors.
+        **variables: Environment variables besides those of this process.
     """
 
     def explain(code: int | None, said: str) -> EdgecompError:
@@ -29,7 +29,7 @@ def connect(device: Device, **variables: str) -> Connection:
             cure="measure again; report this if it happens again",
         )
 
-    # The agent's children must find the same runtimes, also when they were put on the path by hand.
+    # The agent's children must find the same runtimes, even if these were added to the path by hand.
     path = os.pathsep.join(entry for entry in sys.path if entry)
     environment = {**os.environ, "PYTHONPATH": path, **variables}
     return ProcessConnection(

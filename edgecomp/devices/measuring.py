@@ -1,4 +1,4 @@
-"""Measures the artifacts of a result folder on devices, on all of them at once."""
+"""Measures the artifacts of a result folder on several devices at once."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from edgecomp.target import TargetProfile, load_target
 from edgecomp.verification.golden import FILE as GOLDEN
 
 Json = Mapping[str, Any]
-#: Device, stage, how far, of how much.
+#: Device, stage, done, total.
 Progress = Callable[[Device, str, int, int], None]
 
 
@@ -42,7 +42,7 @@ class Artifact:
     Attributes:
         payload: The file.
         format: The converter's name.
-        precision: What the manifest says; None without one.
+        precision: The precision in the manifest; None without a manifest.
     """
 
     payload: Payload
@@ -57,13 +57,13 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Job:
-    """What to measure.
+    """The artifacts to measure.
 
     Attributes:
-        folder: Where the artifacts are, and the results go.
+        folder: The folder of the artifacts, which also gets the results.
         artifacts: The files.
-        golden: Inputs and expected outputs; None when there are none.
-        target: The target that the artifacts were made for; None when it is not known.
+        golden: Inputs and expected outputs; None if there are none.
+        target: The target that the artifacts were made for; None if unknown.
     """
 
     folder: Path
@@ -74,19 +74,19 @@ class Job:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure.
+    """The settings of a measurement.
 
     Attributes:
         runs: Timed inferences.
         warmup: Inferences before them.
-        threads: Threads of the runtime, where the device does not say.
+        threads: Threads of the runtime, unless the device sets them.
         profile: Whether to time each operator too.
         ssh_config: An OpenSSH client configuration instead of the user's.
         setup: Whether to install the runtimes of the device's target profile first.
         wheels: A folder of wheels on this machine to install them from; implies `setup`.
         native: A folder with ONNX Runtime's library for devices without Python.
         sysroot: The root file system of emulated devices.
-        patience: Seconds to try to reach a device again that was lost in the middle.
+        patience: Seconds to keep trying to reconnect to a device that was lost during a measurement.
     """
 
     runs: int = 50
@@ -102,15 +102,15 @@ class Settings:
 
 
 def job_of(source: Path, formats: Sequence[str] | None = None) -> Job:
-    """What there is to measure in a result folder, or a single artifact.
+    """Lists what to measure in a result folder, or for a single artifact.
 
     Args:
         source: The folder, or a `.tflite`, `.onnx`, `.ort` or `.mnn` file.
-        formats: Converter names to measure alone, or None for all.
+        formats: Names of the converters to include, or None for all.
 
     Raises:
-        SourceError: It is neither, or an artifact is not the one that was verified.
-        InputError: A format is not there.
+        SourceError: It is neither, or an artifact has changed since it was verified.
+        InputError: There is no artifact of a format.
     """
     if source.is_dir():
         document = manifest.read(source)
@@ -149,9 +149,9 @@ class Measuring:
     """A measurement on several devices at once.
 
     Args:
-        job: What to measure.
-        settings: How to measure.
-        progress: Is told how far each device is, from several threads.
+        job: The artifacts.
+        settings: The settings.
+        progress: Called with the progress of each device, from several threads.
     """
 
     job: Job
@@ -162,7 +162,7 @@ class Measuring:
     _stopped: bool = field(default=False, init=False)
 
     def run(self, devices: Sequence[Device]) -> Iterator[DeviceResult]:
-        """Gives each device's result as it is done. Whatever ends this ends what runs on the devices."""
+        """Yields each device's result when it is done. At the end, nothing keeps running on the devices."""
         with ThreadPoolExecutor(max_workers=len(devices)) as pool:
             try:
                 for future in as_completed([pool.submit(self._device, device) for device in devices]):
@@ -179,7 +179,7 @@ class Measuring:
             session.close()
 
     def _device(self, device: Device) -> DeviceResult:
-        """All artifacts on one device; goes on where it was when the connection was lost and comes back."""
+        """Measures all artifacts on one device; if the connection is lost and comes back, continues where it was."""
         result = DeviceResult(device, started=results.now(), target=device.target or self.job.target)
         end = None
         while True:
@@ -191,14 +191,14 @@ class Measuring:
             except EdgecompError as error:
                 if end is None or len(result.artifacts) > before:
                     end = time.monotonic() + self.settings.patience
-                # A board that was reached and is gone may come back: while it boots, nothing answers there.
+                # A board that was reached and lost may come back: while it reboots, nothing answers there.
                 reached = bool(result.facts) and isinstance(error, LinkError | DeviceError)
                 if not reached or self._stopped or time.monotonic() > end:
                     return replace(result, error=error)
                 time.sleep(min(2.0, self.settings.patience / 10))
 
     def _artifacts(self, device: Device, result: DeviceResult) -> Iterator[DeviceResult]:
-        """The result as it grows by one artifact after the other."""
+        """Yields the result again after each artifact."""
         profile = None if result.target is None else load_target(result.target)
         with self._session(device) as session, TemporaryDirectory() as folder:
             session.lock(f"{getpass.getuser()} on {platform.node()}")
@@ -247,7 +247,7 @@ class Measuring:
                 self._open.discard(session)
 
     def _opened(self, device: Device) -> Session | ShellSession:
-        """The agent where there is Python for it, else the shell."""
+        """Opens a session with the agent if the device has Python, else with its shell."""
         scheme = SCHEMES[device.scheme]
         try:
             return Session(device, scheme.connect(device, self.settings))
@@ -291,27 +291,27 @@ class Measuring:
 
 
 class Bench(Protocol):
-    """What measures an artifact on a device."""
+    """The program that measures an artifact on a device."""
 
     def files(self, artifact: Artifact) -> dict[str, Payload]:
-        """Name -> file, of what the command needs."""
+        """Returns the files that the command needs, by name."""
 
     def command(self, artifact: Artifact) -> list[str]:
-        """The words that measure it."""
+        """Returns the command that measures it."""
 
     def takes(self, artifact: Artifact) -> EdgecompError | None:
-        """Why it cannot measure an artifact, or None."""
+        """Returns why it cannot measure an artifact, or None."""
 
     def answer(self, ended: Ended, artifact: Artifact) -> str:
-        """The JSON document of `device_scripts/bench.py`, of what the command left behind."""
+        """Returns the JSON document of `device_scripts/bench.py`, from the command's output."""
 
 
 class ScriptBench:
-    """`device_scripts/bench.py` itself.
+    """Measures with `device_scripts/bench.py`.
 
     Args:
-        job: What to measure.
-        settings: How to measure.
+        job: The artifacts.
+        settings: The settings.
         device: The device.
     """
 
@@ -334,7 +334,7 @@ class ScriptBench:
         return words + ["--profile"] * settings.profile + ["--marks"] * (device.scheme == "emulated")
 
     def takes(self, artifact: Artifact) -> EdgecompError | None:
-        """See `Bench`; which runtimes are there is known when it runs."""
+        """See `Bench`; missing runtimes are only noticed when it runs."""
         return None
 
     def answer(self, ended: Ended, artifact: Artifact) -> str:
@@ -344,13 +344,13 @@ class ScriptBench:
 
 @dataclass(frozen=True)
 class Scheme:
-    """How devices of one kind are used.
+    """The functions for one kind of device.
 
     Attributes:
-        connect: Starts the agent there.
-        python: The words that run the Python that has the runtimes.
-        finish: Makes what is kept of bench.py's result, given what it told while it ran.
-        shell: Serves where there is no Python; None where there always is.
+        connect: Starts the agent.
+        python: Returns the command of the Python that has the runtimes.
+        finish: Turns bench.py's result, and the progress that it reported, into the stored result.
+        shell: Opens a shell on devices without Python; None if all of them have it.
     """
 
     connect: Callable[[Device, Settings], Connection]

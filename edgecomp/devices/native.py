@@ -1,11 +1,11 @@
-"""Measures without Python: `device_scripts/native/` is built here, sent with ONNX Runtime's library, and run.
+"""Measures without Python: builds `device_scripts/native/` here, sends it with ONNX Runtime's library, and runs it.
 
-The runner times and looks around; what only computes with that (statistics, the comparison with golden.npz) is done
-here by the functions of `device_scripts/bench.py`, so that there is one rule for both and one kind of result.
+The runner measures and collects facts. What only computes with them (statistics, the comparison with golden.npz) is
+done here by the functions of `device_scripts/bench.py`, so that both have the same rules and the same kind of result.
 
-A compiler for the device is needed: `EDGECOMP_CC` names it, else Debian's for its processor is taken. ONNX Runtime's
-library comes from a folder (`--native`), from the wheel of the device's processor (`--offline`), or, when that is of
-this machine's kind, from the installed package.
+It needs a compiler for the device: `EDGECOMP_CC` names it, else Debian's cross compiler is used. ONNX Runtime's library
+comes from a folder (`--native`), from the wheel for the device's processor (`--offline`), or, if that is the same as
+this machine's, from the installed package.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ _FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror=implicit-function-de
 
 @dataclass(frozen=True)
 class Processor:
-    """What programs for a kind of processor are.
+    """How to build programs for a kind of processor.
 
     Attributes:
-        name: As wheels call it.
+        name: Its name in the tags of wheels.
         elf: Its number in the header of programs and libraries (e_machine of the ELF specification).
-        compiler: Debian's.
-        package: What brings that.
+        compiler: Debian's cross compiler.
+        package: The Debian package of the compiler.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Processor:
 _AARCH64 = Processor("aarch64", 183, "aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu")
 _ARMV7 = Processor("armv7l", 40, "arm-linux-gnueabihf-gcc", "gcc-arm-linux-gnueabihf")
 _X86_64 = Processor("x86_64", 62, "x86_64-linux-gnu-gcc", "gcc")
-#: What uname says -> the processor, with a 64-bit userland and with one of 32 bits.
+#: uname's machine -> the processor with a 64-bit userland, and with a 32-bit one.
 _PROCESSORS: dict[str, tuple[Processor | None, Processor | None]] = {
     "aarch64": (_AARCH64, _ARMV7),
     "armv8l": (None, _ARMV7),
@@ -74,7 +74,7 @@ _PROCESSORS: dict[str, tuple[Processor | None, Processor | None]] = {
 
 
 class _LackingError(Exception):
-    """What the native runner lacks, and what to do about it."""
+    """What the native runner lacks, and how to get it."""
 
     def __init__(self, actual: str, cure: str) -> None:
         super().__init__(actual, cure)
@@ -82,17 +82,17 @@ class _LackingError(Exception):
 
 
 class NativeBench:
-    """What `Measuring` runs on a device without Python.
+    """Measures on a device without Python.
 
     Args:
-        job: What to measure.
-        settings: How to measure.
+        job: The artifacts.
+        settings: The settings.
         device: The device.
-        session: With it.
-        folder: For files on their way.
+        session: An open session with the device.
+        folder: For temporary files.
 
     Raises:
-        MissingToolchainError: The compiler or the library is not there.
+        MissingToolchainError: The compiler or the library is missing.
     """
 
     def __init__(self, job: Job, settings: Settings, device: Device, session: ShellSession, folder: Path) -> None:
@@ -115,12 +115,12 @@ class NativeBench:
         self._inputs = {name: self._raw_inputs(name, golden) for name, golden in self._golden.items()}
 
     def files(self, artifact: Artifact) -> dict[str, Payload]:
-        """Name -> file, of what the command needs."""
+        """Returns the files that the command needs, by name."""
         inputs = {payload.path.name: payload for payload, _ in self._inputs[artifact.name]}
         return {**self._common, artifact.name: artifact.payload, **inputs}
 
     def command(self, artifact: Artifact) -> list[str]:
-        """The words that measure an artifact."""
+        """Returns the command that measures an artifact."""
         settings, threads = self._settings, self._device.threads or self._settings.threads
         words = ["./runner", f"./{artifact.name}", "--progress", "--leash", "--outputs"]
         words += ["--runs", str(settings.runs), "--warmup", str(settings.warmup), "--threads", str(threads)]
@@ -129,7 +129,7 @@ class NativeBench:
         return words
 
     def takes(self, artifact: Artifact) -> MissingToolchainError | None:
-        """Why the runner cannot measure an artifact, or None."""
+        """Returns why the runner cannot measure an artifact, or None."""
         if artifact.payload.path.suffix.lower() in SUFFIXES:
             return None
         return MissingToolchainError(
@@ -140,7 +140,7 @@ class NativeBench:
         )
 
     def answer(self, ended: Ended, artifact: Artifact) -> str:
-        """The JSON document as bench.py prints it, of what the runner left behind."""
+        """Returns the JSON document in the form of bench.py, from the runner's output."""
         line, _, data = ended.stdout.partition(b"\n")
         text = line.decode("utf-8", "replace")
         if ended.code != 0:
@@ -148,7 +148,7 @@ class NativeBench:
         return json.dumps(_completed(json.loads(text), data, artifact.payload, self._golden[artifact.name]))
 
     def _raw_inputs(self, name: str, golden: Mapping[str, Any] | None) -> list[tuple[Payload, tuple[int, ...]]]:
-        """Files with an artifact's inputs as the runner reads them, and their shapes."""
+        """Writes an artifact's inputs as files for the runner, and returns these with their shapes."""
         made = []
         for index, array in enumerate(golden["inputs"] if golden else ()):
             path = self._folder / f"{hashlib.sha256(name.encode()).hexdigest()[:8]}-{index}.bin"
@@ -158,7 +158,7 @@ class NativeBench:
 
 
 def _bench() -> Any:
-    """`device_scripts/bench.py`, which edgecomp does not import statically."""
+    """Returns `device_scripts/bench.py`, which edgecomp does not import statically."""
     return importlib.import_module("edgecomp.device_scripts.bench")
 
 
@@ -172,10 +172,10 @@ def _golden(job: Job, artifact: Artifact) -> dict[str, Any] | None:
 def _completed(
     document: dict[str, Any], data: bytes, model: Payload, golden: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """What the runner printed, with the members that bench.py has besides.
+    """Adds to the runner's document what bench.py reports besides.
 
     Args:
-        document: The runner's.
+        document: The runner's document.
         data: The outputs' raw bytes, one after the other.
         model: The artifact.
         golden: Expected outputs.
@@ -184,7 +184,7 @@ def _completed(
     facts = dict(document["machine"])
     cpu = bench.cpu(facts.pop("cpuinfo")) | {"count": facts.pop("count"), "usable": facts.pop("usable")}
     tensors = document["model"]["outputs"]
-    runs = _arrays(tensors, data)  # of the timed session; on x86, of exact kernels too
+    runs = _arrays(tensors, data)  # of the timed session; on x86, also of one with exact kernels
     names = [tensor["name"] for tensor in tensors]
     checked = [] if golden is None else [bench.check_outputs(names, outputs, golden) for outputs in runs]
     agrees = [all(output["agrees"] for output in outputs) for outputs in checked]
@@ -198,7 +198,7 @@ def _completed(
 
 
 def _arrays(tensors: Sequence[Mapping[str, Any]], data: bytes) -> list[list[Array]]:
-    """The outputs of each session, from their raw bytes one after the other."""
+    """Splits the raw bytes of all outputs into arrays, for each session."""
     runs: list[list[Array]] = []
     at = 0
     while at < len(data) or not runs:
@@ -222,7 +222,7 @@ def _processor(facts: Mapping[str, Any]) -> Processor:
 
 
 def _runner(processor: Processor, facts: Mapping[str, Any]) -> Path:
-    """The program for a processor, in a cache by its sources and its compiler."""
+    """Returns the program for a processor, from a cache keyed by its sources and its compiler."""
     command = _compiler(processor, facts)
     sources = importlib.resources.files("edgecomp.device_scripts").joinpath("native")
     files = sorted(entry.name for entry in sources.iterdir() if entry.name.endswith((".c", ".h")))
@@ -261,7 +261,7 @@ def _compiler(processor: Processor, facts: Mapping[str, Any]) -> list[str]:
 
 
 def _library(device: Device, processor: Processor, facts: Mapping[str, Any], settings: Settings, folder: Path) -> Path:
-    """ONNX Runtime's library for a processor, the first that fits."""
+    """Returns the first copy of ONNX Runtime's library that fits a processor."""
     for path in _libraries(device, facts, settings, folder):
         if _elf_machine(path) == processor.elf:
             return path
@@ -276,7 +276,7 @@ def _libraries(device: Device, facts: Mapping[str, Any], settings: Settings, fol
     if settings.native is not None:
         yield from sorted(path for path in settings.native.rglob(f"{LIBRARY}*") if path.is_file())
     if settings.wheels is not None and facts["libc"] != "bionic":
-        # The library in it is the same for every Python.
+        # The library in the wheel is the same for every Python version.
         described = {**facts, "python": "3.11", "libc": "glibc-2.28"}
         for wheel in setup.fetch(settings.wheels, device, described, ["onnxruntime"]):
             if wheel.name.startswith("onnxruntime-"):

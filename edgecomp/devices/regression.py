@@ -1,4 +1,4 @@
-"""Whether one measurement is slower than another, artifact by artifact, beyond chance and a tolerance."""
+"""Compares two measurements: finds artifacts that became slower, beyond chance and a tolerance."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edgecomp.errors import InputError
 
 @dataclass(frozen=True)
 class ArtifactComparison:
-    """One artifact in two documents.
+    """The comparison of one artifact in two documents.
 
     Attributes:
-        file: Its name.
-        unit: What was compared: "milliseconds" or "emulated instructions".
+        file: The name of the artifact.
+        unit: The unit of the comparison: "milliseconds" or "emulated instructions".
         comparison: The later over the earlier: 2.0 is twice as slow.
-        regressed: Whether even the lower end of the confidence interval is beyond the tolerance.
-        same_model: Whether both measured the same bytes.
+        regressed: Whether even the lower end of the confidence interval exceeds the tolerance.
+        same_model: Whether both measured the same file.
     """
 
     file: str
@@ -29,19 +29,19 @@ class ArtifactComparison:
     same_model: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Returns the same as plain data."""
         return asdict(self)
 
 
 def compare_documents(
     baseline: Mapping[str, Any], other: Mapping[str, Any], tolerance: float
 ) -> list[ArtifactComparison]:
-    """Compares what was measured in both documents.
+    """Compares the artifacts that both documents measured.
 
     Args:
         baseline: A document of `edgecomp.devices.results`.
         other: A later one.
-        tolerance: How much slower is no regression: 0.05 for 5 %.
+        tolerance: How much slower still counts as equal: 0.05 for 5 %.
 
     Raises:
         InputError: They have no artifact in common, or one was timed and the other counted.
@@ -75,7 +75,7 @@ def _compare_artifact(
         )
     if counted[0]:
         before, after = (result["emulated_instructions"]["median"] for result in results)
-        found = Comparison(after / before, after / before, after / before, 1.0)  # counts repeat themselves
+        found = Comparison(after / before, after / before, after / before, 1.0)  # counts are reproducible
     else:
         found = compare(
             *(Measurement.from_document(result, subject=f"the measurement of {file}") for result in results)

@@ -1,9 +1,9 @@
-"""Measurements of a device, kept beside the artifacts: one JSON document per device and run, schema-versioned.
+"""Measurements of a device, stored beside the artifacts: one JSON document per device and run, with a schema version.
 
     {"schema": 1, "edgecomp": VERSION, "started": TIME, "device": {...}, "target": NAME | null,
      "artifacts": [{"file", "format", "precision", "sha256", "result": {...} | null, "error": {...} | null}]}
 
-"result" is what `device_scripts/bench.py` printed; `started` is the PC's clock, because a board's may be anything.
+"result" is the output of `device_scripts/bench.py`; `started` is the PC's time, because a board's clock may be wrong.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ FOLDER = "measurements"
 
 @dataclass(frozen=True)
 class ArtifactResult:
-    """What became of one artifact.
+    """The measurement of one artifact.
 
     Attributes:
         file: Its file name.
         format: The converter's name.
-        precision: What it was compressed to; None when it is not known.
-        sha256: What it held.
-        result: What bench.py printed; None when it could not be measured.
-        error: Why not, as `EdgecompError.as_dict` says it.
+        precision: The precision that it was compressed to; None if unknown.
+        sha256: The hash of the file.
+        result: The output of bench.py; None if it could not be measured.
+        error: Why not, in the form of `EdgecompError.as_dict`.
     """
 
     file: str
@@ -47,22 +47,22 @@ class ArtifactResult:
 
     @property
     def left_out(self) -> bool:
-        """Whether the device has no runtime for it, which is no failure."""
+        """Whether the device has no runtime for it, which does not count as a failure."""
         return self.error is not None and self.error["error"] == "MissingToolchainError"
 
 
 @dataclass(frozen=True)
 class DeviceResult:
-    """All that one device said.
+    """The measurements of one device.
 
     Attributes:
-        device: Which one.
-        facts: What its agent said of it.
+        device: The device.
+        facts: The facts that its agent reported.
         artifacts: In the order of the manifest.
-        error: Why there is nothing, or not all.
-        started: When, by this machine's clock, ISO 8601.
-        sent: Bytes that had to be sent.
-        target: The name of the target profile that it was judged by.
+        error: Why artifacts are missing, if some are.
+        started: Start time by this machine's clock, ISO 8601.
+        sent: Bytes that were sent.
+        target: The name of the target profile that was used.
     """
 
     device: Device
@@ -74,7 +74,7 @@ class DeviceResult:
     target: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The document."""
+        """Returns the JSON document."""
         return {
             "schema": SCHEMA,
             "edgecomp": version("edgecomp"),
@@ -87,7 +87,7 @@ class DeviceResult:
         }
 
 
-#: What uname says -> the architecture of target profiles.
+#: uname's machine -> the architecture in target profiles.
 _ARCHITECTURES = {
     "aarch64": "arm64",
     "arm64": "arm64",
@@ -99,10 +99,10 @@ _ARCHITECTURES = {
 
 
 def made_on(result: Mapping[str, Any], profile: TargetProfile) -> bool:
-    """Whether a machine that was measured can be a target, by its architecture and, where both are known, its cores.
+    """Tells whether a measured machine can be a target, by its architecture and, if both are known, its cores.
 
     Args:
-        result: What bench.py printed.
+        result: The output of bench.py.
         profile: The target.
     """
     machine, cores = result["machine"], {cluster.core for cluster in profile.cpu.clusters}
@@ -113,15 +113,15 @@ def made_on(result: Mapping[str, Any], profile: TargetProfile) -> bool:
 
 
 def now() -> str:
-    """The time in UTC."""
+    """Returns the time in UTC."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def store(folder: Path, result: DeviceResult) -> Path:
-    """Writes a document beside the artifacts, whole or not at all; nothing is overwritten.
+    """Writes a document beside the artifacts, completely or not at all, and never overwrites one.
 
     Raises:
-        OutputError: Nothing can be written there.
+        OutputError: The folder cannot be written.
     """
     place = folder / FOLDER
     text = json.dumps(result.as_dict(), indent=2, allow_nan=False) + "\n"
@@ -133,7 +133,7 @@ def store(folder: Path, result: DeviceResult) -> Path:
         for count in itertools.count(1):
             path = place / (stem + (f"-{count}" if count > 1 else "") + ".json")
             try:
-                path.hardlink_to(partial)  # fails where a rename would overwrite
+                path.hardlink_to(partial)  # fails if the file exists, where a rename would overwrite it
             except FileExistsError:
                 continue
             partial.unlink()
@@ -149,7 +149,7 @@ def read(path: Path) -> dict[str, Any]:
     """Reads a document.
 
     Raises:
-        SourceError: There is none, it is truncated, it is something else, or it is from a newer edgecomp.
+        SourceError: It is missing, truncated, of another kind, or from a newer edgecomp.
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A session with the agent on a device: locks it, sends the files it lacks, runs commands there."""
+"""A session with the agent on a device: locks the device, sends missing files, and runs commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgecomp.errors import DeviceError, LinkError, PromiseError
 from edgecomp.manifest import sha256
 
 PROTOCOL = 1
-#: Seconds between signs of life; the agent gives up after 30 without one.
+#: Seconds between heartbeats; the agent gives up after 30 seconds without one.
 HEARTBEAT = 5.0
 #: Lines that a login shell may print before the agent speaks.
 _NOISE_LINES = 200
@@ -30,12 +30,12 @@ _CURES = {
 
 @dataclass(frozen=True)
 class Ended:
-    """What a command left behind.
+    """The result of a command.
 
     Attributes:
         code: Its exit code, negative for a signal.
-        stdout: What it printed.
-        stderr: Its last lines there.
+        stdout: Its standard output.
+        stderr: The last lines of its standard error.
     """
 
     code: int
@@ -48,8 +48,8 @@ class Payload:
     """A file to send.
 
     Attributes:
-        path: Where it is on this machine.
-        sha256: What it holds.
+        path: Its path on this machine.
+        sha256: The hash of its content.
         size: In bytes.
     """
 
@@ -59,19 +59,19 @@ class Payload:
 
     @classmethod
     def of(cls, path: Path) -> Payload:
-        """Looks at a file."""
+        """Computes hash and size of a file."""
         return cls(path, sha256(path), path.stat().st_size)
 
 
 class Session:
-    """An open conversation.
+    """An open session.
 
     Args:
-        device: Whom it is with.
-        connection: The bytes that carry it.
+        device: The device.
+        connection: The connection to the device.
 
     Attributes:
-        facts: What the agent says of the device; see `Agent.facts` in `device_scripts/agent.py`.
+        facts: The facts that the agent reports; see `Agent.facts` in `device_scripts/agent.py`.
 
     Raises:
         EdgecompError: The agent did not start; the connection says why.
@@ -96,25 +96,25 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Ends the conversation and, on the device, everything that it started. May be called from any thread."""
+        """Ends the session, and everything that it started on the device. May be called from any thread."""
         self._closed.set()
         self._connection.close()
 
     def lock(self, holder: str) -> None:
-        """Takes the device for this session.
+        """Locks the device for this session.
 
         Raises:
-            DeviceError: Somebody else measures there.
+            DeviceError: Another session has locked it.
         """
         answer = self._ask({"do": "lock", "holder": holder})
         if "busy" in answer:
             raise busy(self._device, answer["busy"])
 
     def push(self, files: Sequence[Payload], progress: Callable[[int, int], None] = lambda done, total: None) -> int:
-        """Sends what the device does not have yet, and the rest of what it has in part.
+        """Sends files that the device does not have, and the rest of files that it has in part.
 
         Returns:
-            How many bytes were sent.
+            The number of bytes that were sent.
         """
         wanted = {file.sha256: file for file in files}
         have = self._ask({"do": "have", "files": {file.sha256: file.size for file in wanted.values()}})["have"]
@@ -123,7 +123,7 @@ class Session:
         total, done = sum(file.size - offsets[digest] for digest, file in missing.items()), 0
         for digest, file in missing.items():
             size = file.size - offsets[digest]
-            with self._writing, file.path.open("rb") as source:  # no sign of life in between: these are raw bytes
+            with self._writing, file.path.open("rb") as source:  # no heartbeat in between: these are raw bytes
                 self._send({"do": "put", "sha256": digest, "offset": offsets[digest], "size": size})
                 source.seek(offsets[digest])
                 while block := source.read(min(size, _BLOCK)):
@@ -135,16 +135,16 @@ class Session:
         return total
 
     def drop(self, files: Sequence[Payload]) -> None:
-        """Removes files from the device that will not be needed again."""
+        """Removes files from the device that are no longer needed."""
         self._ask({"do": "drop", "files": [file.sha256 for file in files]})
 
     def run(self, files: Mapping[str, Payload], command: Sequence[str], on_line: Callable[[str], None]) -> Ended:
-        """Runs a command on the device, in a folder with these files, which were sent before.
+        """Runs a command on the device, in a folder with these files, which must have been sent before.
 
         Args:
             files: Name -> file.
-            command: The words of the command; "@python" in front is the Python that has the runtimes.
-            on_line: Is given each line that it prints on stderr.
+            command: The words of the command; a leading "@python" stands for the Python that has the runtimes.
+            on_line: Called with each line of its stderr.
         """
         names = {name: file.sha256 for name, file in files.items()}
         self._send({"do": "run", "files": names, "command": list(command)})
@@ -155,7 +155,7 @@ class Session:
         return Ended(answer["exit"], self._read(answer["size"]), tuple(lines))
 
     def _hello(self) -> dict[str, Any]:
-        for _ in range(_NOISE_LINES):  # a shell's start-up file may print what it likes
+        for _ in range(_NOISE_LINES):  # the shell's start-up files may print anything first
             line = self._line()
             with contextlib.suppress(ValueError):
                 answer = json.loads(line)
@@ -215,12 +215,12 @@ class Session:
 
     def _beat(self) -> None:
         while not self._closed.wait(HEARTBEAT):
-            with contextlib.suppress(DeviceError, LinkError):  # who waits for an answer is told
+            with contextlib.suppress(DeviceError, LinkError):  # whoever waits for an answer gets the error
                 self._send({"do": "ping"})
 
 
 def busy(device: Device, holder: str) -> DeviceError:
-    """Somebody else measures on a device."""
+    """Returns the error for a device on which another session measures."""
     return DeviceError(
         f"device {device.name}",
         expected="a device that nobody else measures on",

@@ -1,4 +1,4 @@
-"""Gives a device the runtimes that its target profile recommends, from the network or from wheels of this machine."""
+"""Installs the runtimes that a target profile recommends on its device, from the network or from local wheels."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from edgecomp.devices.session import Payload, Session
 from edgecomp.errors import DeviceError, PromiseError
 from edgecomp.target import Runtime, TargetProfile
 
-#: Machine -> architecture of its wheels when its userland has 64 bits; with 32 bits all ARM is armv7l.
+#: uname's machine -> architecture of its wheels for a 64-bit userland; 32-bit ARM is always armv7l.
 _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64", "AMD64": "x86_64"}
 _OLDEST_GLIBC = 17
 
 
 def requirements(profile: TargetProfile, formats: Sequence[str]) -> list[str]:
-    """What pip is asked for: the profile's versions, and never one that is known to be bad there.
+    """Returns pip requirements: the versions of the profile, without those that are known not to work there.
 
     Args:
-        profile: The device's.
-        formats: The formats of the artifacts; those without a wheel for the device are left out.
+        profile: The device's profile.
+        formats: The formats of the artifacts; those without a wheel for the device are skipped.
     """
     return [
         _requirement(profile.runtimes[name])
@@ -44,19 +44,19 @@ def _requirement(runtime: Runtime) -> str:
 def set_up(
     session: Session, device: Device, wanted: Sequence[str], wheels: Path | None, told: Callable[[str], None]
 ) -> None:
-    """Runs `device_scripts/setup.sh` on a device, unless it has all that already.
+    """Runs `device_scripts/setup.sh` on a device, unless everything is installed already.
 
     Args:
         session: With the device, locked.
         device: The device.
         wanted: Requirements.
-        wheels: A folder on this machine for wheels, which are fetched when they are not there; None lets the device
-            fetch them itself.
-        told: Is given what it does, in words.
+        wheels: A folder on this machine for wheels, which are downloaded if they are not there; None lets the device
+            download them.
+        told: Called with a description of each step.
 
     Raises:
         DeviceError: The setup failed there.
-        PromiseError: The wheels could not be fetched.
+        PromiseError: The wheels could not be downloaded.
     """
     script = {"setup.sh": Payload.of(Path(str(resources.files("edgecomp.device_scripts").joinpath("setup.sh"))))}
     session.push(list(script.values()))
@@ -82,12 +82,12 @@ def set_up(
 
 
 def fetch(folder: Path, device: Device, facts: Mapping[str, Any], wanted: Sequence[str]) -> list[Path]:
-    """Wheels for a device, with all that they need and pip itself, in a folder for boards of its kind.
+    """Returns wheels for a device, with pip and all dependencies, from a folder for devices of this kind.
 
     Args:
-        folder: Where they are kept; with all of them there, nothing is fetched.
+        folder: Where wheels are kept; only missing ones are downloaded.
         device: The device.
-        facts: What its agent said: Python, machine, bits, C library.
+        facts: The agent's facts: Python, machine, bits, C library.
         wanted: Requirements.
 
     Raises:
@@ -100,9 +100,10 @@ def fetch(folder: Path, device: Device, facts: Mapping[str, Any], wanted: Sequen
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "pip", *wanted]
     command += [f"--python-version=3.{minor}"]
     command += [f"--platform={tag}_{architecture}" for tag in _tags(facts["libc"])]
-    command += ["--no-deps"] * small  # its numpy comes from its own system: see setup.sh
+    command += ["--no-deps"] * small  # its numpy comes from the system: see setup.sh
     place.mkdir(parents=True, exist_ok=True)
-    # The folder is asked first, so that nothing is fetched where everything is; what pip copies is what is needed.
+    # The folder is tried first, so that nothing is downloaded if everything is there. What pip copies is what is
+    # needed.
     for fetching in (False, True):
         with tempfile.TemporaryDirectory() as copies:
             if fetching:
@@ -119,7 +120,7 @@ def fetch(folder: Path, device: Device, facts: Mapping[str, Any], wanted: Sequen
 
 
 def _tags(libc: str) -> list[str]:
-    """Platform tags of wheels that run there, less the architecture: one for each glibc up to the device's."""
+    """Returns the platform tags of wheels, without the architecture: one for each glibc up to the device's."""
     found = re.fullmatch(r"glibc-2\.(\d+)", libc)
     newest = int(found[1]) if found else _OLDEST_GLIBC
     return ["manylinux2014", *(f"manylinux_2_{minor}" for minor in range(_OLDEST_GLIBC, newest + 1))]

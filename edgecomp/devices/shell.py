@@ -1,10 +1,10 @@
-"""Conversations with devices that have no Python: a POSIX shell does what `device_scripts/agent.py` does elsewhere.
+"""Sessions with devices without Python: a POSIX shell does what `device_scripts/agent.py` does elsewhere.
 
-1. Files are kept by their SHA-256 in a folder that can be written to and executed from, as the agent keeps them.
-2. Each command runs in a fresh folder that holds its files by name, and that goes away with it.
-3. The device is locked by a folder that carries the boot's id, so that it does not outlive a reboot; a shell of its own
-   holds it, and removes it when the connection ends.
-4. No name is ever part of a script: scripts are constants, and everything else is a quoted argument.
+1. Files are stored by their SHA-256 in a folder that is writable and executable, in the same way as by the agent.
+2. Each command runs in a new folder that holds its files by name and is removed afterwards.
+3. The device is locked by a folder whose name contains the boot id, so that a lock does not survive a reboot. A
+   separate shell holds the lock, and removes it when the connection ends.
+4. No name is ever inserted into a script: scripts are constants, and everything else is a quoted argument.
 """
 
 from __future__ import annotations
@@ -76,36 +76,36 @@ class Shell(Protocol):
     """Runs commands on a device."""
 
     def run(self, command: str, source: Path | None, on_line: Callable[[str], None]) -> Ended:
-        """Runs a command of the device's login shell.
+        """Runs a command in the device's login shell.
 
         Args:
             command: The words, quoted.
-            source: Its stdin; None gives it one that stays open until the command or the connection ends.
-            on_line: Is given each line of its stderr.
+            source: Its stdin; None keeps stdin open until the command or the connection ends.
+            on_line: Called with each line of its stderr.
 
         Raises:
             EdgecompError: The connection does not work.
         """
 
     def close(self) -> None:
-        """Ends every command that runs. May be called from any thread."""
+        """Ends all running commands. May be called from any thread."""
 
 
 class ShellSession:
-    """The same as `Session`, with a shell instead of the agent.
+    """Like `Session`, with a shell instead of the agent.
 
     Args:
-        device: Whom it is with.
+        device: The device.
         shell: Runs commands there.
         reason: Why there is no agent.
 
     Attributes:
-        facts: What the shell says of the device, under the names that the agent gives them.
-        reason: As given.
+        facts: The facts that the shell reports, under the names that the agent uses.
+        reason: Why there is no agent.
 
     Raises:
-        NoPythonError: The reason, where no POSIX shell is there either.
-        EdgecompError: The connection does not work, or there is no place for files.
+        NoPythonError: The reason, if there is no POSIX shell either.
+        EdgecompError: The connection does not work, or no folder is writable.
     """
 
     def __init__(self, device: Device, shell: Shell, reason: NoPythonError) -> None:
@@ -129,19 +129,19 @@ class ShellSession:
         }
 
     def close(self) -> None:
-        """Ends the conversation and, on the device, everything that it started. May be called from any thread."""
+        """Ends the session, and everything that it started on the device. May be called from any thread."""
         self._shell.close()
 
     def lock(self, holder: str) -> None:
-        """Takes the device for this session.
+        """Locks the device for this session.
 
         Raises:
-            DeviceError: Somebody else measures there.
+            DeviceError: Another session has locked it.
         """
         lines: queue.Queue[str] = queue.Queue()
 
         def hold() -> None:
-            with contextlib.suppress(Exception):  # who uses the connection next is told
+            with contextlib.suppress(Exception):  # the next use of the connection reports the error
                 self._shell.run(_command(_LOCK, self._home, holder), None, lines.put)
             lines.put("")
 
@@ -151,10 +151,10 @@ class ShellSession:
             raise busy(self._device, answer.removeprefix("busy").strip())
 
     def push(self, files: Sequence[Payload], progress: Callable[[int, int], None] = lambda done, total: None) -> int:
-        """Sends what the device does not have yet.
+        """Sends files that the device does not have.
 
         Returns:
-            How many bytes were sent.
+            The number of bytes that were sent.
         """
         rows = [line.split() for line in self._do(_HAVE, self._home).stdout.decode().splitlines()]
         have = {row[0]: int(row[1]) for row in rows if len(row) == 2}
@@ -172,14 +172,14 @@ class ShellSession:
         return total
 
     def drop(self, files: Sequence[Payload]) -> None:
-        """Removes files from the device that will not be needed again."""
+        """Removes files from the device that are no longer needed."""
         self._do(_DROP, self._home, *(file.sha256 for file in files))
 
     def run(self, files: Mapping[str, Payload], command: Sequence[str], on_line: Callable[[str], None]) -> Ended:
-        """Runs a command on the device, in a folder with these files, which were sent before; see `Session.run`."""
+        """Runs a command in a folder with these files, which must have been sent before; see `Session.run`."""
         links = [word for name, file in files.items() for word in (f"./{name}", file.sha256)]
         ended = self._shell.run(_command(_RUN, self._home, str(len(files)), *links, *command), None, on_line)
-        # A shell tells of a signal by an exit code above 128.
+        # A shell reports a signal as an exit code above 128.
         return Ended(128 - ended.code if 128 < ended.code < 160 else ended.code, ended.stdout, ended.stderr)
 
     def _do(self, script: str, *words: str) -> Ended:
@@ -200,5 +200,5 @@ class ShellSession:
 
 
 def _command(script: str, *words: str) -> str:
-    """A line for whatever login shell there is: it hands everything on to sh."""
+    """Returns a command line that any login shell passes on to sh."""
     return shlex.join(["sh", "-c", re.sub(r"\n+", "\n", script.strip()), "edgecomp", *words])

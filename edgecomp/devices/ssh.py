@@ -1,7 +1,7 @@
 """Devices behind ssh, by OpenSSH's own client.
 
-The client, and not a library that speaks the protocol: whatever reaches the board in a terminal reaches it here too
-(configuration with `Match` and `Include`, agents, hardware keys, certificates, jump hosts), and the host key is checked
+It uses the client instead of a library so that every board that can be reached in a terminal can be reached here too
+(configuration with `Match` and `Include`, agents, hardware keys, certificates, jump hosts), and host keys are checked
 against the same `known_hosts`. One connection carries everything, in one channel.
 """
 
@@ -21,23 +21,23 @@ from edgecomp.devices.session import Ended
 from edgecomp.errors import DeviceError, EdgecompError, LinkError, MissingToolchainError, NoPythonError
 
 _OPTIONS = (
-    "BatchMode=yes",  # never ask: there may be nobody to answer, and eight boards would ask at once
-    "StrictHostKeyChecking=yes",  # whatever the configuration says
-    "ServerAliveInterval=5",  # a link that is gone is noticed in 15 s
+    "BatchMode=yes",  # never ask: nobody may be there to answer, and eight boards would ask at once
+    "StrictHostKeyChecking=yes",  # regardless of the configuration
+    "ServerAliveInterval=5",  # notice a lost connection within 15 s
     "ServerAliveCountMax=3",
     "ConnectTimeout=15",
-    "ClearAllForwardings=yes",  # forwarded ports of the configuration would collide between boards
+    "ClearAllForwardings=yes",  # ports forwarded by the configuration would collide between boards
     "LogLevel=ERROR",
 )
 
-#: What ssh exits with when it failed itself; any other code is the board's.
+#: The exit code of ssh's own failures; any other code is that of the board.
 _SSH_FAILED = 255
 
-#: What ssh says -> what that means and what to do, the first that matches.
+#: ssh's message -> its meaning, and what to do; the first match counts.
 _REFUSALS: tuple[tuple[str, str, str], ...] = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
-        "its host key is another than before: a new system on the board, or somebody in between",
+        "its host key has changed: a new system on the board, or somebody in between",
         "if the board was set up again, run `ssh-keygen -R HOST` and connect once with `ssh`; if not, do not go on",
     ),
     (
@@ -95,11 +95,11 @@ def connect(device: Device, config: Path | None) -> Connection:
 
 
 class SshShell:
-    """The board's login shell, one connection for each command.
+    """The board's login shell, with one connection for each command.
 
     Args:
         device: An ssh device.
-        config: As for `connect`.
+        config: See `connect`.
     """
 
     def __init__(self, device: Device, config: Path | None) -> None:
@@ -133,14 +133,14 @@ class SshShell:
         for process in list(self._running):
             if process.stdin is not None:
                 with contextlib.suppress(OSError):
-                    process.stdin.close()  # what holds to the leash of its stdin ends, and gives back the lock
+                    process.stdin.close()  # whatever waits for the end of its stdin ends, and the lock is released
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=1)
             process.kill()
 
 
 def command(device: Device, config: Path | None, words: str) -> list[str]:
-    """The ssh command that has words run by the board's login shell."""
+    """Returns the ssh command that runs words in the board's login shell."""
     address = ssh_address(device.url)
     options = [f"-o{option}" for option in _OPTIONS]
     if config is not None:
@@ -153,15 +153,15 @@ def command(device: Device, config: Path | None, words: str) -> list[str]:
 
 
 def explain(device: Device, code: int | None, said: str) -> EdgecompError:
-    """Why the ssh client ended.
+    """Returns why the ssh client ended.
 
     Args:
-        device: What it was connected to.
+        device: The device that it was connected to.
         code: Its exit code: 255 is ssh's own, any other the board's.
-        said: What it said.
+        said: Its stderr.
     """
     for pattern, actual, cure in _REFUSALS:
-        if code in (_SSH_FAILED, None) and re.search(pattern, said):  # any other code is of what the board's shell said
+        if code in (_SSH_FAILED, None) and re.search(pattern, said):  # other codes come from the board's shell
             return _refusal(device, f"{actual} ({_last(said)})", cure.format(host=ssh_address(device.url).host))
     too_old = re.search(r"python-too-old (\S+)", said)
     if too_old:
@@ -182,12 +182,12 @@ def explain(device: Device, code: int | None, said: str) -> EdgecompError:
 
 
 def lost(device: Device, said: Sequence[str] | str = "") -> LinkError:
-    """A connection that worked and does no more."""
+    """Returns the error for a connection that was lost."""
     return LinkError(
         f"device {device.name}",
         expected="a connection until the end",
         actual=f"it was lost; last words: {_last(said if isinstance(said, str) else ' '.join(said))}",
-        cure="check power and network of the board and measure again; what was sent there is not sent twice",
+        cure="check power and network of the board and measure again; files that arrived are not sent again",
     )
 
 

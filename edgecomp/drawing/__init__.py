@@ -1,8 +1,8 @@
-"""Draws the graph of an artifact as one file that needs nothing else: an SVG picture, or an HTML page around it.
+"""Draws the graph of an artifact as one self-contained file: an SVG picture, or an HTML page around it.
 
-scene.py    what is drawn: boxes, words and arrows
-layers.py   where they stand: a layered layout
-columns.py  a long layout folded into columns
+scene.py    the content: boxes, words and arrows
+layers.py   a layered layout
+columns.py  folds a long layout into columns
 picture.py  the SVG picture; page.py the HTML page around it
 """
 
@@ -21,10 +21,10 @@ SUFFIXES = (".svg", ".html")
 
 
 def check_target(target: Path) -> None:
-    """Makes sure, before any work, that a drawing can be written to `target`.
+    """Checks, before any work, that a drawing can be written to `target`.
 
     Raises:
-        OutputError: Its suffix is no drawing's.
+        OutputError: The suffix is not that of a drawing.
     """
     if target.suffix not in SUFFIXES:
         raise OutputError(
@@ -36,12 +36,12 @@ def check_target(target: Path) -> None:
 
 
 def draw(inspection: Inspection, title: str, target: Path) -> None:
-    """Writes a drawing; its suffix says which kind.
+    """Writes a drawing, as SVG or HTML depending on the suffix.
 
     Args:
-        inspection: What is to be seen.
-        title: Above it.
-        target: A `.svg` or `.html` file; one that is there is replaced.
+        inspection: The artifact's content.
+        title: The heading.
+        target: A `.svg` or `.html` file; an existing one is replaced.
 
     Raises:
         OutputError: The suffix is another, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""Folds a long layout into columns, as a newspaper does: a picture of a deep network gets the shape of a page."""
+"""Folds a long layout into columns, like a newspaper, so that a deep network fits a page."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from itertools import pairwise
 
 from edgecomp.drawing.layers import Edge, Layers, place
 
-#: Width over height that a picture should have.
+#: The aspect ratio to aim for, width over height.
 _ASPECT = 1.5
-#: A network of fewer rows stays in one column.
+#: Networks with fewer rows stay in one column.
 _SHORTEST = 16
-#: A column ends where at most this many tensors are still to be read in the next one.
+#: A column may end only where at most this many tensors pass on to the next one.
 _WIDEST_CUT = 5
-#: The space between columns, in which arrows go up, and between the lanes of two arrows there.
+#: The space between columns, where arrows go up, and the distance between two arrows there.
 GUTTER, LANE = 90.0, 7.0
 
 Point = tuple[float, float]
@@ -40,7 +40,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class _Column:
-    """One column: its layers, where they start, and its right and lower end."""
+    """One column: its first layer, the positions of its nodes, and its right and lower end."""
 
     start: int
     x: dict[int, float]
@@ -52,10 +52,10 @@ def fold(layers: Layers, edges: Sequence[Edge], *, height: float, gap: float) ->
     """Places every box and arrow.
 
     Args:
-        layers: The order of things.
-        edges: As `lay_out` took them.
+        layers: The layered layout.
+        edges: The edges that `lay_out` was given.
         height: The height of a box.
-        gap: Between layers.
+        gap: The distance between layers.
     """
     pitch = height + gap
     starts = _cuts(layers, edges, pitch)
@@ -81,7 +81,7 @@ def fold(layers: Layers, edges: Sequence[Edge], *, height: float, gap: float) ->
         for before, after in pairwise(stops):
             here, (x, y) = column_of[before], centre(after)
             if here != column_of[after]:
-                # Arrows with the same source share a lane: they are one tensor.
+                # Arrows with the same source carry one tensor, and share a lane.
                 lane = LANE * lanes[here].setdefault(source, len(lanes[here]))
                 path += _detour(centre(before)[0], columns[here], lane, x)
             path.append((x, y - height / 2 if after == target else y))
@@ -91,13 +91,13 @@ def fold(layers: Layers, edges: Sequence[Edge], *, height: float, gap: float) ->
 
 
 def _detour(x: float, column: _Column, lane: float, target: float) -> list[Point]:
-    """From the foot of a column through the gutter to the head of the next one."""
+    """Returns the path from the foot of a column through the gutter to the head of the next one."""
     below, up, top = column.bottom + 14 + lane, column.right + GUTTER / 2 - 10 + lane, -14 - lane
     return [(x, below), (up, below), (up, top), (target, top)]
 
 
 def _cuts(layers: Layers, edges: Sequence[Edge], pitch: float) -> list[int]:
-    """The first layer of each column: near equal heights, where few tensors pass."""
+    """Returns the first layer of each column: columns of similar height, cut where few tensors pass."""
     rows = len(layers.rows)
     if rows < _SHORTEST:
         return [0]

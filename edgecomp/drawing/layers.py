@@ -1,12 +1,12 @@
 """A layered layout of a directed acyclic graph (Sugiyama, Tagawa and Toda, 1981).
 
-1. Each node goes on the layer behind its last source; one that nothing forces up, such as the side input of a residual
-   sum, moves down to the layer in front of its first reader.
-2. An edge that passes layers gets a bend in each of them, so that it has a way of its own around the nodes.
-3. Layers are ordered by the mean place of neighbours, sweeping down and up, and the best order is kept.
-4. Places across are those of neighbours as nearly as the widths allow. For one layer this is a least-squares problem
-   under order constraints, which pooling adjacent violators solves exactly. Nodes come before bends: the way through
-   the nodes is straight, and long edges run beside it, as straight as there is room.
+1. Each node goes on the layer after its last source. A node that could stand lower, such as the side input of a
+   residual sum, moves down to the layer before its first reader.
+2. An edge that crosses layers gets a bend in each of them, so that it has its own way around the nodes.
+3. Layers are ordered by the mean position of neighbours, sweeping down and up; the best order is kept.
+4. Horizontal positions follow those of neighbours as closely as the widths allow. For one layer this is a least-squares
+   problem under order constraints, which the pool-adjacent-violators algorithm solves exactly. Nodes take precedence
+   over bends: the main path is straight, and long edges run beside it, as straight as space permits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from itertools import pairwise
 _SWEEPS = 12
 _BEND_WIDTH = 14.0
 _GAP = 22.0
-#: How much bends, and nodes on a branch, insist on the place that they want, beside 1 for a node on the straight way.
+#: The weight of bends, and of nodes on branches, relative to 1 for a node on the main path.
 _FAINT = 0.001
 
 Edge = tuple[int, int]
@@ -26,16 +26,16 @@ Edge = tuple[int, int]
 
 @dataclass(frozen=True)
 class Layers:
-    """Which node stands on which layer, and in which order. Bends are numbered behind the nodes.
+    """The layer and order of every node. Bends are numbered after the nodes.
 
     Attributes:
-        count: How many nodes there are.
+        count: The number of nodes.
         size: The width of each node and bend.
         layer: The layer of each node and bend, from the top.
         rows: The nodes and bends of each layer, from the left.
-        ways: The bends that each edge goes through, downwards; in the order of the edges.
-        above: What each node or bend is connected to one layer further up.
-        below: And further down.
+        ways: The bends of each edge, from top to bottom, in the order of the edges.
+        above: The neighbours of each node or bend one layer further up.
+        below: Those one layer further down.
     """
 
     count: int
@@ -48,7 +48,7 @@ class Layers:
 
 
 def lay_out(widths: Sequence[float], edges: Sequence[Edge]) -> Layers:
-    """Puts nodes on layers and in order: rules 1 to 3.
+    """Assigns nodes to layers and orders them: rules 1 to 3.
 
     Args:
         widths: The width of each node.
@@ -90,14 +90,14 @@ def _assign(count: int, edges: Sequence[Edge]) -> list[int]:
     for node in reversed(range(count)):
         if targets[node] and len(sources[node]) < 2:
             lowest = min(layer[target] for target in targets[node]) - 1
-            # A single source stretches one edge and shortens as many as there are readers.
+            # Moving down lengthens the edge from a single source, and shortens one edge for each reader.
             if not sources[node] or len(targets[node]) > 1:
                 layer[node] = max(layer[node], lowest)
     return layer
 
 
 def _first_order(count: int, above: list[list[int]], below: list[list[int]], total: int) -> list[int]:
-    """Depth first, so that chains stay together."""
+    """Returns the nodes depth first, so that chains stay together."""
     seen = [False] * total
     order: list[int] = []
     for root in (node for node in range(count) if not above[node]):
@@ -141,7 +141,7 @@ def _order(rows: list[list[int]], above: list[list[int]], below: list[list[int]]
 
 
 def _crossings(rows: list[list[int]], below: list[list[int]], place: list[float]) -> int:
-    """How many pairs of edges cross."""
+    """Counts the pairs of edges that cross."""
     total = 0
     for row in rows:
         if len(row) < 2:
@@ -158,10 +158,10 @@ def _crossings(rows: list[list[int]], below: list[list[int]], place: list[float]
 
 
 def place(layers: Layers, first: int, end: int) -> dict[int, float]:
-    """Rule 4, for the layers from `first` to before `end` alone.
+    """Applies rule 4 to the layers from `first` to before `end`.
 
     Returns:
-        The middle of each node and bend on them, the leftmost one's left side being 0.
+        The centre of each node and bend on them; the left side of the leftmost one is at 0.
     """
     rows = layers.rows[first:end]
     x = {node: 0.0 for row in rows for node in row}
@@ -182,7 +182,7 @@ def place(layers: Layers, first: int, end: int) -> dict[int, float]:
 def _straighten(
     rows: list[list[int]], above: dict[int, list[int]], below: dict[int, list[int]], x: dict[int, float], layers: Layers
 ) -> None:
-    """Moves the bends of each edge in line, as far left as there is room, where nothing stands in the way."""
+    """Aligns the bends of each edge, as far left as possible, if nothing is in the way."""
     left_of = {other: node for row in rows for node, other in pairwise(row)}
     right_of = {node: other for other, node in left_of.items()}
     size = layers.size
@@ -201,10 +201,10 @@ def _straighten(
 def _wish(
     node: int, near: dict[int, list[int]], far: dict[int, list[int]], x: dict[int, float], count: int
 ) -> tuple[float, float]:
-    """Where a node or bend wants to stand, and how much it insists.
+    """Returns the preferred position of a node or bend, and its weight.
 
-    It wants to stand in line with the middle one of its neighbours, and insists when that one would choose it too: so
-    one way through the network is straight, and branches give way.
+    It prefers to be in line with its middle neighbour, and has full weight if that neighbour prefers it too: so one
+    main path through the network is straight, and branches give way.
     """
     guide = _middle(near[node], x)
     if guide is None:
@@ -216,12 +216,12 @@ def _wish(
 
 
 def _middle(nodes: list[int], x: dict[int, float]) -> int | None:
-    """The middle one, of an even number the left one, so that detours run right of the straight way."""
+    """Returns the middle node, or the left of two middle ones, so that detours run to the right of the main path."""
     return sorted(nodes, key=x.__getitem__)[(len(nodes) - 1) // 2] if nodes else None
 
 
 def _spread(row: list[int], x: dict[int, float], wishes: list[tuple[float, float]], layers: Layers) -> None:
-    """Puts a row as near to its wishes as its order and widths allow: pools adjacent violators."""
+    """Places a row as close to its preferred positions as order and widths allow, by pooling adjacent violators."""
     offset = 0.0
     offsets: list[float] = []
     blocks: list[tuple[float, float, int]] = []  # mean, weight, members

@@ -1,4 +1,4 @@
-"""The picture in an HTML page in which one can move, search and look closer."""
+"""The picture in an HTML page with panning, zooming and search."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from edgecomp.inspection import Inspection
 
 
 def page(inspection: Inspection, title: str) -> str:
-    """A page that needs no other file and no network."""
+    """Returns a page that needs no other file and no network."""
     template = importlib.resources.files("edgecomp.drawing").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace("{{title}}", escape(title)).replace("{{picture}}", picture(inspection, title))

@@ -16,7 +16,7 @@ from edgecomp.inspection import Inspection
 _HEIGHT, _GAP, _MARGIN, _HEAD = 44.0, 30.0, 40.0, 92.0
 _CORNER = 9.0
 
-#: The colour of each precision; of what is not listed, shapes and indices mostly, grey.
+#: The colour of each precision; all others are grey, mostly shapes and indices.
 COLOURS = {
     "int8": "#0d9488",
     "uint8": "#0d9488",
@@ -48,7 +48,7 @@ svg.graph { font-family: system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sa
 
 
 def picture(inspection: Inspection, title: str) -> str:
-    """The whole picture, with a heading and a key of colours."""
+    """Returns the whole picture, with a heading and a legend."""
     boxes, arrows = compose(inspection)
     widths = [_width(box) for box in boxes]
     edges = [(arrow.source, arrow.target) for arrow in arrows]
@@ -79,7 +79,7 @@ def picture(inspection: Inspection, title: str) -> str:
 
 
 def summary(inspection: Inspection) -> str:
-    """The figures that one wants to see first."""
+    """Returns the main figures in one line."""
     nodes = sum(entry.count for entry in inspection.operators)
     parts = [
         inspection.format,
@@ -95,7 +95,7 @@ def summary(inspection: Inspection) -> str:
 
 
 def quantity(number: float) -> str:
-    """A number with a prefix of the SI: "12.3 M"."""
+    """Formats a number with an SI prefix: "12.3 M"."""
     for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= limit:
             return f"{number / limit:.3g} {prefix}"
@@ -107,17 +107,17 @@ def _width(box: Box) -> float:
 
 
 def _letter(letter: str) -> float:
-    """About how wide a letter of a title is."""
+    """Returns the approximate width of a letter in a title."""
     return 9.6 if letter.isupper() or letter == "_" else 7.9
 
 
 def _text(words: str) -> str:
-    """Words as XML; characters that XML cannot hold are left out."""
+    """Escapes text for XML, and drops characters that XML cannot contain."""
     return escape("".join(letter for letter in words if letter.isprintable() or letter == "\n"))
 
 
 def _key(boxes: Sequence[Box]) -> list[str]:
-    """What the colours mean, and how often each occurs."""
+    """Returns the legend: the colours, and how often each occurs."""
     counted = Counter(box.precision for box in boxes if box.kind in {"node", "shore"})
     entries = [(COLOURS.get(precision, _OTHER), f"{precision} {count}") for precision, count in counted.most_common()]
     if stranded := sum(box.island is not None for box in boxes):
@@ -132,7 +132,7 @@ def _key(boxes: Sequence[Box]) -> list[str]:
 
 @dataclass(frozen=True)
 class _Canvas:
-    """Everything below the heading."""
+    """The part of the picture below the heading."""
 
     content: Sequence[Box]
     lines: Sequence[Arrow]
@@ -140,7 +140,7 @@ class _Canvas:
     placed: Placed
 
     def islands(self) -> list[str]:
-        """Ground under the operators of an island and the arrows between them."""
+        """Returns the background of the operators of an island and of the arrows between them."""
         parts = []
         for arrow, path in zip(self.lines, self.placed.paths, strict=True):
             island = self.content[arrow.source].island
@@ -155,7 +155,7 @@ class _Canvas:
         return parts
 
     def arrows(self) -> list[str]:
-        """The arrows."""
+        """Returns the arrows."""
         return [
             f'<path class="arrow" data-from="{arrow.source}" data-to="{arrow.target}" marker-end="url(#tip)" '
             f'd="{_curve(path)}"><title>{_text(arrow.details)}</title></path>'
@@ -163,7 +163,7 @@ class _Canvas:
         ]
 
     def boxes(self) -> list[str]:
-        """The boxes with their words."""
+        """Returns the boxes with their text."""
         return [self._box(index, box) for index, box in enumerate(self.content)]
 
     def _box(self, index: int, box: Box) -> str:
@@ -185,7 +185,7 @@ class _Canvas:
 
 
 def _curve(path: Sequence[Point]) -> str:
-    """A smooth line through points: S-curves from layer to layer, and straight with round corners between columns."""
+    """Returns a smooth path: S-curves between layers, straight lines with round corners between columns."""
     parts = [f"M{path[0][0]:.1f} {path[0][1]:.1f}"]
     for index, (start, end) in enumerate(pairwise(path)):
         (x, y), (to_x, to_y) = start, end
@@ -205,7 +205,7 @@ def _aligned(start: Point, end: Point) -> bool:
 
 
 def _toward(corner: Point, other: Point) -> Point:
-    """The point a little way from a corner."""
+    """Returns the point a short way from a corner."""
     across, down = other[0] - corner[0], other[1] - corner[1]
     length = max((across**2 + down**2) ** 0.5, 1e-6)
     share = min(_CORNER, length / 2) / length

@@ -1,4 +1,4 @@
-"""What is drawn of an artifact: boxes with their words, and arrows. Where they stand comes later."""
+"""The content of a drawing: boxes with text, and arrows. Positions come later."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgecomp.inspection import Contents, Inspection, Node, Tensor
 from edgecomp.inspection.islands import SHORES
 from edgecomp.interface import TensorInterface
 
-#: Longer words are cut; the whole of them is in the tooltip.
+#: Longer text is truncated; the tooltip has all of it.
 _LONGEST = 30
 
 
@@ -20,9 +20,9 @@ class Box:
     Attributes:
         kind: "node", "shore" for a conversion between integers and floats, "input" or "output".
         title: Its operator, or its name.
-        subtitle: The shape of what it gives.
-        precision: What it computes in.
-        island: The number of the float island that it is part of, or None.
+        subtitle: The shape of its output.
+        precision: The precision that it computes in.
+        island: The number of its float island, or None.
         details: Lines for a tooltip.
     """
 
@@ -36,7 +36,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Arrow:
-    """A tensor on its way from one box to another.
+    """A tensor that goes from one box to another.
 
     Attributes:
         source: Index of a box.
@@ -50,7 +50,7 @@ class Arrow:
 
 
 def compose(inspection: Inspection) -> tuple[list[Box], list[Arrow]]:
-    """The boxes in the order of execution, and the arrows; constants and what is made of them alone are left out."""
+    """Returns boxes in the order of execution, and arrows; constants and everything computed from them are left out."""
     contents = inspection.contents
     boxes: list[Box] = []
     arrows: dict[tuple[int, int], Arrow] = {}
@@ -87,7 +87,7 @@ def compose(inspection: Inspection) -> tuple[list[Box], list[Arrow]]:
 
 
 def _names(tensors: Sequence[int], interface: Sequence[TensorInterface]) -> Sequence[str | None]:
-    """What the source calls the inputs or outputs, when the artifact has the same number of them."""
+    """Returns the source's names of inputs or outputs, if the artifact has the same number of them."""
     return [item.name for item in interface] if len(interface) == len(tensors) else [None] * len(tensors)
 
 
@@ -111,7 +111,7 @@ def _details(contents: Contents, node: Node, macs: int | None) -> Iterator[str]:
 
 
 def describe(tensor: Tensor) -> str:
-    """A tensor in one line."""
+    """Describes a tensor in one line."""
     line = f"{tensor.name}: {tensor.dtype} {shape_text(tensor)}".rstrip()
     quantization = tensor.quantization
     if quantization is None:
@@ -122,7 +122,7 @@ def describe(tensor: Tensor) -> str:
 
 
 def shape_text(tensor: Tensor) -> str:
-    """A shape for people: "1 x 3 x any x any"."""
+    """Formats a shape for people: "1 x 3 x any x any"."""
     if tensor.shape is None:
         return ""
     return " x ".join("any" if size is None else str(size) for size in tensor.shape) or "scalar"

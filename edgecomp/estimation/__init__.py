@@ -1,14 +1,14 @@
-"""What an artifact may cost on a target, before anybody has the device: a range, and an estimate.
+"""Estimates what an artifact costs on a target without the device: a range of instructions and of time.
 
-1. Multiply-accumulates come from the shapes in the artifact, for each operator in the precision that it computes in.
-2. A SIMD instruction does as many of them as the target's instruction set says (`cores.toml`, [[lanes]]); how many
-   instructions go with each is what emulated runs of two networks counted for the runtime ([overhead]).
-3. A core takes between 1 / `decode` cycles (all ways in use) and 1 cycle (one at a time) for an instruction. The time
+1. Multiply-accumulates follow from the shapes in the artifact, for each operator in the precision that it computes in.
+2. The target's instruction set says how many of them one SIMD instruction does (`cores.toml`, [[lanes]]). How many
+   instructions go with each of these was counted for every runtime in emulated runs of two networks ([overhead]).
+3. A core takes between 1 / `decode` cycles (all decoders busy) and 1 cycle (one at a time) for an instruction. The time
    is never below the roofline (Williams, Waterman and Patterson, 2009): multiplications over the SIMD peak, or bytes
-   over the memory's bandwidth where that is documented.
-4. What nobody documents is left out: a core that `cores.toml` does not have gets instructions and no time.
+   over the memory bandwidth if that is documented.
+4. What is not documented is left out: for a core that is not in `cores.toml` there are instructions, but no time.
 
-`calibration.py` holds estimates against measurements of the same device.
+`calibration.py` improves estimates with measurements of the same device.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from edgecomp.inspection import Inspection, Node
 from edgecomp.target import Cluster, TargetProfile
 
-#: What a node's precision is multiplied in.
+#: The arithmetic of each precision, where the names differ.
 _ARITHMETIC = {
     "uint8": "int8",
     "int16x8": "int8",
@@ -35,7 +35,7 @@ _ARITHMETIC = {
 
 @dataclass(frozen=True)
 class Range:
-    """From the best that can be to the worst that is likely."""
+    """A range from the best possible to the worst likely value."""
 
     low: float
     high: float
@@ -43,15 +43,15 @@ class Range:
 
 @dataclass(frozen=True)
 class NodeEstimate:
-    """One operator that multiplies.
+    """The estimate for one operator that multiplies.
 
     Attributes:
-        position: Its place in `Contents.nodes`.
-        name: As the artifact calls it.
-        op_type: Likewise.
-        arithmetic: What it multiplies in: "float32", "float16" or "int8".
+        position: Its index in `Contents.nodes`.
+        name: Its name in the artifact.
+        op_type: Its operator in the artifact.
+        arithmetic: The arithmetic of its multiplications: "float32", "float16" or "int8".
         macs: Multiply-accumulates.
-        nbytes: Inputs, weights and outputs.
+        nbytes: Bytes of inputs, weights and outputs.
         instructions: The instructions of one inference.
     """
 
@@ -65,24 +65,24 @@ class NodeEstimate:
 
     @property
     def intensity(self) -> float:
-        """Multiply-accumulates for each byte."""
+        """Multiply-accumulates per byte."""
         return self.macs / max(self.nbytes, 1)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one inference may cost.
+    """The estimated cost of one inference.
 
     Attributes:
         target: The target's name.
-        core: The core that it was estimated for, with its clock in MHz; None without documented facts.
+        core: The core that the estimate is for, with its clock in MHz; None without documented facts.
         macs: Multiply-accumulates.
-        nbytes: Bytes of all operators' inputs, weights and outputs: what passes when no cache helps.
+        nbytes: Bytes of all operators' inputs, weights and outputs: the memory traffic if no cache helps.
         arena: Bytes of activations in one arena.
         instructions: In total.
         milliseconds: On one thread; None without documented facts.
         nodes: Each operator that multiplies, in the order of execution.
-        measurements: How many measured artifacts the time rests on, besides documented facts.
+        measurements: The number of measured artifacts that the time is based on, besides documented facts.
     """
 
     target: str
@@ -96,7 +96,7 @@ class Estimate:
     measurements: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain data, marked as what it is."""
+        """Returns the same as plain data, marked as an estimate."""
         return {"estimate": True} | asdict(self)
 
 
@@ -126,13 +126,13 @@ def estimate(inspection: Inspection, profile: TargetProfile) -> Estimate:
 
 
 def lanes(arithmetic: str, profile: TargetProfile) -> int:
-    """Multiply-accumulates of one SIMD instruction on a target; 1 where it has none that is listed."""
+    """Returns the multiply-accumulates of one SIMD instruction on a target; 1 if no such instruction is listed."""
     rows = (row for row in facts()["lanes"] if row["precision"] == arithmetic)
     return next((int(row["macs"]) for row in rows if row["feature"] in profile.cpu.features), 1)
 
 
 def overhead(format_name: str, arithmetic: str) -> Range:
-    """Instructions that go with each SIMD multiplication in a runtime; where it was not counted, in any that was."""
+    """Returns the instructions per SIMD multiplication in a runtime, or over all runtimes if it was not counted."""
     counted = facts()["overhead"]
     kind = "int8" if arithmetic == "int8" else "float32"
     rows = [counted[format_name][kind]] if format_name in counted else [row[kind] for row in counted.values()]
@@ -141,7 +141,7 @@ def overhead(format_name: str, arithmetic: str) -> Range:
 
 @functools.cache
 def facts() -> Mapping[str, Any]:
-    """`cores.toml`."""
+    """Returns the content of `cores.toml`."""
     return tomllib.loads(importlib.resources.files("edgecomp.estimation").joinpath("cores.toml").read_text("utf-8"))
 
 
@@ -157,7 +157,7 @@ def _node(inspection: Inspection, position: int, macs: int, profile: TargetProfi
 
 
 def _traffic(inspection: Inspection, node: Node) -> int:
-    """Bytes that an operator reads and writes; tensors of unknown size are left out."""
+    """Returns the bytes that an operator reads and writes; tensors of unknown size are left out."""
     tensors = [inspection.contents.tensors[index] for index in (*node.inputs, *node.outputs) if index is not None]
     return sum((tensor.stored if tensor.stored is not None else tensor.nbytes) or 0 for tensor in tensors)
 
@@ -169,12 +169,12 @@ def _milliseconds(
     cluster: Cluster | None,
     profile: TargetProfile,
 ) -> Range | None:
-    """Rules 3 and 4."""
+    """Estimates the time by rules 3 and 4."""
     core = facts()["cores"].get(cluster.core) if cluster else None
     if core is None or cluster is None or cluster.max_mhz is None:
         return None
     cycles_per_ms = cluster.max_mhz * 1000
-    # Winograd's kernels multiply less than the shapes say: then there are fewer instructions than those would take.
+    # Winograd kernels multiply less than the shapes suggest, so there may be fewer instructions than multiplications.
     multiplications = sum(min(node.macs / lanes(node.arithmetic, profile), node.instructions.low) for node in nodes)
     peak = multiplications / core["simd"] / cycles_per_ms
     bandwidth = profile.memory.bandwidth_gb_per_s if profile.memory else None

@@ -1,10 +1,10 @@
-"""Estimates held against what was measured: how long a device took for each instruction that was estimated.
+"""Calibrates estimates by measurements: the time that a device took for each estimated instruction.
 
-1. A measured artifact gives a factor: its median time over the middle of its estimated instructions. That holds what no
-   document says of a core and its memory, so that a core without documented facts gets a time too.
+1. A measured artifact gives a factor: its median time over the middle of its estimated instructions. This includes
+   undocumented properties of core and memory, so that a core without documented facts gets a time too.
 2. Factors are kept by runtime and arithmetic, because kernels differ; those of other targets and threads do not count.
-3. An estimated artifact takes from its instructions times the smallest factor to those times the largest, and `SPREAD`
-   more to both sides: so far were counts off for networks of another kind, and times less (docs/results.md).
+3. The estimated time goes from the instructions times the smallest factor to those times the largest, widened by
+   `SPREAD` on both sides: counts were off by as much for other kinds of networks, and times by less (docs/results.md).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ SPREAD = 2.0
 
 @dataclass(frozen=True)
 class Factor:
-    """What one measured artifact says.
+    """The factor from one measured artifact.
 
     Attributes:
         format: The converter's name.
-        arithmetic: What most of its multiplications are in.
+        arithmetic: The arithmetic of most of its multiplications.
         ms_per_instruction: Its median time over its estimated instructions.
-        source: Which measurement.
+        source: The measurement.
     """
 
     format: str
@@ -42,15 +42,15 @@ class Factor:
 
 
 def factors(paths: Sequence[Path], profile: TargetProfile) -> list[Factor]:
-    """What kept measurements say of a target.
+    """Returns the factors for a target from stored measurements.
 
     Args:
-        paths: Documents of `edgecomp bench`, beside the artifacts that were measured.
+        paths: Documents of `edgecomp bench`, beside the measured artifacts.
         profile: The target.
 
     Raises:
-        InputError: Nothing in them serves.
-        SourceError: One is no such document.
+        InputError: None of them can be used.
+        SourceError: A file is not such a document.
     """
     found = [factor for path in paths for factor in _factors(path, profile)]
     if paths and not found:
@@ -64,12 +64,12 @@ def factors(paths: Sequence[Path], profile: TargetProfile) -> list[Factor]:
 
 
 def calibrated(found: Estimate, format_name: str, measured: Sequence[Factor]) -> Estimate:
-    """An estimate with a time by rule 3; as it was where nothing was measured of its kind.
+    """Sets the time of an estimate by rule 3; unchanged if nothing of its kind was measured.
 
     Args:
         found: The estimate.
-        format_name: The artifact's.
-        measured: What is known.
+        format_name: The artifact's format.
+        measured: The known factors.
     """
     kind = (format_name, main_arithmetic(found))
     known = [factor.ms_per_instruction for factor in measured if (factor.format, factor.arithmetic) == kind]
@@ -81,7 +81,7 @@ def calibrated(found: Estimate, format_name: str, measured: Sequence[Factor]) ->
 
 
 def main_arithmetic(found: Estimate) -> str:
-    """What most multiplications of an artifact are in."""
+    """Returns the arithmetic of most multiplications of an artifact."""
     totals: dict[str, int] = {}
     for node in found.nodes:
         totals[node.arithmetic] = totals.get(node.arithmetic, 0) + node.macs

@@ -1,12 +1,12 @@
-"""What is inside an artifact: the graph as a converter read it, and everything that follows from it.
+"""What is inside an artifact: its graph, and the figures that follow from it.
 
-A converter only reads its file into `Contents`; counts, memory, multiplications and islands are worked out here once,
-for every format alike.
+A converter only reads its file into `Contents`. Counts, memory, multiplications and float islands are computed here,
+in the same way for every format.
 
     contents.py  the graph of an artifact, the same for every format
     islands.py   float islands
     macs.py      multiply-accumulate operations
-    memory.py    how much memory activations need
+    memory.py    the memory that activations need
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class OperatorCount:
-    """How often an operator occurs in an artifact at one precision."""
+    """The number of times that an operator occurs in an artifact at one precision."""
 
     op_type: str
     precision: str
@@ -49,7 +49,7 @@ class OperatorCount:
 
 @dataclass(frozen=True)
 class Signature:
-    """A named entry point of a TFLite file: what it calls its inputs and outputs."""
+    """A named entry point of a TFLite file, with the names of its inputs and outputs."""
 
     name: str
     inputs: tuple[str, ...]
@@ -58,7 +58,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is inside an artifact.
+    """The content of an artifact.
 
     Attributes:
         format: The converter's name.
@@ -66,8 +66,8 @@ class Inspection:
         inputs: In the artifact's order.
         outputs: In the artifact's order.
         contents: Its graph.
-        metadata: What the file says about itself.
-        signatures: Where the format has any.
+        metadata: The file's own metadata.
+        signatures: The signatures, in formats that have any.
     """
 
     format: str
@@ -80,14 +80,14 @@ class Inspection:
 
     @cached_property
     def operators(self) -> tuple[OperatorCount, ...]:
-        """Counted by type and by the precision that they execute in, most frequent first; inner graphs included."""
+        """The number of operators by type and precision, most frequent first, including those of inner graphs."""
         nodes = (*self.contents.nodes, *self.contents.inner)
         counted = Counter((node.op_type, node.precision) for node in nodes)
         return tuple(OperatorCount(*pair, count) for pair, count in counted.most_common())
 
     @cached_property
     def weights(self) -> dict[str, int]:
-        """Bytes of constants by dtype, most first."""
+        """Bytes of constants by dtype, largest first."""
         sizes: Counter[str] = Counter()
         for tensor in self.contents.tensors:
             if tensor.stored is not None:
@@ -101,27 +101,27 @@ class Inspection:
 
     @cached_property
     def memory(self) -> Memory:
-        """What activations need."""
+        """The memory that activations need."""
         return plan_memory(self.contents)
 
     @cached_property
     def macs(self) -> Multiplications:
-        """Multiplications and additions of one run."""
+        """The multiply-accumulates of one run."""
         return multiplications(self.contents)
 
     @cached_property
     def islands(self) -> tuple[Island, ...]:
-        """Stretches of float in an artifact that computes in integers."""
+        """Groups of float operators in an artifact that computes in integers."""
         return find_islands(self.contents)
 
     @cached_property
     def precision(self) -> Precision | None:
-        """What edgecomp was asked for when it wrote the file; None for files from elsewhere."""
+        """The precision that the file was written with; None for files that edgecomp did not write."""
         text = self.metadata.get(METADATA_KEY)
         return None if text is None else Interface.from_json(text, subject="the file").precision
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain data, as `edgecomp inspect --json` prints it."""
+        """Returns everything as plain data, in the form of `edgecomp inspect --json`."""
         return {
             "format": self.format,
             "size": self.size,

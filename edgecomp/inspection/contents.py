@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-#: Bytes of an element; of what is not listed, 4 bits in bytes of two among them, the size is not known.
+#: Bytes of an element. The size of other dtypes is unknown, for example of two 4-bit values in a byte.
 _WIDTHS = {
     "bool": 1,
     "int8": 1,
@@ -32,12 +32,12 @@ FLOAT_PRECISIONS = frozenset({"float32", "float16", "bfloat16", "float64", "dyna
 
 @dataclass(frozen=True)
 class Quantization:
-    """What integers stand for: real = scale * (integer - zero_point).
+    """The meaning of a tensor's integers: real = scale * (integer - zero_point).
 
     Attributes:
-        scale: The scale of the whole tensor, or the first of its channels.
-        zero_point: Likewise.
-        channels: How many scales there are.
+        scale: The scale of the whole tensor, or of its first channel.
+        zero_point: The zero point, likewise.
+        channels: The number of scales.
     """
 
     scale: float
@@ -50,11 +50,11 @@ class Tensor:
     """A tensor of an artifact.
 
     Attributes:
-        name: As the artifact calls it.
-        dtype: numpy dtype name, or the format's own word in lower case where numpy has none.
-        shape: As stored; None where dynamic; None altogether when the artifact does not say.
-        stored: Bytes in the file when it is a constant, 0 when it shares another's; None for an activation.
-        quantization: When its integers stand for real numbers.
+        name: Its name in the artifact.
+        dtype: numpy dtype name, or the format's own name in lower case if numpy has none.
+        shape: As stored, None for dynamic dimensions; None if the artifact does not say.
+        stored: Bytes of a constant in the file, 0 if it shares another's data; None for an activation.
+        quantization: The parameters of quantized integers, or None.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Tensor:
 
     @property
     def elements(self) -> int | None:
-        """How many numbers it holds, dynamic dimensions taken as 1; None when nobody knows."""
+        """The number of elements, with dynamic dimensions as 1; None if unknown."""
         return None if self.shape is None else math.prod(1 if size is None else size for size in self.shape)
 
     @property
     def nbytes(self) -> int | None:
-        """Bytes in memory, dynamic dimensions taken as 1; None when nobody knows."""
+        """Bytes in memory, with dynamic dimensions as 1; None if unknown."""
         width, elements = _WIDTHS.get(self.dtype), self.elements
         return None if width is None or elements is None else width * elements
 
@@ -80,13 +80,13 @@ class Node:
     """An operator of an artifact.
 
     Attributes:
-        op_type: As the format calls it.
-        name: As the artifact calls it; where it has no names for nodes, that of the first output.
-        precision: What it computes in: "int8", "int16x8", "dynamic-int8" (int8 weights, float activations), or the
-            dtype of its output.
-        inputs: Indices of tensors; None for an optional one that is left out.
+        op_type: The format's name of the operator.
+        name: The node's name in the artifact, or that of its first output in formats without node names.
+        precision: The precision that it computes in: "int8", "int16x8", "dynamic-int8" (int8 weights, float
+            activations), or the dtype of its output.
+        inputs: Indices of tensors; None for an optional input that is absent.
         outputs: Indices of tensors.
-        module: The path of the torch module that it came from, "" when nothing tells.
+        module: The path of the torch module that it came from, "" if unknown.
     """
 
     op_type: str
@@ -102,11 +102,11 @@ class Contents:
     """A graph.
 
     Attributes:
-        tensors: What `nodes` refer to.
+        tensors: The tensors that nodes refer to.
         nodes: In the order of execution.
         inputs: Indices of tensors.
         outputs: Indices of tensors.
-        inner: The nodes of the bodies of loops and branches; they are counted and nothing else.
+        inner: The nodes in the bodies of loops and branches, which are only counted.
     """
 
     tensors: tuple[Tensor, ...]
@@ -117,7 +117,7 @@ class Contents:
 
     @cached_property
     def fixed(self) -> frozenset[int]:
-        """The tensors that do not depend on the inputs: constants, and what is computed from nothing else."""
+        """The tensors that do not depend on the inputs: constants, and everything computed from them alone."""
         known = {index for index, tensor in enumerate(self.tensors) if tensor.stored is not None}
         inputs = set(self.inputs)
         for node in self.nodes:
@@ -126,11 +126,11 @@ class Contents:
         return frozenset(known)
 
     def computing(self) -> Iterator[tuple[int, Node]]:
-        """The nodes that depend on the inputs, with their place in `nodes`."""
+        """Yields the nodes that depend on the inputs, with their index in `nodes`."""
         for position, node in enumerate(self.nodes):
             if any(index not in self.fixed for index in node.outputs):
                 yield position, node
 
     def activations(self, node: Node) -> list[int]:
-        """The inputs of a node that are no constants."""
+        """Returns the inputs of a node that are not constant."""
         return [index for index in node.inputs if index is not None and index not in self.fixed]

@@ -1,4 +1,4 @@
-"""Float islands, as they lie in the file itself: who wrote it, and what it was meant to be, does not matter."""
+"""Finds float islands in an artifact's graph, whoever wrote it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from edgecomp.inspection.contents import FLOAT_PRECISIONS, INTEGER_PRECISIONS, Contents
 
-#: Operators that turn integers into real numbers or back: the shores of an island, and no part of it.
+#: Operators that convert between integers and real numbers; they border an island but are not part of it.
 SHORES = frozenset({"QUANTIZE", "DEQUANTIZE", "QuantizeLinear", "DequantizeLinear", "FloatToInt8", "Int8ToFloat"})
 
 
 @dataclass(frozen=True)
 class Island:
-    """Operators next to each other that compute in float.
+    """Connected operators that compute in float.
 
     Attributes:
         nodes: Names, in the order of execution.
@@ -27,9 +27,9 @@ class Island:
 
 
 def find_islands(contents: Contents) -> tuple[Island, ...]:
-    """The float islands of a graph that has integer operators, in the order of execution; else none.
+    """Returns the float islands of a graph with integer operators, in the order of execution; else nothing.
 
-    A node that only handles shapes or indices computes in neither, and belongs to no island.
+    Nodes that only handle shapes or indices compute in neither, and belong to no island.
     """
     if not any(node.precision in INTEGER_PRECISIONS and node.op_type not in SHORES for node in contents.nodes):
         return ()

@@ -1,7 +1,7 @@
-"""Multiply-accumulate operations, from shapes alone.
+"""Counts multiply-accumulate operations from shapes alone.
 
-Every rule works with numbers of elements, so that the layout of activations does not matter: a convolution multiplies
-all its weights once for every position of its output, a transposed one for every position of its input.
+Every rule uses only numbers of elements, so that the layout of activations does not matter: a convolution multiplies
+all its weights once for every position of its output, a transposed convolution once for every position of its input.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ Rule = Callable[[Sequence[Shape], Shape], int]
 
 @dataclass(frozen=True)
 class Multiplications:
-    """How many there are.
+    """The number of multiply-accumulates.
 
     Attributes:
-        total: All of one run, dynamic dimensions taken as 1.
-        by_node: The same for each node that has any, by its place in `Contents.nodes`.
-        unknown: How many nodes that multiply have shapes that the artifact does not tell.
+        total: All of one run, with dynamic dimensions as 1.
+        by_node: The count of each node that multiplies, by its index in `Contents.nodes`.
+        unknown: The number of multiplying nodes whose shapes the artifact does not tell.
     """
 
     total: int
@@ -32,7 +32,7 @@ class Multiplications:
 
 
 def multiplications(contents: Contents) -> Multiplications:
-    """Counts the operators that multiply matrices; elementwise ones are not worth counting beside them."""
+    """Counts the multiplications of operators on matrices; elementwise operators are negligible beside them."""
     by_node: dict[int, int] = {}
     unknown = 0
     for position, node in contents.computing():
@@ -52,7 +52,7 @@ def _shapes(contents: Contents, node: Node) -> tuple[list[Shape], Shape]:
 
 
 def _shape(tensor: Tensor | None, *, needed: bool = False) -> Shape:
-    """A shape without dynamic dimensions; empty when it is not known, which no rule gets along with."""
+    """Returns a shape with dynamic dimensions as 1; an unknown shape is empty, which every rule rejects."""
     if tensor is None or tensor.shape is None:
         if needed:
             raise ValueError("no shape")
@@ -70,22 +70,22 @@ def _elements(shape: Shape) -> int:
 
 
 def _convolution(weight: int = 1, channels: int = 0) -> Rule:
-    """Weights are input `weight`, with the output channels in dimension `channels`."""
+    """The rule of a convolution: weights are input `weight`, with output channels in dimension `channels`."""
     return lambda inputs, output: _elements(output) // inputs[weight][channels] * _elements(inputs[weight])
 
 
 def _transposed(weight: int = 1, data: int = 0, channels: int = 0) -> Rule:
-    """Weights have the channels of input `data` in dimension `channels`."""
+    """The rule of a transposed convolution: the weights' dimension `channels` has the channels of input `data`."""
     return lambda inputs, output: _elements(inputs[data]) // inputs[weight][channels] * _elements(inputs[weight])
 
 
 def _linear(weight: int = 1) -> Rule:
-    """A matrix, either way round, whose one side is the last dimension of the output."""
+    """The rule of a matrix product with a weight, in either orientation; one side is the output's last dimension."""
     return lambda inputs, output: _elements(output) * (_elements(inputs[weight]) // output[-1])
 
 
 def _matrix(left: int = 0, right: int = 1) -> Rule:
-    """A product over stacks of matrices, either of which may be transposed."""
+    """The rule of a product of stacked matrices, either of which may be transposed."""
 
     def rule(inputs: Sequence[Shape], output: Shape) -> int:
         a, b = inputs[left], inputs[right]
@@ -98,13 +98,13 @@ def _matrix(left: int = 0, right: int = 1) -> Rule:
 
 
 def _recurrent(*weights: int) -> Rule:
-    """Every weight once for every step of every sequence; the data are input 0, (..., features)."""
+    """The rule of a recurrent layer: every weight once per step and sequence; the data are input 0, (..., features)."""
     return lambda inputs, output: (
         _elements(inputs[0]) // inputs[0][-1] * sum(_elements(inputs[w]) for w in weights if inputs[w])
     )
 
 
-#: By operator, in the words of all formats: they do not clash.
+#: By operator, in the names of all formats, which do not clash.
 RULES: dict[str, Rule] = {
     # ONNX and ONNX Runtime.
     "Conv": _convolution(),

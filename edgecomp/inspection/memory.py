@@ -1,4 +1,4 @@
-"""How much memory the activations of a graph need."""
+"""Computes the memory that the activations of a graph need."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from edgecomp.inspection.contents import Contents
 
-#: What LiteRT aligns tensors to, in bytes.
+#: LiteRT's alignment of tensors, in bytes.
 ALIGNMENT = 64
 
-#: Operators whose output is the memory of their first input under another shape.
+#: Operators whose output is the memory of their first input with another shape.
 _VIEWS = frozenset(
     ["RESHAPE", "SQUEEZE", "EXPAND_DIMS", "Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity", "ExpandDims"]
 )
@@ -19,15 +19,15 @@ _VIEWS = frozenset(
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of activations, inputs and outputs included, dynamic dimensions taken as 1.
+    """Bytes of activations, including inputs and outputs, with dynamic dimensions as 1.
 
     Attributes:
-        live: The most that is in use at once: no planner can do with less, unless it works in place.
-        live_at: The node that is being computed then.
-        arena: What LiteRT's own planner takes: tensors by size, the largest first, each into the smallest gap of one
-            arena that is free while it lives. What kernels need beside that is not in the file, nor which of them work
-            in place; XNNPACK and the other runtimes plan their own.
-        unknown: How many activations have a size that the artifact does not tell; they are left out.
+        live: The largest sum that is in use at once: a lower bound for every planner, unless it works in place.
+        live_at: The node that is computed at that time.
+        arena: The arena of LiteRT's own planner. It places the largest tensors first, each into the smallest gap that
+            is free while the tensor lives. What kernels need besides, and which of them work in place, is not in the
+            file. XNNPACK and the other runtimes have their own planners.
+        unknown: The number of activations of unknown size, which are left out.
         dynamic: Whether some dimension is dynamic.
     """
 
@@ -40,7 +40,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class _Span:
-    """A piece of memory and the nodes during which it is in use, both ends included."""
+    """A piece of memory, with the first and last node that use it."""
 
     size: int
     first: int
@@ -48,7 +48,7 @@ class _Span:
 
 
 def plan_memory(contents: Contents) -> Memory:
-    """Finds when each activation is alive, and packs them."""
+    """Finds when each activation is in use, and packs them."""
     alias, first, last = _lives(contents)
     sizes: dict[int, int] = {}
     unknown = 0
@@ -67,7 +67,7 @@ def plan_memory(contents: Contents) -> Memory:
 
 
 def _lives(contents: Contents) -> tuple[dict[int, int], dict[int, int], dict[int, int]]:
-    """Which activation lies in the memory of which, and when each of the others is written first and read last."""
+    """Returns which activations share memory, and when each of the others is first written and last read."""
     end = len(contents.nodes)
     alias: dict[int, int] = {}
     first = dict.fromkeys(contents.inputs, 0)
@@ -89,7 +89,7 @@ def _lives(contents: Contents) -> tuple[dict[int, int], dict[int, int], dict[int
 
 
 def _most_alive(spans: Iterable[_Span]) -> tuple[int, int]:
-    """The largest sum of sizes at any time, and the first such time."""
+    """Returns the largest sum of sizes in use at any time, and the first such time."""
     changes: dict[int, int] = {}
     for span in spans:
         changes[span.first] = changes.get(span.first, 0) + span.size
@@ -103,7 +103,7 @@ def _most_alive(spans: Iterable[_Span]) -> tuple[int, int]:
 
 
 def _arena(spans: list[_Span]) -> int:
-    """The size of an arena that holds every span, packed as LiteRT's ArenaPlanner does."""
+    """Returns the size of an arena with all spans, packed like LiteRT's ArenaPlanner."""
     end = max((span.last for span in spans), default=0)
     whole = [span for span in spans if (span.first, span.last) == (0, end)]
     rest = [span for span in spans if (span.first, span.last) != (0, end)]
@@ -121,7 +121,7 @@ def _by_size(span: _Span) -> tuple[int, int]:
 
 
 def _smallest_gap(span: _Span, placed: list[tuple[int, int, int, int]]) -> int:
-    """Where a span fits best between those that live at the same time."""
+    """Returns the smallest gap for a span between those that are in use at the same time."""
     best, best_gap, free = -1, -1, 0
     for start, behind, first, last in placed:
         if last < span.first or first > span.last:

@@ -102,7 +102,7 @@ SAID = {
     "pi@board: Permission denied (publickey,password).": ("refuses this user and key", "ssh-copy-id board"),
     "No ED25519 host key is known for board and you have requested strict checking.": ("not known yet", "fingerprint"),
     "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.": (
-        "another than before",
+        "host key has changed",
         "-R",
     ),
 }
