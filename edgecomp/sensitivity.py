@@ -70,8 +70,8 @@ class Sensitivity:
     Attributes:
         source: Short name of the model.
         target: Name of the device.
-        measure: "metric", the task's on training data, or "likeness", one minus the share of the energy of the outputs
-            that is wrong, on calibration data.
+        measure: The name of the task's first metric, "minus mse" for an error, on training data; or "likeness", one
+            minus the share of the energy of the outputs that is wrong, on calibration data.
         quality: The quality of the whole network.
         criterion: What decided which of a layer's channels go first.
         layers: The most sensitive first.
@@ -141,7 +141,7 @@ def sensitivity(
     return Sensitivity(
         loaded.name,
         profile.name,
-        "metric" if goes_by_metric(loaded) else "likeness",
+        loaded.metrics.quality_name if loaded.metrics is not None and goes_by_metric(loaded) else "likeness",
         next((curve.quality[0] for curve in curves.values()), 1.0),
         criterion,
         tuple(sorted(layers, key=lambda layer: layer.harm, reverse=True)),

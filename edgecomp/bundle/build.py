@@ -189,7 +189,8 @@ def _write_card(contents: Contents, root: Path) -> None:
     verdicts = [each for each in contents.manifest["verification"]["verdicts"] if each["name"] in files]
     template = Path(__file__).with_name("model_card.md.j2")
     words = {"contents": contents, "name": contents.name, "processing": contents.processing}
-    text = render_text(template, manifest=contents.manifest, verdicts=verdicts, **words)
+    metrics = contents.manifest["verification"].get("metrics", {})
+    text = render_text(template, manifest=contents.manifest, verdicts=verdicts, metrics=metrics, **words)
     (root / "MODEL_CARD.md").write_text(text, encoding="utf-8")
 
 

@@ -225,6 +225,12 @@ class Metrics:
         smaller = name in self._named and not self._named[name].larger_is_better
         return -scores[name] if smaller else scores[name]
 
+    @property
+    def quality_name(self) -> str:
+        """What `quality` is."""
+        name = self.names[0]
+        return name if self.quality({name: 1.0}) > 0 else f"minus {name}"
+
     def first(self, scores: Scores) -> float:
         """The first metric as it is."""
         return scores[self.names[0]]

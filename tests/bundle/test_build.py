@@ -67,6 +67,17 @@ def test_the_card_says_what_was_measured(platform: str, bundles: dict[str, Bundl
         assert f"| `{model['file']}` | not measured | " in card
 
 
+def test_the_card_has_the_metrics(edgecomp: Run, made: Made, tmp_path: Path) -> None:
+    answer = edgecomp("bundle", made.folder, "--platform", "web", "-o", tmp_path / "app")
+    assert answer.exit_code == 0, answer.stderr
+    card = (tmp_path / "app" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    verification = made.document["verification"]
+    assert f"The original's metric is {verification['metrics']['metric']:.4f}." in card
+    assert "| model | metric | same answer |" in card
+    verdict = next(each for each in verification["verdicts"] if each["name"] == "model.onnx")
+    assert f"| `model.onnx` | {verdict['metrics']['metric']:.4f} | " in card
+
+
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_everything_but_the_models_is_small(platform: str, bundles: dict[str, Bundle]) -> None:
     bundle = bundles[platform]

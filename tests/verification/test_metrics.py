@@ -112,6 +112,7 @@ def test_a_function_does_not_pass_for_a_metric_that_everybody_knows() -> None:
 def test_which_direction_is_worse(name: str, worse: float) -> None:
     chosen = Metrics(name)
     assert chosen.worsening({name: 0.5}, {name: worse}) == pytest.approx(0.1)
+    assert chosen.quality_name == ("accuracy" if name == "accuracy" else "minus mse")
     assert chosen.quality({name: worse}) < chosen.quality({name: 0.5})
 
 
