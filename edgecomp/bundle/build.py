@@ -27,12 +27,12 @@ class Bundle:
     """A bundle that was written.
 
     Attributes:
-        folder: Where it lies.
+        folder: The bundle's folder.
         document: Its `bundle.json`.
-        models_size: Bytes of the models in it.
-        labels_size: Bytes of the file with their class names.
-        overhead: Bytes of everything else, but for copies of a model in the platform's own form.
-        signed: Whether it carries a signature.
+        models_size: Bytes of its models.
+        labels_size: Bytes of the file with the class names.
+        overhead: Bytes of everything else, except copies of a model in the platform's own form.
+        signed: Whether it is signed.
     """
 
     folder: Path
@@ -55,18 +55,18 @@ def make_bundle(
     trust: Path | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Bundle:
-    """Packs what `compress` wrote for one platform.
+    """Packs the result of `compress` for one platform.
 
     Args:
         folder: The result folder.
         platform: A name of `available_platforms()`.
         output: The bundle to make; it must not exist.
-        name: What it is called in code; by default what the source is called.
-        formats: Which artifacts, the preferred one first; by default all that the platform has a runtime for, in the
-            order of the target's profile.
-        release: Counts up from 1; loaders refuse one lower than they have seen.
+        name: Its name in code; by default that of the source.
+        formats: The artifacts to include, the preferred one first; by default all that the platform has a runtime for,
+            in the order of the target's profile.
+        release: Counts up from 1; loaders refuse a release lower than one that they have seen.
         sign: A private key to sign with; the code then trusts its public half.
-        trust: The public key that the code trusts, when the signature is made elsewhere.
+        trust: The public key that the code trusts, if the bundle is signed elsewhere.
         progress: Called as the work goes on.
 
     Raises:
@@ -107,7 +107,7 @@ def make_bundle(
 
 
 def sign_bundle(folder: Path, key: Path) -> None:
-    """Writes the signature of a bundle beside its `bundle.json`, in place of another, and its archive again.
+    """Writes a bundle's signature beside its `bundle.json`, replacing an earlier one, and writes its archive again.
 
     Raises:
         InputError: The key or the bundle cannot be used.
@@ -122,7 +122,7 @@ def _sign(folder: Path, key: Path) -> None:
 
 
 def archive_of(folder: Path) -> Path | None:
-    """Where the archive of a bundle lies, on platforms that have one."""
+    """Returns the path of a bundle's archive, on platforms that have one."""
     archive = load_platform(_read(folder)["platform"]).archive
     return None if archive is None else folder.with_name(f"{folder.name}{archive[0]}")
 
@@ -140,10 +140,10 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def find_manifest(folder: Path) -> Path:
-    """The `bundle.json` of a bundle.
+    """Finds the `bundle.json` of a bundle.
 
     Raises:
-        SourceError: The folder is no bundle, or holds several.
+        SourceError: The folder is not a bundle, or contains several.
     """
     found = sorted(folder.rglob(FILE)) if folder.is_dir() else []
     if len(found) != 1:
@@ -184,7 +184,7 @@ def _write_code(contents: Contents, root: Path) -> None:
 
 
 def _write_card(contents: Contents, root: Path) -> None:
-    """What the manifest knows, for people: data, metrics, target, limits."""
+    """Writes the manifest's facts for people: data, metrics, target, limits."""
     files = {model.file for model in contents.models}
     verdicts = [each for each in contents.manifest["verification"]["verdicts"] if each["name"] in files]
     template = Path(__file__).with_name("model_card.md.j2")

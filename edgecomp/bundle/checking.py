@@ -1,4 +1,4 @@
-"""Whether a bundle is the one that was made, and computes what was recorded: signature, every hash, golden data."""
+"""Checks that a bundle is unchanged and computes what was recorded: signature, all hashes, golden data."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from edgecomp.system.quiet import silenced
 
 @dataclass(frozen=True)
 class BundleCheck:
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        name: What the bundle is called.
+        name: The bundle's name.
         release: Its release.
-        signature: "trusted", "wrong", "none", or "not checked" when no key was given.
-        differences: Model -> largest difference from what was recorded, in units of what is tolerated.
+        signature: "trusted", "wrong", "none", or "not checked" if no key was given.
+        differences: Model -> largest difference from what was recorded, in units of the tolerance.
         violations: Broken promises, in words.
     """
 
@@ -42,7 +42,7 @@ class BundleCheck:
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether a folder is a bundle rather than a result folder."""
+    """Tells whether a folder is a bundle rather than a result folder."""
     return not (folder / "manifest.json").exists() and any(folder.rglob(FILE))
 
 
@@ -50,16 +50,16 @@ def verify_bundle(folder: Path, key: Path | None = None) -> BundleCheck:
     """Checks a bundle as its loaders do, every file of its code, and every model on the golden data.
 
     Args:
-        folder: What `edgecomp bundle` wrote.
+        folder: A folder that `edgecomp bundle` wrote.
         key: The public key that must have signed it.
 
     Raises:
-        SourceError: The folder is no bundle, or its manifest is damaged.
+        SourceError: The folder is not a bundle, or its manifest is damaged.
         InputError: The key cannot be used.
     """
     document, signature, violations = check_files(folder, key)
     differences: dict[str, float] = {}
-    # Files that are not those of the manifest are not run: there is no telling what they are.
+    # Files that differ from the manifest are not run: they could be anything.
     if not violations:
         differences = dict(_differences(document, find_manifest(folder).parent))
         far = (name for name, away in differences.items() if not away <= 1)
@@ -68,13 +68,13 @@ def verify_bundle(folder: Path, key: Path | None = None) -> BundleCheck:
 
 
 def check_files(folder: Path, key: Path | None = None) -> tuple[dict[str, Any], str, list[str]]:
-    """Checks a bundle's signature and every file, and runs nothing.
+    """Checks a bundle's signature and all files, without running anything.
 
     Returns:
-        Its manifest, what is to be said of the signature (see `BundleCheck`), and broken promises, in words.
+        Its manifest, the state of the signature (see `BundleCheck`), and broken promises, in words.
 
     Raises:
-        SourceError: The folder is no bundle, or its manifest is damaged.
+        SourceError: The folder is not a bundle, or its manifest is damaged.
         InputError: The key cannot be used.
     """
     manifest = find_manifest(folder)
@@ -82,7 +82,7 @@ def check_files(folder: Path, key: Path | None = None) -> tuple[dict[str, Any], 
     signature = _signature(manifest, content, key)
     document = parse_manifest(manifest, content)
     violations = {"wrong": [f"{FILE} was not signed by {key}"], "none": [f"there is no {SIGNATURE}"]}.get(signature, [])
-    # What `edgecomp update` brings are the files that loaders read; there is no code of the app's among them.
+    # `edgecomp update` only downloads the files that loaders read, without the app's code.
     code = document["code"] if any((folder / name).exists() for name in document["code"]) else {}
     wrong = [*_wrong(document["assets"], manifest.parent), *_wrong(code, folder)]
     return document, signature, violations + [f"{name} is not the file that the bundle was made with" for name in wrong]
@@ -98,7 +98,7 @@ def _signature(manifest: Path, content: bytes, key: Path | None) -> str:
 
 
 def parse_manifest(path: Path, content: bytes) -> dict[str, Any]:
-    """The content of a `bundle.json`.
+    """Parses the content of a `bundle.json`.
 
     Raises:
         SourceError: It is damaged, from a newer edgecomp, or names files outside of its bundle.
@@ -130,19 +130,19 @@ def _differences(document: Mapping[str, Any], assets: Path) -> Iterator[tuple[st
     golden = json.loads((assets / document["golden"]).read_bytes())
     processing = Processing.from_dict({**document["processing"], "labels": None}, str(assets / FILE))
     for model in document["models"]:
-        with silenced():  # runtimes greet when they are loaded
+        with silenced():  # runtimes print a greeting when they are loaded
             results = load(assets / model["file"]).predict(golden_inputs(golden, processing, model["inputs"]))
         recorded = zip(model["outputs"], golden["models"][model["file"]]["outputs"], strict=True)
         yield model["file"], max(_difference(results[spec["name"]], expected) for spec, expected in recorded)
 
 
 def golden_inputs(golden: Mapping[str, Any], processing: Processing, specs: list[dict[str, Any]]) -> dict[str, Array]:
-    """The inputs that a bundle's golden data mean.
+    """Returns the inputs of a bundle's golden data.
 
     Args:
-        golden: What `golden.json` holds.
-        processing: What makes an input of its picture.
-        specs: The model's inputs, as `bundle.json` describes them.
+        golden: The content of `golden.json`.
+        processing: Makes an input from its picture.
+        specs: The model's inputs, in the form of `bundle.json`.
 
     Returns:
         Input name -> array, in the source's dtype and layout.

@@ -1,4 +1,4 @@
-"""What a bundle holds, whatever the platform: models in order of preference, processing, labels, and `bundle.json`."""
+"""The content of a bundle on any platform: models in order of preference, processing, labels, and `bundle.json`."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Model:
 
     Attributes:
         format: "tflite", "onnxruntime", ...
-        file: Its name.
-        runtime: What it was verified in.
-        inputs: As it stores them.
-        outputs: As it stores them.
+        file: Its file name.
+        runtime: The runtime that it was verified in.
+        inputs: As stored in the file.
+        outputs: As stored in the file.
     """
 
     format: str
@@ -44,19 +44,19 @@ class Model:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a bundle is made of.
+    """Everything that a bundle is built from.
 
     Attributes:
         folder: The result folder that it comes from.
         manifest: That folder's manifest.
         name: The bundle's name.
-        platform_name: What it is for, as `--platform` takes it.
-        platform: The same as an object.
+        platform_name: The platform's name, as `--platform` takes it.
+        platform: The platform.
         models: The preferred one first.
         processing: The steps around the model.
-        release: Counts up; a loader refuses one that is lower than what it has seen.
+        release: Counts up; a loader refuses a release lower than one that it has seen.
         trusted: The public key that the code trusts, 32 bytes in base64, or "".
-        profile: The device that it was compressed for; None when it was a profile of the user's own.
+        profile: The device that it was compressed for; None for a profile of the user's own.
     """
 
     folder: Path
@@ -72,7 +72,7 @@ class Contents:
 
     @property
     def assets(self) -> str:
-        """Where the loader's files lie in the bundle, "" for its top."""
+        """The folder of the loader's files in the bundle, "" for its top."""
         return self.name.in_path(self.platform.assets)
 
     @property
@@ -81,7 +81,7 @@ class Contents:
         return LABELS if self.processing.labels else None
 
     def package(self, form: str, otherwise: str) -> str:
-        """The package of a format's runtime, with the version that the target's profile names or `otherwise`."""
+        """Returns the package of a format's runtime, in the version of the target's profile or that of `otherwise`."""
         runtime = self.profile.runtimes.get(form) if self.profile else None
         name, _, version = otherwise.rpartition(":")
         return f"{name}:{runtime.version if runtime and runtime.version else version}"
@@ -90,11 +90,11 @@ class Contents:
 def choose_models(
     manifest: Mapping[str, Any], platform: Platform, wanted: tuple[str, ...] | None, folder: Path
 ) -> tuple[Model, ...]:
-    """The artifacts that go into a bundle, in the order that the target's profile prefers.
+    """Selects the artifacts for a bundle, in the order that the target's profile prefers.
 
     Raises:
         InputError: None of them runs on the platform, or a wanted one is missing.
-        SourceError: One is larger than the platform takes.
+        SourceError: One is larger than the platform allows.
     """
     profile = profile_of(manifest)
     there = {entry["format"]: entry for entry in manifest["artifacts"]}
@@ -114,7 +114,7 @@ def choose_models(
 
 
 def profile_of(manifest: Mapping[str, Any]) -> TargetProfile | None:
-    """The profile that a result was made for, if it is one of those that come with edgecomp."""
+    """Returns the profile that a result was made for, if it comes with edgecomp."""
     try:
         return load_target(str(manifest["target"]))
     except InputError:
@@ -138,10 +138,10 @@ def _model(entry: Mapping[str, Any]) -> Model:
 
 
 def describe(contents: Contents, root: Path) -> dict[str, Any]:
-    """`bundle.json` as plain data, after every other file of the bundle was written.
+    """Returns `bundle.json` as plain data, after all other files of the bundle were written.
 
     Args:
-        contents: What it is made of.
+        contents: Everything that the bundle is built from.
         root: The bundle.
     """
     assets = root / contents.assets
@@ -173,5 +173,5 @@ def _hashes(paths: Iterable[Path], root: Path) -> dict[str, dict[str, Any]]:
 
 
 def to_bytes(document: Mapping[str, Any]) -> bytes:
-    """The bytes that are written and signed: the same for the same content."""
+    """Returns the bytes that are written and signed; the same content always gives the same bytes."""
     return (json.dumps(document, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()

@@ -1,6 +1,7 @@
-"""`golden.json`: a small picture, or the inputs themselves, with what every model makes of it, for the device to prove
-that it computes the same. The picture goes through the whole path; what it becomes is held by a hash, since resizing,
-normalizing and quantizing give the same bits everywhere.
+"""`golden.json`: a small picture, or plain inputs, with every model's outputs, for a device to check itself.
+
+The picture goes through the whole preprocessing. The result is compared by hash, because resizing, normalizing and
+quantizing give the same bits everywhere.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-#: Pixels of the shorter side of the picture: enough to tell resizing right from wrong, small enough to be carried.
+#: Pixels of the shorter side of the picture: enough to detect wrong resizing, and small enough for a bundle.
 _SIDE = 16
 
 
-#: Numbers of an output that are kept at most.
+#: The largest number of stored values of an output.
 _VALUES = 64
 
 
@@ -40,8 +41,8 @@ def make_golden(contents: Contents, files: Path) -> dict[str, Any]:
     """Runs every model of a bundle on one sample of its golden data.
 
     Args:
-        contents: What the bundle is made of.
-        files: Where its models lie.
+        contents: Everything that the bundle is built from.
+        files: The folder of its models.
 
     Raises:
         SourceError: The result folder has no golden data, or its preprocessing does not fit the model.
@@ -54,7 +55,7 @@ def make_golden(contents: Contents, files: Path) -> dict[str, Any]:
         ((name, array),) = sample.items()
         picture = to_picture(array, steps)
         sample = {name: _fitting(steps.apply(picture), array, contents)}
-    with silenced():  # runtimes greet when they are loaded
+    with silenced():  # runtimes print a greeting when they are loaded
         results = {model.file: load(files / model.file).predict(sample) for model in contents.models}
     preferred = contents.models[0]
     scores = results[preferred.file][preferred.outputs[0].name]
@@ -68,11 +69,11 @@ def make_golden(contents: Contents, files: Path) -> dict[str, Any]:
 
 
 def to_picture(array: Array, steps: Preprocessing) -> Image:
-    """A picture that looks like a preprocessed one, small.
+    """Turns a preprocessed array back into a small picture.
 
     Args:
-        array: (1, C, H, W) or (1, H, W, C) float32, as `steps` gives it.
-        steps: How it was made.
+        array: (1, C, H, W) or (1, H, W, C) float32, as `steps` returns it.
+        steps: The preprocessing that made it.
     """
     from PIL import Image
 
@@ -114,7 +115,7 @@ def _record(model: Model, sample: dict[str, Array], results: dict[str, Array], g
 
 
 def _rounded(output: Array) -> dict[str, Any]:
-    """Some of an output, evenly spread, as int16 and the size of their steps, far finer than what is tolerated."""
+    """Returns evenly spaced values of an output as int16 with a scale, far finer than the tolerance."""
     stride = -(-output.size // _VALUES)
     chosen = output.reshape(-1)[::stride]
     scale = float(np.abs(chosen).max(initial=0.0)) / 32767 or 1.0
@@ -126,7 +127,7 @@ def _pixels(picture: Image) -> dict[str, Any]:
 
 
 def _values(array: Array) -> dict[str, Any]:
-    """Little-endian values of an input, in the source's layout."""
+    """Returns the little-endian values of an input, in the source's layout."""
     return {"dtype": array.dtype.name, "shape": list(array.shape), "data": _base64(array)}
 
 

@@ -1,4 +1,4 @@
-"""A bundle's name as an identifier of every language that it goes into."""
+"""A bundle's name as an identifier in every language of the platforms."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class Name:
         return self.snake.replace("_", "-")
 
     def in_path(self, path: str) -> str:
-        """A path of a template with the name in it."""
+        """Inserts the name into the path of a template."""
         return path.replace("_NAME_", self.snake).replace("_CLASS_", self.pascal)
 
 
 def parse_name(text: str, keywords: frozenset[str]) -> Name:
-    """Makes an identifier of what a model is called: "Flower-Net v2" becomes `flower_net_v2`.
+    """Turns a model's name into an identifier: "Flower-Net v2" becomes `flower_net_v2`.
 
     Raises:
-        InputError: Nothing that is left of it is an identifier, or it means something in the platform's language.
+        InputError: The result is not an identifier, or is a keyword of the platform's language.
     """
     snake = re.sub(r"[^0-9A-Za-z]+", "_", text).strip("_").lower()
     if _SNAKE.fullmatch(snake) and snake not in keywords and text.isascii():

@@ -1,4 +1,4 @@
-"""The contract that a platform of bundles fulfils. A platform is one folder in `platforms/`, found by its name."""
+"""The contract of a platform for bundles. A platform is one folder in `platforms/`, found by its name."""
 
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Platform:
-    """How a bundle looks on one platform.
+    """The form of a bundle on one platform.
 
-    Rules for `templates/`, whose files become the bundle's:
+    Rules for `templates/`, whose files become those of the bundle:
 
     1. A file that ends in `.j2` is rendered and loses that suffix; all others are copied.
     2. `_NAME_` and `_CLASS_` in a path stand for the bundle's name in snake case and in Pascal case.
 
     Attributes:
-        title: What people call it.
+        title: Its name for people.
         formats: Formats that it has a runtime for.
-        assets: Where the files that the loader reads lie in the bundle; `_NAME_` as in rule 2.
-        copies: Files that hold a model once more in the platform's own form, such as a C array; `_NAME_` as in rule 2.
-        keywords: Words that cannot be the bundle's name in the platform's language.
-        asset_limit: Bytes that one file may have at most, or None.
-        shared: Folder of the bundle -> folder of `shared/` whose files are copied there as they are.
-        words: More words for the templates. It gets the bundle's contents, and its folder with the assets in it.
-        finish: Writes what is no template, from the same, before the files are hashed.
-        archive: Suffix of an archive beside the bundle, and what writes it from the bundle's folder and name.
+        assets: The folder of the files that the loader reads; `_NAME_` as in rule 2.
+        copies: Files with another copy of a model in the platform's own form, such as a C array; `_NAME_` as in rule 2.
+        keywords: Words of the platform's language that cannot be the bundle's name.
+        asset_limit: The largest size of one file in bytes, or None.
+        shared: Folder of the bundle -> folder of `shared/` whose files are copied there unchanged.
+        words: Returns more variables for the templates, given the bundle's contents, and its folder with the assets.
+        finish: Writes files that are not templates, given the same, before the files are hashed.
+        archive: Suffix of an archive beside the bundle, and the function that makes it from the bundle's folder and
+            name.
     """
 
     title: str
@@ -50,7 +51,7 @@ class Platform:
 
 
 def available_platforms() -> tuple[str, ...]:
-    """The names of all platforms, as `--platform` takes them, sorted."""
+    """Returns the names of all platforms, as `--platform` takes them, sorted."""
     from edgecomp.bundle import platforms
 
     return tuple(sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules(platforms.__path__)))
@@ -60,7 +61,7 @@ def load_platform(name: str) -> Platform:
     """Imports a platform by its name.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: There is no platform of that name.
     """
     if name not in available_platforms():
         raise InputError(
@@ -75,12 +76,12 @@ def load_platform(name: str) -> Platform:
 
 
 def template_folder(name: str) -> Path:
-    """Where a platform's templates lie."""
+    """Returns the folder of a platform's templates."""
     return Path(str(importlib.import_module(_module(name)).__file__)).parent / "templates"
 
 
 def shared_folder(name: str) -> Path:
-    """Where code lies that several platforms have in common."""
+    """Returns the folder of code that several platforms share."""
     return Path(__file__).parent / "shared" / name
 
 

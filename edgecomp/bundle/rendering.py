@@ -1,4 +1,4 @@
-"""Templates of a platform -> the files of a bundle."""
+"""Renders the templates of a platform into the files of a bundle."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def render(contents: Contents, root: Path) -> None:
-    """Writes every file of a platform's `templates/` into a bundle; `Platform` says by which rules.
+    """Writes every file of a platform's `templates/` into a bundle, by the rules of `Platform`.
 
     Args:
-        contents: What the templates speak of, as `contents`.
+        contents: The templates' variable `contents`.
         root: The bundle.
     """
     folder = template_folder(contents.platform_name)
@@ -34,7 +34,7 @@ def render(contents: Contents, root: Path) -> None:
 
 
 def copy_shared(contents: Contents, root: Path) -> None:
-    """Copies the code that a platform has in common with others."""
+    """Copies the code that a platform shares with others."""
     for place, name in contents.platform.shared.items():
         for path in sorted(shared_folder(name).iterdir()):
             target = root / contents.name.in_path(place) / path.name
@@ -43,12 +43,12 @@ def copy_shared(contents: Contents, root: Path) -> None:
 
 
 def render_text(template: Path, **words: Any) -> str:
-    """One template with the words given."""
+    """Renders one template with the given variables."""
     return _environment(template.parent).get_template(template.name).render(words)
 
 
 def _environment(folder: Path) -> jinja2.Environment:
-    # A word that is not there is an error, not an empty place in code. Code is no HTML, so nothing is escaped.
+    # A missing variable is an error, not an empty place in code. Code is not HTML, so nothing is escaped.
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         undefined=jinja2.StrictUndefined,
@@ -62,13 +62,13 @@ def _environment(folder: Path) -> jinja2.Environment:
 
 
 def _c_string(text: str) -> str:
-    """A C string; bytes beyond ASCII are octal, which, unlike hexadecimal, ends by itself."""
+    """Returns a C string literal; other bytes than ASCII are octal, which, unlike hexadecimal, has a fixed length."""
     escaped = (chr(b) if 32 <= b < 127 and b not in b'"\\?' else f"\\{b:03o}" for b in text.encode())
     return '"' + "".join(escaped) + '"'
 
 
 def _c_float(value: float) -> str:
-    """A C literal of the number rounded to float32, of which nine digits are enough."""
+    """Returns a C literal of a number rounded to float32, for which nine digits are enough."""
     digits = format(float(np.float32(value)), ".9g")
     return f"{digits}f" if {".", "e"} & set(digits) else f"{digits}.0f"
 

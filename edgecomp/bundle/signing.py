@@ -1,4 +1,4 @@
-"""Ed25519 (RFC 8032) over the bytes of `bundle.json`: key pairs, signatures, and nothing else.
+"""Ed25519 key pairs and signatures (RFC 8032) over the bytes of `bundle.json`.
 
 Keys are PEM files that OpenSSL reads too: `openssl pkeyutl -verify -rawin -pubin -inkey KEY.pub -in bundle.json
 -sigfile bundle.sig`. The private key stays where it was made; a bundle holds a signature, and its code the public key.
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def write_keys(path: Path) -> Path:
-    """Makes a key pair: the private key at `path`, for its owner's eyes only, the public key beside it as `.pub`.
+    """Makes a key pair: the private key at `path`, readable only by its owner, and the public key beside it as `.pub`.
 
     Returns:
-        The public key's file.
+        The file of the public key.
 
     Raises:
-        OutputError: A file is there already, or nothing can be written.
+        OutputError: A file exists already, or nothing can be written.
     """
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -34,7 +34,7 @@ def write_keys(path: Path) -> Path:
     shown = key.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
     try:
         for file, content, mode in ((public, shown, 0o644), (path, secret, 0o600)):
-            # O_EXCL: a key that is overwritten is lost, and with it every app that trusts it.
+            # O_EXCL: overwriting a key would lose it, and with it every app that trusts it.
             with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
                 stream.write(content)
     except OSError as error:
@@ -51,7 +51,7 @@ def read_private(path: Path) -> Ed25519PrivateKey:
     """Reads a private key.
 
     Raises:
-        InputError: There is none, or it is something else.
+        InputError: The file is missing or not a private key.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -66,10 +66,10 @@ def read_private(path: Path) -> Ed25519PrivateKey:
 
 
 def read_public(path: Path) -> Ed25519PublicKey:
-    """Reads a public key, or takes the public half of a private one.
+    """Reads a public key, or the public half of a private one.
 
     Raises:
-        InputError: There is none, or it is something else.
+        InputError: The file is missing or not a key.
     """
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -87,7 +87,7 @@ def read_public(path: Path) -> Ed25519PublicKey:
 
 
 def is_signed_by(key: Ed25519PublicKey, signature: bytes, content: bytes) -> bool:
-    """Whether a signature is the key's, over exactly these bytes."""
+    """Tells whether a signature over exactly these bytes was made with the key."""
     from cryptography.exceptions import InvalidSignature
 
     try:
@@ -98,7 +98,7 @@ def is_signed_by(key: Ed25519PublicKey, signature: bytes, content: bytes) -> boo
 
 
 def encoded(key: Ed25519PublicKey) -> str:
-    """The key's 32 bytes as base64, for a constant in code."""
+    """Returns the key's 32 bytes in base64, for a constant in code."""
     return base64.b64encode(key.public_bytes_raw()).decode()
 
 

@@ -1,4 +1,4 @@
-"""Words of languages that cannot be names in them."""
+"""Keywords of programming languages, which cannot be names in them."""
 
 
 def _words(*lines: str) -> frozenset[str]:

@@ -1,12 +1,12 @@
-"""What turns one release of a file into the next, small.
+"""Computes small deltas that turn one release of a file into the next.
 
-The algorithm is bsdiff's (C. Percival, "Naive differences of executable code", 2003): stretches that are alike are
-stored as differences of bytes, which are mostly zero. Retrained weights change by a step or two nearly everywhere, so
-that a compressor which looks for equal strings finds few; benchmarks/updates.py compares them. The three parts are
-deflated, since every platform can inflate.
+The algorithm is that of bsdiff (C. Percival, "Naive differences of executable code", 2003): similar regions are stored
+as differences of bytes, which are mostly zero. Retrained weights change by a step or two nearly everywhere, so a
+compressor that looks for equal strings finds few of them; benchmarks/updates.py compares both. The three parts are
+deflated, because every platform can inflate.
 
-    magic, 8 bytes | size of the new file, uint64 | sizes of the first two parts as they lie here, 2 x uint64
-    triples of int64: bytes to add to old ones, bytes to take as they are, bytes of the old file to step over
+    magic, 8 bytes | size of the new file, uint64 | sizes of the first two parts in this file, 2 x uint64
+    triples of int64: number of bytes to add to old ones, of new bytes to copy, of old bytes to skip
     differences | new bytes
 
 All numbers are little-endian.
@@ -28,11 +28,11 @@ _HEADER = struct.Struct("<8s3Q")
 
 
 class DeltaError(ValueError):
-    """A delta that is damaged, or for another file."""
+    """A delta is damaged, or for another file."""
 
 
 def make_delta(old: bytes, new: bytes) -> bytes:
-    """What `apply_delta` makes `new` of, given `old`.
+    """Computes the delta from which `apply_delta` makes `new`, given `old`.
 
     Raises:
         MissingToolchainError: bsdiff4 is not installed.
@@ -51,7 +51,7 @@ def make_delta(old: bytes, new: bytes) -> bytes:
 
 
 def _parts(patch: bytes) -> tuple[bytes, bytes, bytes]:
-    """Instructions, differences and new bytes of a BSDIFF40 patch, whose integers are a sign and a magnitude."""
+    """Splits a BSDIFF40 patch, whose integers are sign and magnitude, into instructions, differences and new bytes."""
     lengths = _plain(patch[8:32])
     first, second = 32 + lengths[0], 32 + lengths[0] + lengths[1]
     control, differences, extra = map(bz2.decompress, (patch[32:first], patch[first:second], patch[second:]))
@@ -65,15 +65,15 @@ def _plain(integers: bytes) -> npt.NDArray[np.int64]:
 
 
 def apply_delta(old: bytes, delta: bytes, size: int) -> bytes:
-    """The new file.
+    """Computes the new file.
 
     Args:
         old: The file that the delta was made from.
-        delta: What `make_delta` gave, of a server that is not trusted.
-        size: Bytes that the new file must have; no more memory is taken than that calls for.
+        delta: The result of `make_delta`, from a server that is not trusted.
+        size: The size that the new file must have; it bounds the memory that is used.
 
     Raises:
-        DeltaError: The delta is none, damaged, or for another file.
+        DeltaError: It is not a delta, damaged, or for another file.
     """
     try:
         magic, promised, *lengths = _HEADER.unpack_from(delta)
@@ -94,7 +94,7 @@ def _compose(old: bytes, control: list[list[int]], differences: bytes, extra: by
     made = np.empty(size, np.uint8)
     written = read = changed = taken = 0
     for add, take, skip in control:
-        # bsdiff may look beyond either end of the old file; what lies there counts as zero.
+        # bsdiff may read beyond either end of the old file; such bytes count as zero.
         low, high = max(0, -read), min(add, len(base) - read)
         if add < 0 or take < 0 or written + add + take > size or changed + add > len(changes):
             raise DeltaError("its instructions lead out of the files")
@@ -112,7 +112,7 @@ def _compose(old: bytes, control: list[list[int]], differences: bytes, extra: by
 
 
 def _inflate(part: bytes, limit: int) -> bytes:
-    """Inflates no more than `limit` bytes: a few can stand for very many."""
+    """Inflates at most `limit` bytes, because a small input can inflate to a huge one."""
     stream = zlib.decompressobj()
     try:
         found = stream.decompress(part, limit + 1)

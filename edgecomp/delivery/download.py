@@ -1,4 +1,4 @@
-"""Downloads that go on where they stopped."""
+"""Downloads that resume where they stopped."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from edgecomp.errors import InputError, UpdateError
 _CHUNK = 1 << 16
 #: Seconds without a byte after which a connection counts as lost.
 _PATIENCE = 30.0
-#: How often a connection may be lost in one run.
+#: How often a download is tried in one run.
 _ATTEMPTS = 3
 
 
 class Site:
-    """A site on a static web server, and a folder that keeps what arrived of its files.
+    """A site on a static web server, and a folder for partial downloads.
 
     Args:
-        url: Where `index.json` lies, http or https.
-        partial: Holds unfinished downloads, also from one run to the next.
+        url: The address of the folder of `index.json`, http or https.
+        partial: The folder for unfinished downloads, kept from one run to the next.
         arrived: Called with the number of bytes of every piece.
 
     Raises:
-        InputError: The address is of another kind.
+        InputError: The address is not http or https.
     """
 
     def __init__(self, url: str, partial: Path, arrived: Callable[[int], None] = lambda count: None) -> None:
@@ -44,15 +44,15 @@ class Site:
         self._arrived = arrived
 
     def read(self, place: str, limit: int, *, resume: bool = True) -> bytes:
-        """A file of the site.
+        """Downloads a file of the site.
 
         Args:
-            place: Where it lies, relative to the site.
-            limit: Bytes that it may have at most.
-            resume: Whether what arrived before still counts; not for files that change.
+            place: Its path relative to the site.
+            limit: The largest number of bytes to accept.
+            resume: Whether to continue an earlier download; not for files that change.
 
         Raises:
-            UpdateError: The server does not give it, gives more, or the connection was lost too often.
+            UpdateError: The server does not have it, sends too much, or the connection was lost too often.
         """
         self._partial.mkdir(parents=True, exist_ok=True)
         kept = self._partial / place.replace("/", "-")
@@ -71,7 +71,7 @@ class Site:
             content = kept.read_bytes()
             kept.unlink()
             return content
-        if isinstance(problem, urllib.error.URLError):  # nobody answered, in the last try at least
+        if isinstance(problem, urllib.error.URLError):  # nobody answered, at least in the last try
             cure = "check the address, and that the site is served there; then run the same again"
             raise self._failed(place, f"no answer: {problem.reason}", cure)
         raise self._failed(place, f"the connection was lost: {problem}")
@@ -86,7 +86,7 @@ class Site:
             if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 raise
             error.close()
-            return  # there is nothing behind what arrived before
+            return  # the file was complete already
         with response:
             goes_on = response.status == http.HTTPStatus.PARTIAL_CONTENT
             with kept.open("ab" if goes_on else "wb") as file:

@@ -23,12 +23,12 @@ INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Index:
-    """What a site offers; a hint, which nothing relies on.
+    """The index of a site. It is only a hint; security does not depend on it.
 
     Attributes:
         name: The name of the bundle.
         platform: The platform of the bundle.
-        releases: Release -> file that loaders read -> SHA-256; `bundle.json` and its signature are among them.
+        releases: Release -> file that loaders read -> SHA-256, including `bundle.json` and its signature.
         deltas: "OLD-NEW", two SHA-256 -> bytes of the delta.
     """
 
@@ -43,16 +43,16 @@ class Index:
         return max(self.releases)
 
     def to_bytes(self) -> bytes:
-        """JSON, the same for the same index."""
+        """Returns JSON; the same index always gives the same bytes."""
         content = {"schema": SCHEMA, **self.__dict__}
         return (json.dumps(content, sort_keys=True, separators=(",", ":")) + "\n").encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Index:
-        """Reads what `to_bytes` gave.
+        """Parses the result of `to_bytes`.
 
         Raises:
-            ValueError: It is something else, or of a newer schema.
+            ValueError: It is something else, or has a newer schema.
         """
         try:
             fields = json.loads(content)
@@ -71,14 +71,14 @@ def _hashes(files: dict[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Published:
-    """What `publish` did.
+    """The result of `publish`.
 
     Attributes:
         site: The folder.
-        release: What is the newest there now.
-        added: Bytes of the files that were not there before.
-        deltas: "OLD-NEW" -> bytes, of those made now.
-        downloads: Release -> bytes that a device which has it downloads; release 0 is none.
+        release: The newest release.
+        added: Bytes of the files that were added.
+        deltas: "OLD-NEW" -> bytes, for new deltas.
+        downloads: Release -> bytes that a device with this release has to download; 0 stands for no release.
     """
 
     site: Path
@@ -92,15 +92,15 @@ def publish(bundle: Path, site: Path, key: Path, *, deltas: int = 2, progress: P
     """Adds a signed bundle to a site as its newest release.
 
     Args:
-        bundle: What `edgecomp bundle` wrote.
-        site: A folder to serve; made when it is not there.
+        bundle: A bundle of `edgecomp bundle`.
+        site: The folder to serve; created if it does not exist.
         key: The public key that must have signed the bundle.
-        deltas: From how many releases before deltas are made.
+        deltas: The number of earlier releases to make deltas from.
         progress: Called as the work goes on.
 
     Raises:
-        InputError: The bundle, the site or the key cannot be used; the site is as it was.
-        VerificationError: The bundle is not what was signed.
+        InputError: The bundle, the site or the key cannot be used; the site is unchanged.
+        VerificationError: The bundle differs from what was signed.
     """
     document, _, violations = check_files(bundle, key)
     if violations:
@@ -121,7 +121,7 @@ def publish(bundle: Path, site: Path, key: Path, *, deltas: int = 2, progress: P
 
 
 def _downloads(site: Path, index: Index) -> dict[int, int]:
-    """Bytes that a device with each of the releases downloads, the index left out."""
+    """Returns the bytes that a device with each of the releases downloads, without the index."""
     newest = set(index.releases[index.newest].values())
     sizes = {digest: (site / "files" / digest).stat().st_size for digest in newest}
     there = {0: set[str](), **{release: set(files.values()) for release, files in index.releases.items()}}
@@ -136,7 +136,7 @@ def _downloads(site: Path, index: Index) -> dict[int, int]:
 
 
 def read_index(site: Path) -> Index | None:
-    """The index of a site on this machine; None when there is none yet.
+    """Reads the index of a site on this machine; None if it has none yet.
 
     Raises:
         SourceError: It is damaged, or from a newer edgecomp.
@@ -177,7 +177,7 @@ def _next_index(site: Path, document: dict[str, Any], files: dict[str, str]) -> 
 
 
 def _add(source: Path, target: Path) -> int:
-    """Copies a file unless it is there; gives the bytes that were added."""
+    """Copies a file unless it exists, and returns the bytes that were added."""
     if target.exists():
         return 0
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -188,7 +188,7 @@ def _add(source: Path, target: Path) -> int:
 
 
 def _add_deltas(site: Path, index: Index, count: int, progress: Progress) -> dict[str, int]:
-    """Deltas to the newest release from those before it, where they are smaller than the file."""
+    """Makes deltas from earlier releases to the newest one, for files where they are smaller."""
     newest = index.releases[index.newest]
     wanted = [
         (name, files[name], newest[name])
@@ -209,7 +209,7 @@ def _add_deltas(site: Path, index: Index, count: int, progress: Progress) -> dic
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all: the site may be served meanwhile."""
+    """Writes a file completely or not at all, because the site may be served meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
     partial.write_bytes(content)

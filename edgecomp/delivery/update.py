@@ -1,7 +1,7 @@
 """Brings the newest release of a published bundle to this machine.
 
-`FOLDER/current`, which the app opens, is a link to `FOLDER/releases/4`, say. It is switched at once, when everything is
-there and checked; the release before stays. `FOLDER/partial` keeps what arrived of downloads that are not finished.
+The app opens `FOLDER/current`, a link to a release such as `FOLDER/releases/4`. The link is switched atomically, once
+everything is downloaded and verified; the previous release is kept. `FOLDER/partial` keeps unfinished downloads.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from edgecomp.delivery.site import INDEX, Index
 from edgecomp.errors import InputError, OutputError, SourceError, UpdateError
 from edgecomp.progress import Progress, silent
 
-#: An index or a bundle.json beyond is none.
+#: The largest size of an index or a bundle.json.
 _SMALL = 4 << 20
 
 
 @dataclass(frozen=True)
 class Update:
-    """What `update` did.
+    """The result of `update`.
 
     Attributes:
-        folder: Where the release lies: `FOLDER/current`.
-        before: The release that was there; 0 for none.
-        release: The release that is there now.
-        downloaded: Bytes that came over the network.
-        whole: Bytes that the release has in all.
-        deltas: The files that were made from the ones before.
+        folder: The path of the release: `FOLDER/current`.
+        before: The previous release; 0 if there was none.
+        release: The current release.
+        downloaded: Bytes that were downloaded.
+        whole: Total bytes of the release.
+        deltas: The files that were made from earlier ones.
     """
 
     folder: Path
@@ -51,18 +51,18 @@ class Update:
 
 
 def update(url: str, folder: Path, key: Path, *, base: Path | None = None, progress: Progress = silent) -> Update:
-    """Gets the newest release of a site, unless it is there already.
+    """Gets the newest release of a site, unless it is installed already.
 
     Args:
         url: The address of the site.
-        folder: What `update` keeps; made when it is not there.
+        folder: The folder that `update` maintains; created if it does not exist.
         key: The public key that must have signed the release.
-        base: A bundle that the app came with, to save downloads and to go back behind on no account.
+        base: The bundle that came with the app. Its files need not be downloaded, and no older release is accepted.
         progress: Called as the work goes on.
 
     Raises:
-        InputError: The address, the key or the base cannot be used, or the folder has another bundle in it.
-        UpdateError: The server does not give the release, or what it gives must not be trusted; nothing was replaced.
+        InputError: The address, the key or the base cannot be used, or the folder contains another bundle.
+        UpdateError: The server does not have the release, or it cannot be trusted; nothing was replaced.
     """
     public = signing.read_public(key)
     arrived = 0
@@ -76,9 +76,11 @@ def update(url: str, folder: Path, key: Path, *, base: Path | None = None, progr
     current = folder / "current"
     if base is not None:
         find_manifest(base)
-    there = [_installed(place, index.name) for place in (current, base) if place is not None and place.exists()]
-    before = max((release for release, _ in there), default=0)
-    if index.newest == before and current.exists():
+    (installed, own), (shipped, others) = (
+        _installed(place, index.name) if place is not None and place.exists() else (0, {}) for place in (current, base)
+    )
+    before = max(installed, shipped)
+    if index.newest == before == installed:
         return Update(current, before, before, arrived, _size(current), ())
     listed = index.releases[index.newest]
     manifest, signature = (_small(site, listed, name) for name in (FILE, SIGNATURE))
@@ -86,19 +88,18 @@ def update(url: str, folder: Path, key: Path, *, base: Path | None = None, progr
         raise _untrusted(url, f"a {FILE} that {key} signed", "another, or a signature that is not the key's")
     document = parse_manifest(Path(FILE), manifest)
     _check_is_next(url, document, index, before)
-    files = {digest: path for _, known in reversed(there) for digest, path in known.items()}
-    contents = _Contents(site, index, files, document["assets"], progress)
+    contents = _Contents(site, index, {**others, **own}, document["assets"], progress)
     release = folder / "releases" / str(document["release"])
     with _new_folder(release) as staging:
         for name, content in ((FILE, manifest), (SIGNATURE, signature), *contents):
             _write_durably(staging / name, content)
     _switch(current, release)
-    _tidy(folder, {str(before), str(document["release"])})
+    _tidy(folder, {str(installed), str(document["release"])})
     return Update(current, before, document["release"], arrived, _size(current), tuple(contents.deltas))
 
 
 class _Contents:
-    """The files of a release, each from the cheapest place: this machine, a delta, or the site."""
+    """The files of a release, each from the cheapest source: this machine, a delta, or the site."""
 
     def __init__(
         self,
@@ -133,12 +134,12 @@ class _Contents:
         return content
 
     def _from_delta(self, digest: str, size: int) -> bytes | None:
-        """A file made from one that is there; None when there is no delta for it, or none that works."""
+        """Makes a file from an installed one; None if there is no delta for it, or none that works."""
         for old, path in self._there.items():
             pair = f"{old}-{digest}"
             if pair not in self._index.deltas:
                 continue
-            with contextlib.suppress(DeltaError, UpdateError):  # the whole file is there too
+            with contextlib.suppress(DeltaError, UpdateError):  # the whole file can be downloaded instead
                 content = apply_delta(path.read_bytes(), self._site.read(f"deltas/{pair}", size), size)
                 if sha256(content).hexdigest() == digest:
                     return content
@@ -161,7 +162,7 @@ def _small(site: Site, listed: Mapping[str, str], name: str) -> bytes:
 
 
 def _check_is_next(url: str, document: Mapping[str, Any], index: Index, before: int) -> None:
-    """Makes sure that what was signed is what the index speaks of, and no step back."""
+    """Checks that the signed release is the one in the index, and not older than the installed one."""
     if (document["name"], document["platform"]) != (index.name, index.platform):
         raise _untrusted(url, f"{index.name} for {index.platform}", f"{document['name']} for {document['platform']}")
     if document["release"] < before or document["release"] != index.newest:
@@ -169,7 +170,7 @@ def _check_is_next(url: str, document: Mapping[str, Any], index: Index, before: 
 
 
 def _installed(place: Path, name: str) -> tuple[int, dict[str, Path]]:
-    """The release of a bundle on this machine, and its files by their hashes; a damaged one counts for nothing.
+    """Returns the release of a bundle on this machine, and its files by hash; a damaged bundle counts as none.
 
     Raises:
         InputError: It is a bundle of another name.
@@ -192,13 +193,13 @@ def _installed(place: Path, name: str) -> tuple[int, dict[str, Path]]:
 
 @contextlib.contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
-    """A folder that takes its name when the block ends well."""
+    """Creates a folder that gets its name when the block ends without an error."""
     staging = target.with_name(f".{target.name}")
     try:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         yield staging
-        shutil.rmtree(target, ignore_errors=True)  # an attempt before that was never switched to
+        shutil.rmtree(target, ignore_errors=True)  # left by an attempt that failed before the switch
         staging.rename(target)
     except OSError as error:
         raise OutputError(
@@ -210,7 +211,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 def _write_durably(path: Path, content: bytes) -> None:
-    """To the disk itself: the power may go just after the switch."""
+    """Writes a file through to the disk, because the power may fail just after the switch."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -218,7 +219,7 @@ def _write_durably(path: Path, content: bytes) -> None:
 
 
 def _switch(current: Path, release: Path) -> None:
-    """Lets `current` point to a release; there is no moment at which it points nowhere."""
+    """Points `current` to a release atomically."""
     link = current.with_name(".current")
     link.unlink(missing_ok=True)
     link.symlink_to(release.relative_to(current.parent), target_is_directory=True)

@@ -118,6 +118,18 @@ def test_what_is_there_already_is_not_downloaded(
     assert len(server.requests) == 3  # the index, bundle.json and its signature: the files are the app's
 
 
+def test_an_app_that_came_with_the_newest_release_replaces_an_older_one(
+    releases: dict[int, Path], public: Path, site: Path, server: Server, tmp_path: Path
+) -> None:
+    update(server.url, tmp_path / "device", public)
+    publish(releases[2], site, public)
+    done = update(server.url, tmp_path / "device", public, base=releases[2])
+    assert (done.before, done.release) == (2, 2)
+    found = verify_bundle(tmp_path / "device" / "current", public)
+    assert (found.release, found.violations) == (2, ())
+    assert sorted(path.name for path in (tmp_path / "device" / "releases").iterdir()) == ["1", "2"]
+
+
 def test_without_a_delta_the_whole_file_comes(releases: dict[int, Path], public: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
     publish(releases[1], site, public)

@@ -1,4 +1,4 @@
-"""Android: a Gradle library module in Kotlin, and its models and rules alone as an `.aar`."""
+"""Android: a Gradle library module in Kotlin, and an `.aar` with its assets and rules only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from edgecomp.bundle.contents import Contents
 
-#: Where the runtimes come from, with the version that this code was written against, for profiles that name none.
+#: The packages of the runtimes, with the versions that this code was written for, if the profile names no other.
 DEPENDENCIES = {
     "tflite": "com.google.ai.edge.litert:litert:2.1.5",
     "onnxruntime": "com.microsoft.onnxruntime:onnxruntime-android:1.24.3",
@@ -37,15 +37,15 @@ def _words(contents: Contents, root: Path) -> Mapping[str, Any]:
 
 
 def _finish(contents: Contents, root: Path) -> None:
-    """Leaves out the code around MNN's classes where there is no model for them."""
+    """Removes the code for MNN's classes if there is no model for them."""
     if "mnn" not in (model.format for model in contents.models):
         shutil.rmtree(root / "src" / "mnn")
 
 
 def _aar(root: Path, name: str) -> bytes:
-    """The assets as an Android archive, for builds that take binaries; the code is the module's.
+    """Returns the assets as an Android archive, for builds that take binaries; the code is in the module.
 
-    Files are stored, not deflated, and carry no date, so that the same bundle has the same bytes.
+    Files are stored without compression and without dates, so that the same bundle has the same bytes.
     """
     main = root / "src" / "main"
     members = {

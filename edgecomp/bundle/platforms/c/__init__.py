@@ -1,4 +1,4 @@
-"""C99 for microcontrollers and small boards, as TFLite Micro likes it: a C array or a mapped file, and no heap."""
+"""C99 for microcontrollers and small boards, in the style of TFLite Micro: a C array or a mapped file, and no heap."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from edgecomp.interface import TensorInterface
     from edgecomp.processing import Processing
 
-#: Beyond so many bytes a model is a file that is mapped: compilers are slow with arrays, and flash is small.
+#: Larger models, in bytes, are mapped from a file: compilers are slow with arrays, and flash is small.
 ARRAY_LIMIT = 1 << 20
 
 _TYPES = {"float32": "FLOAT32", "int8": "INT8", "uint8": "UINT8", "int16": "INT16"}
 
 
 def _words(contents: Contents, root: Path) -> Mapping[str, Any]:
-    """What the templates need: the model and the golden data as numbers."""
+    """Returns the variables of the templates: the model and the golden data as numbers."""
     model = contents.models[0]
     path = root / contents.assets / model.file
     golden = json.loads((root / contents.assets / GOLDEN).read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def _words(contents: Contents, root: Path) -> Mapping[str, Any]:
 
 
 def constants(tensors: Sequence[TensorInterface]) -> Mapping[str, Any]:
-    """What the code needs of inputs and outputs, and of arithmetic, whatever the model."""
+    """Returns what the code needs of inputs and outputs, and constants for its arithmetic."""
     return {
         "types": _TYPES,
         "sizes": {spec.name: int(np.prod(spec.shape, dtype=np.int64)) for spec in tensors},  # type: ignore[arg-type]
@@ -69,12 +69,12 @@ def constants(tensors: Sequence[TensorInterface]) -> Mapping[str, Any]:
 
 
 def _workspace(processing: Processing, width: int, height: int) -> int:
-    """At least what NAME_workspace() in the C code says of a picture: for a static array."""
+    """Returns an upper bound on NAME_workspace() of the C code for a picture, for a static array."""
     steps = processing.preprocessing
     assert steps is not None, "there is a golden picture"
     shorter = steps.resize or steps.crop or min(width, height)
     factor = shorter / min(width, height)
-    # The longest windows are Lanczos's, of three pixels to each side, or of what becomes three when it shrinks.
+    # The longest windows are Lanczos's: three pixels to each side, more when the picture shrinks.
     window = 2 + 2 * int(3 * max(1.0, 1 / factor) + 1) + 1
     columns, rows = (steps.crop or int(side * factor) + 1 for side in (width, height))
     return 8 + 4 * window * (columns + rows) + 4 * 3 * columns * rows + 3 * height * columns
@@ -92,7 +92,7 @@ def _check(spec: TensorInterface, contents: Contents) -> None:
 
 
 def _listing(values: bytes | list[int], width: int = 20) -> str:
-    """Numbers as the lines of a C initializer."""
+    """Formats numbers as the lines of a C initializer."""
     rows = (values[start : start + width] for start in range(0, len(values), width))
     return ",\n".join("    " + ",".join(map(str, row)) for row in rows)
 
@@ -108,7 +108,7 @@ def _primes(count: int) -> list[int]:
 
 
 def _fraction_of_root(number: int, degree: int) -> int:
-    """The first 32 bits of the fraction of a root, which SHA-256 takes as constants (FIPS 180-4)."""
+    """Returns the first 32 bits of the fraction of a root: the constants of SHA-256 (FIPS 180-4)."""
     scaled, low, high = number << (32 * degree), 0, 1 << 48
     while high - low > 1:
         middle = (low + high) // 2

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
     from edgecomp.bundle.contents import Contents
 
-#: Format -> the library around its plugin, which needs the plugin to compile.
+#: Format -> the library that wraps its plugin, which cannot be compiled without it.
 _LIBRARIES = {"tflite": "litert.dart", "onnxruntime": "onnxruntime.dart"}
 
 
 def _finish(contents: Contents, root: Path) -> None:
-    """Leaves out the library of a runtime that has no model here, as `pubspec.yaml` leaves out its plugin."""
+    """Removes the library of a runtime without a model, as `pubspec.yaml` leaves out its plugin."""
     for form in _LIBRARIES.keys() - {model.format for model in contents.models}:
         (root / "lib" / _LIBRARIES[form]).unlink()
 

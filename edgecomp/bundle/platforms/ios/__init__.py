@@ -1,4 +1,4 @@
-"""iOS: a Swift package with resources, for LiteRT and ONNX Runtime, and MNN through an adapter of the app's own."""
+"""iOS: a Swift package with resources, for LiteRT and ONNX Runtime, and for MNN with an adapter in the app."""
 
 from edgecomp.bundle.platform import Platform
 from edgecomp.bundle.words import SWIFT

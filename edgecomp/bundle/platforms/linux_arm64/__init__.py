@@ -1,4 +1,4 @@
-"""64-bit Arm Linux: the models with the board's own script that runs, checks and measures them, as a tarball."""
+"""64-bit Arm Linux: the models with the script that runs, checks and measures them on the board, as a tarball."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _finish(contents: Contents, root: Path) -> None:
-    """The board's script, and golden data as it reads them: what each file stores, only smaller."""
+    """Writes the board's script, and the golden data that it reads, as stored by the artifacts."""
     (root / "bench.py").write_bytes(resources.files("edgecomp.device_scripts").joinpath("bench.py").read_bytes())
     wanted = tuple(f"{model.file}/" for model in contents.models)
     with np.load(contents.folder / "golden.npz", allow_pickle=False) as golden:
@@ -27,7 +27,7 @@ def _finish(contents: Contents, root: Path) -> None:
 
 
 def _tarball(root: Path, name: str) -> bytes:
-    """The folder as `.tar.gz`, without dates and owners: the same bundle has the same bytes."""
+    """Returns the folder as `.tar.gz`, without dates and owners: the same bundle has the same bytes."""
     made = io.BytesIO()
     with gzip.GzipFile(fileobj=made, mode="wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as archive:
         for path in sorted(path for path in root.rglob("*") if path.is_file()):

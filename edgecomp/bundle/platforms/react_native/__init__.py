@@ -1,4 +1,4 @@
-"""React Native: the TypeScript of the web with ONNX Runtime's package, and assets that the app reads its own way."""
+"""React Native: the TypeScript code of the web with ONNX Runtime's package; the app decides how to read the assets."""
 
 from edgecomp.bundle.platform import Platform
 from edgecomp.bundle.words import JAVASCRIPT
