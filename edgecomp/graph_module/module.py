@@ -23,10 +23,10 @@ class _Instruction:
     """One node.
 
     Attributes:
-        run: What it computes.
-        inputs: Names of tensors, None where one is left out.
+        run: The function that computes it.
+        inputs: Names of tensors, None for inputs that are left out.
         outputs: Names of tensors.
-        finished: Tensors that nobody reads after it.
+        finished: Tensors that are not read afterwards.
     """
 
     run: Function
@@ -38,21 +38,21 @@ class _Instruction:
 class GraphModule(torch.nn.Module):
     """Runs the nodes between two sets of tensors, and lets gradients flow back.
 
-    A graph is made for one number of samples, often 1, and may have that number in the shapes that it reshapes to. The
-    module takes any multiple of it: `torch.func.vmap` runs the graph for all of them at once, as it is.
+    A graph is made for one number of samples, often 1, and this number may be part of the shapes that it reshapes to.
+    The module takes any multiple of it: `torch.func.vmap` runs the unchanged graph for all of them at once.
 
     Args:
         graph: Simplified, with static shapes; not changed.
-        inputs: Names of the tensors to begin with; by default the graph's inputs.
-        outputs: Names of the tensors to give; by default the graph's outputs.
+        inputs: Names of the input tensors; by default the graph's inputs.
+        outputs: Names of the output tensors; by default the graph's outputs.
         trainable: Names of constants that become parameters; the others are buffers.
-        extra: Operators of other domains, "DOMAIN::OPERATOR" -> what they compute.
+        extra: Operators of other domains, "DOMAIN::OPERATOR" -> a function that builds them.
 
     Attributes:
         weights: Name -> parameter.
 
     Raises:
-        UnsupportedOperatorError: A node between them is nothing that torch can differentiate; see `decomposed`.
+        UnsupportedOperatorError: torch cannot differentiate a node between them; see `decomposed`.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class GraphModule(torch.nn.Module):
         """Runs the graph.
 
         Args:
-            inputs: One tensor for each input, of its shape, or with a multiple of its first dimension. Inputs that do
-                not count samples there, because the graph's inputs differ in it, have the graph's own shapes.
-                Dynamic dimensions may have any size.
-            times: Which multiple it is; by default what the graph's shapes at the example sizes say, which is wrong
-                in the middle of a graph where a dynamic dimension is part of the first.
+            inputs: One tensor for each input, of its shape, or with a multiple of its first dimension. Inputs whose
+                first dimension does not count samples, because the graph's inputs differ in it, have the graph's own
+                shapes. Dynamic dimensions may have any size.
+            times: The multiple. By default it follows from the graph's shapes at the example sizes, which is wrong in
+                the middle of a graph if a dynamic dimension is part of the first one.
 
         Returns:
             One tensor for each output.
@@ -100,7 +100,7 @@ class GraphModule(torch.nn.Module):
         return tuple(result.flatten(0, 1) if result.ndim > 1 else result for result in results)
 
     def key_of(self, name: str) -> str:
-        """What a constant is called in the state dict."""
+        """Returns a constant's name in the state dict."""
         return self._keys[name]
 
     def _run(self, constants: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
@@ -114,7 +114,7 @@ class GraphModule(torch.nn.Module):
         return tuple(tensors[name] for name in self._outputs)
 
     def _keep(self, value: ir.Value, trainable: Collection[str]) -> None:
-        """A constant under a key that torch takes: names of tensors have dots and slashes."""
+        """Registers a constant under a key that torch accepts: names of tensors contain dots and slashes."""
         name, key = value.name or "", f"constant_{len(self._keys)}"
         assert value.const_value is not None
         tensor = to_tensor(value.const_value.numpy())
@@ -127,11 +127,11 @@ class GraphModule(torch.nn.Module):
 
 
 def decomposed(model: CompressedModel, extra: Collection[str] = ()) -> CompressedModel:
-    """The model with those nodes replaced by simpler ones that torch has no function for, as far as possible.
+    """Replaces nodes without a function in torch by simpler ones, as far as possible.
 
     Args:
         model: Simplified.
-        extra: Operators that `GraphModule` will be given, "DOMAIN::OPERATOR".
+        extra: The operators that `GraphModule` will be given, "DOMAIN::OPERATOR".
     """
     return decompose(model, lambda node: not _is_known(node, extra))
 
@@ -174,7 +174,7 @@ def _function(node: ir.Node, extra: Mapping[str, Build]) -> Function:
 
 
 def _between(graph: ir.Graph, inputs: Collection[str], outputs: Collection[str]) -> Iterable[ir.Node]:
-    """The nodes that are needed to compute some tensors from others, in order."""
+    """Returns the nodes that are needed to compute tensors from others, in order."""
     wanted = set(outputs)
     needed = []
     for node in reversed(graph):

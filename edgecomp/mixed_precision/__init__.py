@@ -1,7 +1,7 @@
-"""Some layers in float, the rest in integers: which ones, for a promise about accuracy.
+"""Mixed precision: keeps some layers in float and the rest in integers, to meet a promise about accuracy.
 
 step.py     the recipe step
-promise.py  what the model has to keep; budget.py: what it may cost
+promise.py  the accuracy to keep; budget.py: the cost to stay within
 search.py   finds the layers to keep in float
-islands.py  which nodes must compute in float for that
+islands.py  finds the nodes that have to compute in float for that
 """

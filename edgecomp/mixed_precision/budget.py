@@ -1,7 +1,8 @@
-"""What a model in mixed precision may cost on its target: bytes of each artifact, milliseconds of one inference.
+"""Budgets of models in mixed precision: bytes of each artifact, milliseconds of one inference.
 
-Bytes are those of real artifacts. Milliseconds are an estimate (see `edgecomp.estimation`): the middle of its range has
-to fit, on one thread of the target's first cores. Each artifact of a result has to fit, so that the dearest counts.
+Bytes are those of real artifacts. Milliseconds are an estimate (see `edgecomp.estimation`) for one thread of the
+target's first cores; the middle of its range has to fit. Every artifact of a result has to fit, so the most expensive
+one counts.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
     from edgecomp.model import CompressedModel
     from edgecomp.workbench import Workbench
 
-#: Unit -> how many bytes, or milliseconds.
+#: Unit -> bytes, or milliseconds.
 SIZES: Mapping[str, float] = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20}
 TIMES: Mapping[str, float] = {"ms": 1, "us": 1e-3, "s": 1e3}
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What artifacts cost, the dearest of each.
+    """The cost of a model's artifacts; of each kind the largest.
 
     Attributes:
-        size: Bytes of the largest.
-        milliseconds: Estimated of the slowest; None where the target's cores are not documented.
+        size: Bytes of the largest artifact.
+        milliseconds: Estimate for the slowest artifact; None if the target's cores are not documented.
     """
 
     size: int
@@ -52,7 +53,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Budget:
-    """The most that artifacts may cost.
+    """Upper limits on the cost of artifacts.
 
     Attributes:
         size: Bytes.
@@ -64,7 +65,7 @@ class Budget:
 
     @classmethod
     def parse(cls, max_size: str, max_latency: str) -> Budget:
-        """Of the settings of `MixedPrecision`; an empty one asks for nothing."""
+        """Parses the settings of `MixedPrecision`; an empty one sets no limit."""
         return cls(
             parse_quantity(max_size, SIZES) if max_size else math.inf,
             parse_quantity(max_latency, TIMES) if max_latency else math.inf,
@@ -76,20 +77,20 @@ class Budget:
 
     @property
     def limits(self) -> bool:
-        """Whether it asks for anything."""
+        """Whether it sets any limit."""
         return not (math.isinf(self.size) and math.isinf(self.milliseconds))
 
     def allows(self, cost: Cost) -> bool:
-        """Whether a model is within it."""
+        """Tells whether a cost is within the budget."""
         fast = math.isinf(self.milliseconds) or cost.likely <= self.milliseconds
         return cost.size <= self.size and fast
 
 
 def parse_quantity(text: str, units: Mapping[str, float]) -> float:
-    """A number with a unit, "5 MB" or "12ms".
+    """Parses a number with a unit, "5 MB" or "12ms".
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text has another form.
     """
     match = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([A-Za-z]+)\s*", text)
     if match is None or match[2] not in units:
@@ -101,7 +102,7 @@ def parse_quantity(text: str, units: Mapping[str, float]) -> float:
 
 
 def is_quantity(text: str, units: Mapping[str, float]) -> bool:
-    """Whether `parse_quantity` reads it."""
+    """Tells whether `parse_quantity` accepts a text."""
     try:
         parse_quantity(text, units)
     except ValueError:
@@ -111,19 +112,19 @@ def is_quantity(text: str, units: Mapping[str, float]) -> bool:
 
 @dataclass(frozen=True)
 class Meter:
-    """Tells what models cost on the target of a workbench, in its formats.
+    """Measures the cost of models on the target of a workbench, in its formats.
 
     Attributes:
-        bench: Has target, formats and options.
+        bench: Provides target, formats and options.
     """
 
     bench: Workbench
 
     def check(self, budget: Budget) -> None:
-        """Makes sure that a budget can be judged.
+        """Checks that a budget can be judged.
 
         Raises:
-            InputError: Milliseconds are asked for on a target whose cores are not documented.
+            InputError: It limits milliseconds on a target whose cores are not documented.
         """
         target = self.bench.target
         if not math.isinf(budget.milliseconds) and not any(core.max_mhz for core in target.cpu.clusters[:1]):
@@ -136,7 +137,7 @@ class Meter:
             )
 
     def cost(self, model: CompressedModel) -> Cost:
-        """Converts a model into every format, and looks."""
+        """Converts a model into every format and returns the cost of the artifacts."""
         sizes, times = [], []
         with tempfile.TemporaryDirectory(prefix="edgecomp-") as folder:
             for name in self.bench.formats:

@@ -1,11 +1,11 @@
-"""Islands: which nodes must compute in float, or with int16 activations, so that a layer's numbers stay exact.
+"""Islands: finds the nodes that must compute in float, or with int16 activations, so that a layer stays exact.
 
 Rules, cited by number where they are applied:
 
-1. A tensor is not rounded when what gives it and all that read it compute in float. So an island around a layer holds
-   its node, the activation that belongs to it, and its readers, through operators that only move data.
-2. An operator without weights joins the islands that all it reads comes from and all that reads it lies in: the
-   conversions at its borders would cost more than integers save.
+1. A tensor is not rounded if its producer and all its readers compute in float. So the island around a layer contains
+   its node, the activation that belongs to it, and its readers, also those behind operators that only move data.
+2. An operator without weights joins the islands if all its producers and all its readers are in islands: conversions at
+   its borders would cost more than integers save.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgecomp.graph.modules import module_of
 from edgecomp.graph.query import is_constant, is_float, origin
 from edgecomp.quantization import scheme
 
-#: What an island computes in.
+#: The precision of an island.
 Island = Literal["float32", "int16x8"]
 
 
@@ -31,13 +31,13 @@ def keep_in_float(graph: ir.Graph, layers: Sequence[str], precision: Island = "f
     Args:
         graph: Float.
         layers: Names of nodes, of graph inputs or of torch modules; a module stands for all of its nodes.
-        precision: What they compute in. Nodes that are marked already stay as they are.
+        precision: The precision of the islands. Nodes that are marked already keep theirs.
 
     Returns:
         The names of the marked nodes, in topological order.
 
     Raises:
-        SourceError: The graph has nothing of a name.
+        SourceError: Nothing in the graph has one of the names.
     """
     island: set[ir.Node] = set()
     for name in layers:
@@ -50,7 +50,7 @@ def keep_in_float(graph: ir.Graph, layers: Sequence[str], precision: Island = "f
 
 
 def around(value: ir.Value) -> set[ir.Node]:
-    """The island that keeps one tensor from being rounded: rule 1."""
+    """Returns the island that keeps one tensor from being rounded: rule 1."""
     producer = value.producer()
     island: set[ir.Node] = set() if producer is None else {producer}
     if producer is not None and (activated := _activates(producer)) is not None:
@@ -65,12 +65,12 @@ def around(value: ir.Value) -> set[ir.Node]:
             if node.op_type in scheme.OPERATORS and scheme.OPERATORS[node.op_type].output == "input":
                 waiting.extend(node.outputs)
             elif (activation := scheme.fused_activation(node)) is not None:
-                island.add(activation)  # what it clips would be rounded in front of it otherwise
+                island.add(activation)  # otherwise its input would be rounded
     return island
 
 
 def joined(graph: ir.Graph, island: set[ir.Node]) -> set[ir.Node]:
-    """With what lies between islands alone: rule 2."""
+    """Adds the nodes that lie between islands only: rule 2."""
     island = set(island)
     grown = True
     while grown:
@@ -92,13 +92,13 @@ def _lies_between(node: ir.Node, island: set[ir.Node]) -> bool:
 
 
 def _activates(activation: ir.Node) -> ir.Node | None:
-    """The node that an activation belongs to."""
+    """Returns the node that an activation belongs to."""
     before = activation.inputs[0].producer() if activation.inputs and activation.inputs[0] is not None else None
     return before if before is not None and scheme.fused_activation(before) is activation else None
 
 
 def _values_of(graph: ir.Graph, name: str) -> Iterable[ir.Value]:
-    """The tensors that a name speaks of, each behind the activation that belongs to its node."""
+    """Returns the tensors that a name stands for, each after the activation that belongs to its node."""
     nodes = [node for node in graph if name in (node.name, origin(node)[0])]
     nodes = nodes or [node for node in graph if f"{module_of(node)}.".startswith(f"{name}.")]
     values = [value for value in graph.inputs if value.name == name]

@@ -1,4 +1,4 @@
-"""The promise that a model in mixed precision has to keep, and whether it does."""
+"""The promise that a model in mixed precision has to keep, and the judge of it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from edgecomp.verification.tolerance import Tolerance
 
 @dataclass(frozen=True)
 class Promise:
-    """What is asked for; zeros ask for nothing.
+    """The accuracy that is required; zeros require nothing.
 
     Attributes:
-        min_agreement: Least share of samples with the original's argmax.
-        min_sqnr: Least signal to noise of every output, in dB.
+        min_agreement: The smallest share of samples with the original's argmax.
+        min_sqnr: The smallest signal-to-noise ratio of every output, in dB.
         max_drop: How much worse than the original's the metric may be, as `parse_drop` reads it.
     """
 
@@ -42,12 +42,12 @@ class Promise:
 
 @dataclass(frozen=True)
 class Quality:
-    """What a model keeps.
+    """The accuracy of a model.
 
     Attributes:
-        sqnr: Signal to noise of its outputs against the original's, the least of all outputs, in dB.
-        agreement: Share of samples with the original's argmax, the least of all outputs; None without classes.
-        metrics: The task's by name; empty without.
+        sqnr: Signal-to-noise ratio against the original's outputs, the smallest of all outputs, in dB.
+        agreement: Share of samples with the original's argmax, the smallest of all outputs; None without classes.
+        metrics: The task's metrics by name; empty without any.
     """
 
     sqnr: float
@@ -108,16 +108,16 @@ class Judge:
 
     @property
     def has_promise(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether anything is required."""
         return self._promise != Promise()
 
     @property
     def samples(self) -> int:
-        """How many samples the judgement rests on."""
+        """The number of samples that are compared."""
         return self._recorder.samples
 
     def judge(self, run: Run) -> Quality:
-        """What a model keeps."""
+        """Measures the accuracy of a model."""
         self._judged += 1
         name = f"candidate {self._judged}"
         self._recorder.run(name, run)
@@ -133,7 +133,7 @@ class Judge:
         return (compare(output, self._recorder.pairs("original", name, output), None) for output in self._outputs)
 
     def holds(self, quality: Quality) -> bool:
-        """Whether the promise is kept."""
+        """Tells whether the promise is kept."""
         return not any(self._misses(quality))
 
     def _misses(self, quality: Quality) -> Iterator[bool]:
@@ -145,7 +145,7 @@ class Judge:
             yield not self._metrics.worsening(self._reference, quality.metrics) <= allowed + 1e-9
 
     def _check(self) -> None:
-        """The promise can be judged."""
+        """Checks that the promise can be judged."""
         if self._promise.max_drop and not self._reference:
             raise InputError(
                 f"{self._subject}: --max-drop {self._promise.max_drop}",
@@ -164,12 +164,12 @@ class Judge:
 
 
 def parse_drop(text: str, reference: float) -> float:
-    """How much of a metric may be lost: "0.5%" is a share of the original's, "0.005" a number of the metric's own."""
+    """Parses the loss of a metric: "0.5%" is a share of the original's, "0.005" is in the metric's own unit."""
     return abs(reference) * float(text[:-1]) / 100 if text.endswith("%") else float(text)
 
 
 def is_drop(text: Any) -> bool:
-    """Whether a text can be read by `parse_drop`."""
+    """Tells whether `parse_drop` accepts a text."""
     try:
         return math.isfinite(value := parse_drop(str(text), 1.0)) and value >= 0
     except ValueError:

@@ -1,12 +1,13 @@
 """Finds the layers to keep in float: as few multiplications in float as a promise allows.
 
-The error that each layer causes at the outputs is measured once (`edgecomp.diagnosis`). As these errors add up nearly,
-the island that takes away most error for its price comes first, then the next. That gives a chain of growing islands,
-of which the shortest that keeps the promise is found by doubling and halving; every point that is tried is quantized
-and simulated again. At last the dearest layers are left out one by one, to see whether they are needed.
+The error that each layer causes at the outputs is measured once (`edgecomp.diagnosis`). These errors nearly add up, so
+islands are ordered greedily by the error that they remove relative to their price. The result is a chain of growing
+islands. The shortest part of the chain that keeps the promise is found by doubling and bisection; each candidate is
+quantized and simulated again. Finally the most expensive layers are left out one by one, to see whether they are
+needed.
 
-A budget cuts the chain: the longest part of it that the target can afford is found by halving. With a budget alone, and
-no promise, that part and some shorter ones are tried, and the most exact of them is taken.
+A budget cuts the chain: bisection finds its longest affordable part. With a budget and no promise, this part and some
+shorter ones are tried, and the most accurate one is taken.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from edgecomp.quantization.simulation import Simulation
 
 #: The batches that sensitivity is measured on.
 _BATCHES = 16
-#: What a conversion between float and integers costs, as a share of all multiplications: it only moves memory.
+#: The cost of a conversion between float and integers, as a share of all multiplications: it only moves memory.
 _BORDER = 0.002
-#: Error below this share of all is not worth an island.
+#: An error below this share of the total is not worth an island.
 _WORTH = 1e-4
 
 Round = Callable[[CompressedModel], CompressedModel]
@@ -42,15 +43,15 @@ Round = Callable[[CompressedModel], CompressedModel]
 
 @dataclass(frozen=True)
 class Point:
-    """One choice, and what it keeps.
+    """One choice of layers, and its accuracy.
 
     Attributes:
         layers: The layers in float.
         float_macs: The share of the multiplications that are computed in float.
-        quality: As simulated.
+        quality: The accuracy in simulation.
         holds: Whether that keeps the promise, within the budget.
-        cost: The cost of its artifacts; None when there is no budget.
-        island: What the layers compute in.
+        cost: The cost of its artifacts; None if there is no budget.
+        island: The precision of the layers.
     """
 
     layers: tuple[str, ...]
@@ -74,14 +75,14 @@ class Search:
 
     Attributes:
         model: In float.
-        round: Rounds it; nodes that are marked stay in float.
+        round: Quantizes the model; marked nodes stay in float.
         judge: Compares with the original.
         batches: Typical inputs; the first `_BATCHES` of them are read.
         max_float: The largest share of the multiplications that may be in float.
         progress: Called as the work goes on.
-        budget: What artifacts may cost.
-        meter: Tells what they cost; None when there is no budget.
-        island: What islands compute in.
+        budget: Upper limits on the cost of artifacts.
+        meter: Measures the cost; None if there is no budget.
+        island: The precision of islands.
     """
 
     model: CompressedModel
@@ -96,8 +97,9 @@ class Search:
     _tried: dict[frozenset[str], Point] = field(default_factory=dict)
 
     def run(self) -> Point | None:
-        """The point with the fewest multiplications in float that keeps the promise, or with a budget and no promise
-        the most exact one; None when there is none.
+        """Returns the point with the fewest multiplications in float that keeps the promise; None if there is none.
+
+        With a budget and no promise, it is the most accurate point.
         """
         plain = self._try(())
         if plain.holds and self.judge.has_promise:
@@ -114,7 +116,7 @@ class Search:
         length = min(length, longest)
         if not length or not (best := self._try(chain[:length])).holds:
             return None
-        low, high = length // 2, length  # the shorter fails, the longer holds
+        low, high = length // 2, length  # the shorter one fails, the longer one holds
         while high - low > 1:
             middle = (low + high) // 2
             point = self._try(chain[:middle])
@@ -122,8 +124,8 @@ class Search:
         return self._without_needless(best)
 
     def _affordable(self, chain: Sequence[str]) -> int:
-        """How much of the chain the budget and `max_float` allow."""
-        low, high = 0, len(chain) + 1  # the first is affordable, the last is not known to be
+        """Returns the longest part of the chain that the budget and `max_float` allow."""
+        low, high = 0, len(chain) + 1  # nothing is affordable; all of it may not be
         while high - low > 1:
             middle = (low + high) // 2
             allowed = self.float_macs(chain[:middle]) <= self.max_float and self._is_affordable(chain[:middle])
@@ -137,7 +139,7 @@ class Search:
         return point.cost is None or self.budget.allows(point.cost)
 
     def _most_exact(self, chain: Sequence[str]) -> Point:
-        """Of the chain, its half, a quarter ... and nothing."""
+        """Tries the chain, half of it, a quarter and so on, and returns the most accurate."""
         length = len(chain)
         while length:
             self._try(chain[:length])
@@ -145,14 +147,14 @@ class Search:
         return self.closest
 
     def float_macs(self, layers: Sequence[str]) -> float:
-        """The share of the multiplications that some layers bring into float."""
+        """Returns the share of the multiplications that layers bring into float."""
         graph = self.model.graph.clone().graph
         kept = set(keep_in_float(graph, layers))
         total = sum(node_macs(node) for node in graph)
         return sum(node_macs(node) for node in graph if node.name in kept) / total if total else 0.0
 
     def _try(self, layers: Sequence[str]) -> Point:
-        """Quantizes and simulates a choice; one that leaves the same nodes in float as another is that one."""
+        """Quantizes and simulates a choice, unless another choice with the same nodes in float was tried."""
         marked, island = self._marked(layers)
         if island not in self._tried:
             self.progress("search", len(self._tried), len(self._tried) + 1)
@@ -164,7 +166,7 @@ class Search:
         return replace(self._tried[island], layers=tuple(layers))
 
     def _marked(self, layers: Sequence[str]) -> tuple[CompressedModel, frozenset[str]]:
-        """The model with some layers in float, and the nodes that are."""
+        """Returns the model with layers in float, and the names of its nodes in float."""
         marked = self.model.graph.clone()
         island = frozenset(keep_in_float(marked.graph, layers, self.island))
         return CompressedModel(marked, dynamic=self.model.dynamic), island
@@ -176,12 +178,12 @@ class Search:
 
     @property
     def closest(self) -> Point:
-        """The point that keeps most, of those that were tried and are within the budget if any is."""
+        """The most accurate point that was tried, within the budget if possible."""
         within = [each for each in self.frontier if self._affords(each)] or self.frontier
         return max(within, key=lambda each: (each.quality.agreement or 0.0, each.quality.sqnr, -each.float_macs))
 
     def _chain(self) -> Iterator[str]:
-        """The layers in the order in which they are worth their price."""
+        """Yields the layers in the order of error removed for the price."""
         rounded = self.round(self.model)
         batches = tuple(islice(self.batches, _BATCHES))
         measured = [
@@ -190,7 +192,7 @@ class Search:
         return _by_worth(self.model.graph.graph, measured)
 
     def _without_needless(self, point: Point) -> Point:
-        """Leaves out what the promise does not need, the dearest first."""
+        """Leaves out layers that the promise does not need, trying the most expensive first."""
         for layer in sorted(point.layers, key=lambda layer: -self.float_macs((layer,)))[: _BATCHES // 2]:
             rest = tuple(each for each in point.layers if each != layer)
             tried = self._try(rest)
@@ -199,7 +201,7 @@ class Search:
 
 
 def _by_worth(graph: ir.Graph, measured: Sequence[Measured]) -> Iterator[str]:
-    """Greedily: the error that an island takes away over what it costs, given the islands before it."""
+    """Orders layers greedily: by the error that an island removes over its price, given the islands before it."""
     values = {value.name: value for value in graph.inputs}
     values |= {value.name: value for node in graph for value in node.outputs}
     regions = {each.layer.name: around(values[each.layer.tensor]) for each in measured if each.layer.tensor in values}
@@ -222,7 +224,7 @@ def _by_worth(graph: ir.Graph, measured: Sequence[Measured]) -> Iterator[str]:
 
 
 def _borders(island: set[ir.Node]) -> int:
-    """The tensors that pass between an island and the integers."""
+    """Counts the tensors that pass between an island and the integers."""
     inward = {
         value
         for node in island

@@ -24,25 +24,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MixedPrecision:
-    """Settings of mixed precision: some layers in float32, the rest as the precision says.
+    """Settings of mixed precision: some layers in float32, the rest in the chosen precision.
 
-    All runtimes execute float32 in the middle of integers; float16 is only stored by most of them (see
-    `edgecomp.precision`). LiteRT executes int16x8, slower than float on processors that have float units; ONNX Runtime
-    computes it in float, and MNN has no int16 activations.
+    All runtimes execute float32 in the middle of integers; most of them only store float16 (see `edgecomp.precision`).
+    LiteRT executes int16x8, but slower than float on processors with float units. ONNX Runtime computes it in float,
+    and MNN has no int16 activations.
 
     Attributes:
-        layers: The layers whose values stay real numbers: names of nodes, inputs or torch modules. Each takes along
-            what reads it (see `islands`). When there are none, they are searched for, and the recipe that is written
-            names them.
-        min_agreement: Least share of samples with the original's argmax; 0 asks for none.
-        min_sqnr: Least signal to noise of the outputs in dB; 0 asks for none.
-        max_drop: How much of the task's metric may be lost: "0.5%" of the original's, or a number; "" asks for none.
-        max_size: How large each artifact may be, as "5 MB"; "" for any size.
-        max_latency: How long an inference may take by the estimate for the target, as "12 ms"; "" for any time. With a
-            budget and no promise, the most exact choice within it is taken.
-        island: What the layers compute in: "float32", or "int16x8" for processors without float units.
+        layers: The layers whose values are not rounded: names of nodes, inputs or torch modules. Their readers are
+            included (see `islands`). If empty, the layers are searched for, and the recipe that is written names them.
+        min_agreement: The smallest share of samples with the original's argmax; 0 requires none.
+        min_sqnr: The smallest signal-to-noise ratio of the outputs in dB; 0 requires none.
+        max_drop: The largest loss of the task's metric: "0.5%" of the original's, or a number; "" sets no limit.
+        max_size: The largest size of each artifact, such as "5 MB"; "" sets no limit.
+        max_latency: The longest inference, estimated for the target, such as "12 ms"; "" sets no limit. With a budget
+            and no promise, the most accurate choice within the budget is taken.
+        island: The precision of these layers: "float32", or "int16x8" for processors without float units.
         max_float: The largest share of the multiplications that may be in islands.
-        strict: Whether a promise that nothing keeps is an error; else the best that was tried is taken.
+        strict: Whether it is an error if no choice keeps the promise; otherwise the best one that was tried is taken.
     """
 
     kind: ClassVar[str] = "mixed-precision"
@@ -70,21 +69,21 @@ class MixedPrecision:
 
     @property
     def promise(self) -> Promise:
-        """What is asked for."""
+        """The required accuracy."""
         return Promise(self.min_agreement, self.min_sqnr, self.max_drop)
 
     @property
     def budget(self) -> Budget:
-        """What artifacts may cost."""
+        """The upper limits on cost."""
         return Budget.parse(self.max_size, self.max_latency)
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
         """Marks the nodes that stay in float, or get int16 activations.
 
         Raises:
-            BudgetError: No choice of layers keeps the promise within the budget, and it is a strict one.
-            InputError: The promise cannot be judged: there is no metric, or there are no classes; or the budget cannot
-                be: the target's cores are not documented; or a format has no such islands.
+            BudgetError: No choice of layers keeps the promise within the budget, and `strict` is set.
+            InputError: The promise cannot be judged without a metric or classes, the budget cannot be judged because
+                the target's cores are not documented, or a format has no such islands.
         """
         self._check_formats(bench)
         facts: dict[str, object] = {}
@@ -145,7 +144,7 @@ class MixedPrecision:
             return point or search.closest, search.frontier, judge.samples
 
     def _unreachable(self, source: str, best: Point) -> BudgetError:
-        """The error that says the best that can be had."""
+        """Returns the error that names the best choice."""
         share = f"{self.promise}, with at most {self.max_float:.0%} of the multiplications in float"
         asked = [] if self.promise == Promise() else [share]
         asked += [f"artifacts within {self.budget}"] if self.budget.limits else []
@@ -161,7 +160,7 @@ class MixedPrecision:
 
 
 def _settled(rounding: GraphStep, model: CompressedModel, bench: Workbench) -> GraphStep:
-    """A rounding that measures estimators, with the one that it chooses for the whole model, so that a try is short."""
+    """Fixes a measured estimator to the one that is chosen for the whole model, so that each try is quick."""
     if getattr(rounding, "estimator", "") != "measured":
         return rounding
     chosen = rounding.apply(model, bench).provenance[-1].facts.get("estimator", "mse")

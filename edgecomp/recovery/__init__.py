@@ -1,16 +1,15 @@
-"""What brings back accuracy that integers cost, without training: steps on the graph, one file each.
+"""Recovers accuracy that integers cost, without training: steps on the graph, one file each.
 
 Recipe steps before rounding:
 
-    equalization.py  channels between two layers get ranges of similar size; balance.py: by how much
-    smoothing.py     large channels of Transformers
-    absorption.py    high biases move behind a Relu
+    equalization.py  gives channels between two layers similar ranges; balance.py chooses the factors
+    smoothing.py     scales down large channels of Transformers
+    absorption.py    moves high biases behind a Relu
 
 Recipe steps after rounding:
 
-    gptq.py, adaround.py  weights rounded layer by layer; layers.py: what rounding costs, guard.py: whether it helped
-    block_rounding.py     several layers together; blocks.py cuts the graph, soft_rounding.py runs it in torch
-
-    channels.py      what calibration data do to single channels
+    gptq.py, adaround.py  round weights layer by layer; layers.py measures the cost of rounding, guard.py its benefit
+    block_rounding.py     rounds several layers together; blocks.py cuts the graph, soft_rounding.py runs it in torch
+    channels.py      statistics of single channels on calibration data
     effort.py        the steps of each `--effort`
 """

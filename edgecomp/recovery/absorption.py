@@ -1,12 +1,13 @@
-"""High-bias absorption: what a Relu always passes moves into the biases behind it (Nagel et al., 2019, section 4.1.3).
+"""High-bias absorption: moves an offset that a Relu always passes into later biases (Nagel et al., 2019).
 
-A channel that never comes near 0 wastes the range from 0 to its smallest value c, and stretches the range of all:
-relu(x) - c = relu(x - c) as long as x >= c. So c leaves the first layer's bias, and the layers behind get it back as
-part of theirs. Where zeros are padded in front of a layer behind, the border would miss it: such links are left alone.
+Section 4.1.3: a channel that never gets near 0 wastes the range from 0 to its smallest value c, and stretches the range
+of the whole tensor. relu(x) - c = relu(x - c) as long as x >= c, so c is subtracted from the first layer's bias, and
+the biases of the next layers make up for it. If a next layer pads with zeros, its border would be wrong; such links are
+left alone.
 
-Nagel et al. derive c from BatchNorm; here it is the smallest value that calibration has seen, less `margin` of the
-channel's range, since other data may reach lower. Below c the network then computes something else, by at most the
-distance to c; calibration data see no difference.
+Nagel et al. derive c from BatchNorm. Here it is the smallest calibrated value, less `margin` of the channel's range,
+because other data may reach lower. For values below c the network changes, by at most the distance to c; on calibration
+data it does not.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class BiasAbsorption:
 
     Attributes:
         margin: How much of a channel's range is kept below its smallest value.
-        least_gain: By how much the activation's range must shrink, in dB; else nothing is changed.
+        least_gain: The reduction of the activation's range, in dB, below which nothing is changed.
     """
 
     kind: ClassVar[str] = "absorb-biases"
@@ -47,14 +48,14 @@ class BiasAbsorption:
         check_setting(self.least_gain >= 0, self, "least_gain", "decibels, 0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
-        """Absorbs by what the calibration data show."""
+        """Absorbs offsets that the calibration data show."""
         return absorb_biases(model, bench.calibration_batches("absorb"), self)
 
 
 def absorb_biases(
     model: CompressedModel, batches: Iterable[Arrays], settings: BiasAbsorption | None = None
 ) -> CompressedModel:
-    """Moves what a Relu always passes into the biases behind it.
+    """Moves offsets that a Relu always passes into later biases.
 
     Args:
         model: A simplified float model.
@@ -83,7 +84,7 @@ def absorb_biases(
 
 
 def _can_absorb(link: Link) -> bool:
-    """One layer in front, one Relu or less in between, pools that pass an offset on, and layers that take it."""
+    """Tells whether one layer comes first, only Relu and pools follow, and all readers can take an offset."""
     passes = {"Relu", "MaxPool", "GlobalMaxPool", "GlobalAveragePool"}
     return (
         len(link.firsts) == 1
@@ -94,7 +95,7 @@ def _can_absorb(link: Link) -> bool:
 
 
 def _offset(statistics: ChannelStatistics, settings: BiasAbsorption) -> FloatArray | None:
-    """What each channel always passes; None when the range of all shrinks too little by it."""
+    """Returns the offset of each channel; None if the range of the tensor would shrink too little."""
     low, high = statistics.low, statistics.high
     offset = np.maximum(low - settings.margin * (high - low), 0)
     before = max(high.max(), 0) - min(low.min(), 0)

@@ -1,8 +1,8 @@
-"""AdaRound: whether each weight is rounded up or down is learned, layer by layer (Nagel et al., 2020).
+"""AdaRound: learns layer by layer whether each weight is rounded up or down (Nagel et al., 2020).
 
-The share that is added to the floor of a weight is a stretched sigmoid of a variable; gradient descent lowers the error
-of what the layer gives (see `layers`) while a growing penalty drives every share to 0 or 1. A GPU is used when there is
-one.
+The fraction that is added to the floor of a weight is a stretched sigmoid of a variable. Gradient descent lowers the
+error of the layer's output (see `layers`), while a growing penalty drives every fraction to 0 or 1. It runs on a GPU if
+there is one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from edgecomp.workbench import Workbench
 
-#: The sigmoid reaches from below 0 to above 1, so that it is 0 and 1 without being flat there (Louizos et al., 2018).
+#: The sigmoid is stretched beyond 0 and 1, so that it reaches both without being flat there (Louizos et al., 2018).
 _LOWEST, _HIGHEST = -0.1, 1.1
 
 
@@ -32,11 +32,11 @@ class AdaRound:
     """Settings of AdaRound.
 
     Attributes:
-        batches: How many batches of calibration data, at most: more say little new about how inputs vary together.
-        iterations: How many iterations of gradient descent (Adam) for each layer.
+        batches: The largest number of calibration batches: more of them add little about how inputs correlate.
+        iterations: Iterations of gradient descent (Adam) for each layer.
         learning_rate: The learning rate of Adam.
         warmup: The share of the iterations without the penalty.
-        penalty: Its weight, against an error that is 1 for rounding to nearest.
+        penalty: The weight of the penalty, relative to an error that is 1 for rounding to nearest.
     """
 
     kind: ClassVar[str] = "adaround"
@@ -59,7 +59,7 @@ class AdaRound:
         return model.after(Step(self.kind, asdict(self), facts | judged), graph=graph)
 
     def round(self, layer: Layer) -> Integers:
-        """The integers of one layer."""
+        """Returns the integers of one layer."""
         import torch
 
         before = float(layer.cost(layer.nearest).sum())
@@ -76,7 +76,7 @@ class AdaRound:
         for iteration in range(self.iterations):
             added = stretched(variable)
             error = ((floor + added).clamp(-127, 127) - weight) * steps
-            # Its gradient is that of the quadratic form, for half of the work.
+            # This has the gradient of the quadratic form, at half of the cost.
             loss = (error * (2 * error.detach() @ second)).sum()
             if (exponent := sharpness(iteration, self.iterations, self.warmup)) is not None:
                 loss = loss + self.penalty * undecided(added, exponent)
@@ -89,29 +89,29 @@ class AdaRound:
 
 
 def sharpness(iteration: int, iterations: int, warmup: float) -> float | None:
-    """The exponent of the penalty, from 20 to 2: first only what is almost decided is pushed on, in the end everything.
+    """Returns the exponent of the penalty, from 20 to 2: it acts on nearly decided fractions first, on all in the end.
 
     Args:
-        iteration: From 0 on.
-        iterations: How many there are.
-        warmup: The share of them without the penalty, in which there is no exponent.
+        iteration: Counted from 0.
+        iterations: The number of iterations.
+        warmup: The share of them without the penalty, for which there is no exponent.
     """
     start = int(warmup * iterations)
     return None if iteration < start else 20 - 18 * ((iteration - start) / max(iterations - start, 1))
 
 
 def undecided(share: torch.Tensor, exponent: float) -> torch.Tensor:
-    """The penalty: how far shares are from 0 and 1, from 0 to 1 in the mean."""
+    """Computes the penalty: the mean distance of fractions from 0 and 1, scaled to [0, 1]."""
     return (1 - (2 * share - 1).abs() ** exponent).mean()
 
 
 def stretched(variable: torch.Tensor) -> torch.Tensor:
-    """The rectified, stretched sigmoid."""
+    """Computes the rectified, stretched sigmoid."""
     return (variable.sigmoid() * (_HIGHEST - _LOWEST) + _LOWEST).clamp(0, 1)
 
 
 def unstretched(share: torch.Tensor) -> torch.Tensor:
-    """The variable that stands for a share from 0 to 1."""
+    """Returns the variable of a fraction in [0, 1]: the inverse of `stretched`."""
     import torch
 
     return torch.logit((share.clamp(0.01, 0.99) - _LOWEST) / (_HIGHEST - _LOWEST))

@@ -1,7 +1,8 @@
-"""How much to scale each channel between two layers: what the noise of rounding will be, and the factors with least.
+"""Chooses the factor for each channel between two layers that gives the least predicted rounding noise.
 
-Activations have one step for all channels, weights one for each output channel. Dividing channel c of an activation by
-s_c and multiplying the weights that read it by s_c computes the same, and moves noise from the one to the other.
+Activations have one step for all channels, weights have one for each output channel. Dividing channel c of an
+activation by s_c and multiplying the weights that read it by s_c leaves the result unchanged, and moves noise between
+the two.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ import onnx_ir as ir
 from edgecomp.graph.query import required_constant
 from edgecomp.recovery.channels import ChannelStatistics, FloatArray
 
-#: Activations have 255 steps from end to end, weights 254.
+#: The number of steps over the whole range: 255 for activations, 254 for weights.
 _ACTIVATION_STEPS, _WEIGHT_STEPS = 255, 254
 
-#: How much of a channel's size goes into the weights, to choose from; 0.5 is the geometric mean of cross-layer
-#: equalization (Nagel et al., 2019), and what SmoothQuant begins with (Xiao et al., 2023).
+#: Candidates for the share of a channel's size that moves into the weights. 0.5 is the geometric mean of cross-layer
+#: equalization (Nagel et al., 2019), and the default of SmoothQuant (Xiao et al., 2023).
 _ALPHAS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
 class Balance:
-    """What to divide the channels of an activation by.
+    """The divisors for the channels of an activation.
 
     Attributes:
         factors: Shape (channels,); positive.
-        gain: How much less noise is predicted than without, in dB.
+        gain: The predicted reduction of noise, in dB.
     """
 
     factors: FloatArray
@@ -39,11 +40,11 @@ class Balance:
 
 
 def balance(statistics: ChannelStatistics, readers: Sequence[ir.Node]) -> Balance:
-    """The factors with the least predicted noise in what `readers` compute.
+    """Returns the factors with the least predicted noise in the results of `readers`.
 
     Args:
         statistics: The statistics of the activation.
-        readers: Nodes with constant weights that read it, and nothing else does.
+        readers: All nodes that read it; each has a constant weight.
     """
     weights = [grouped_weight(node) for node in readers]
     candidates = [_factors(statistics, weights, alpha) for alpha in _ALPHAS]
@@ -54,19 +55,19 @@ def balance(statistics: ChannelStatistics, readers: Sequence[ir.Node]) -> Balanc
 
 
 def evening_gain(statistics: ChannelStatistics) -> float:
-    """What a step for each channel would save of the noise of one step for all, in dB."""
+    """Returns the noise in dB that a separate step for each channel would save over one step for all."""
     width = channel_widths(statistics.low, statistics.high)
     joint = _joint_width(statistics.low, statistics.high)
     return float(10 * np.log10(max(joint**2, 1e-30) / max(float((width**2).mean()), 1e-30)))
 
 
 def channel_widths(low: FloatArray, high: FloatArray) -> FloatArray:
-    """The length of each channel's range, which contains 0 always."""
+    """Returns the length of each channel's range, which always includes 0."""
     return np.asarray(np.maximum(high, 0) - np.minimum(low, 0), np.float64)
 
 
 def grouped_weight(node: ir.Node) -> npt.NDArray[np.float64]:
-    """A weight as (groups, output channels, input channels, taps), the channels counted within their group."""
+    """Returns a weight as (groups, output channels, input channels, taps), with channels counted within their group."""
     weight = required_constant(node.inputs[1]).astype(np.float64)
     group = node.attributes.get_int("group", 1) or 1
     match node.op_type:
@@ -85,7 +86,7 @@ def _joint_width(low: FloatArray, high: FloatArray) -> float:
 
 
 def _by_group(numbers: FloatArray, weight: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """One number for each input channel in the shape of a weight."""
+    """Reshapes one number per input channel so that it broadcasts against a weight."""
     return numbers.reshape(len(weight), 1, -1, 1)
 
 
@@ -98,7 +99,7 @@ def _factors(statistics: ChannelStatistics, weights: Sequence[npt.NDArray[np.flo
 
 
 def _noise(statistics: ChannelStatistics, weights: Sequence[npt.NDArray[np.float64]], factors: FloatArray) -> float:
-    """The expected square of the error of all outputs at one place: of uniform rounding of inputs and weights."""
+    """Predicts the squared error of all outputs at one position, for uniform rounding of inputs and weights."""
     step = _joint_width(statistics.low / factors, statistics.high / factors) / _ACTIVATION_STEPS
     power = statistics.power / factors**2
     total = 0.0

@@ -1,9 +1,9 @@
-"""AdaRound by blocks: rounding is learned for what several layers give together (Li et al., 2021, BRECQ).
+"""AdaRound by blocks: learns rounding for the joint output of several layers (Li et al., 2021, BRECQ).
 
-Layer by layer, errors that the next layer would even out are fixed at a cost elsewhere, and those of activations are
-not seen at all. Here the weights of a block are rounded up or down so that it gives, activations rounded, what it
-gives in float; biases are learned with them. A block that is not better for it on data that it did not learn from keeps
-its rounding to nearest. Blocks follow one another, so that each learns on what the ones before it really give it.
+Layer by layer, effort goes into errors that the next layer would compensate, and errors of activations are not seen at
+all. Here the weights of a block are rounded up or down so that its output, with rounded activations, matches that of
+the float block; biases are learned as well. A block that is not better on held-out data keeps rounding to nearest.
+Blocks are processed in order, so that each learns on the actual outputs of the ones before it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class BlockRounding:
     """Settings of AdaRound by blocks.
 
     Attributes:
-        batches: How many batches of calibration data, at most; what enters and leaves a block is kept for all of them.
-        layers: How many layers a block has at least.
-        iterations: How many iterations of gradient descent (Adam) for each block.
+        batches: The largest number of calibration batches; all inputs and outputs of a block are kept in memory.
+        layers: The smallest number of layers in a block.
+        iterations: Iterations of gradient descent (Adam) for each block.
         minibatch: Batches in each iteration.
         learning_rate: The learning rate of Adam.
         warmup: The share of the iterations without the penalty.
-        penalty: Its weight, against an error that is 1 for rounding to nearest.
+        penalty: The weight of the penalty, relative to an error that is 1 for rounding to nearest.
     """
 
     kind: ClassVar[str] = "adaround-blocks"
@@ -74,7 +74,7 @@ def round_blocks(
         seed: The seed of the minibatches.
 
     Returns:
-        A graph whose weights round to what was learned, and the facts for the provenance.
+        A graph whose weights round to the learned integers, and the facts for the provenance.
     """
     import torch
 

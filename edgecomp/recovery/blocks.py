@@ -1,4 +1,4 @@
-"""Cuts a graph into blocks that one tensor leads into and one leads out of: a chain's layers, a residual unit."""
+"""Cuts a graph into blocks with one input and one output tensor, such as a residual unit or layers of a chain."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Block:
 
 
 def blocks(graph: ir.Graph, least: int = 1) -> Iterator[Block]:
-    """The blocks of a graph, in order.
+    """Yields the blocks of a graph, in order.
 
     Args:
         graph: In topological order.
-        least: How many nodes with a weight a block has at least; only the last may have fewer.
+        least: The smallest number of nodes with a weight in a block; only the last block may have fewer.
     """
     last = {value: index for index, node in enumerate(graph) for value in node.inputs if value is not None}
     inputs = tuple(value.name or "" for value in graph.inputs)

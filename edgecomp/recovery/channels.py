@@ -1,4 +1,4 @@
-"""What calibration data do to single channels of chosen tensors: extremes, means and powers, in memory that stays."""
+"""Measures extremes, means and powers of single channels on calibration data, in constant memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FloatArray = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ChannelStatistics:
-    """What was seen of one tensor, channel by channel.
+    """Statistics of one tensor, channel by channel.
 
     Attributes:
         low: The smallest value of each channel, shape (channels,).
@@ -51,11 +51,11 @@ def measure_channels(
 
     Args:
         model: In float; not changed.
-        axes: Tensor name -> the dimension that its channels lie along.
-        batches: Input arrays in the graph's order; read once, kept nowhere.
+        axes: Tensor name -> the dimension of its channels.
+        batches: Input arrays in the graph's order; read once and not kept.
 
     Returns:
-        By tensor name; empty when there is nothing to look at, and then no batch is read.
+        By tensor name; without tensors it is empty, and no batch is read.
     """
     if not axes:
         return {}
@@ -74,7 +74,7 @@ def measure_channels(
     result = {}
     for index, name in enumerate(axes):
         low, high, mean, squares, size = seen[5 * index : 5 * index + 5]
-        count = size / total / len(low)  # of numbers in a channel, in a batch on average
+        count = size / total / len(low)  # elements of a channel in an average batch
         result[name] = ChannelStatistics(low, high, mean / total, squares / total / count)
     return result
 
@@ -87,7 +87,7 @@ def _values(graph: ir.Graph, axes: Mapping[str, int]) -> list[tuple[ir.Value, in
 
 
 def _instrument(graph: ir.Graph, value: ir.Value, axis: int) -> None:
-    """Adds the four reductions of a tensor as outputs, and behind them the number of its elements."""
+    """Adds the four reductions of a tensor as outputs, followed by its number of elements."""
     rank = len(shape_of(value))
     others = [dimension for dimension in range(rank) if dimension != axis % rank]
     axes = add_constant(graph, f"{value.name}/edgecomp_axes", np.array(others, np.int64))

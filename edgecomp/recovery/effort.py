@@ -1,6 +1,6 @@
-"""How much work int8 is worth: the steps of each effort.
+"""The steps of each effort for int8.
 
-`benchmarks/accuracy.py` measures what each gives on real networks, and what it costs.
+`benchmarks/accuracy.py` measures their accuracy and cost on real networks.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ Effort = Literal["fast", "balanced", "best"]
 
 DEFAULT: Effort = "balanced"
 
-#: A predicted gain of less than this, in dB, is as often a loss; networks that need it have 20 and more.
+#: A predicted gain below this, in dB, is as often a loss; networks that need equalization gain 20 and more.
 _CLEAR = 10.0
 
-#: Outputs with that much signal to noise, in dB, seldom change an answer.
+#: Outputs with this signal-to-noise ratio, in dB, seldom change an answer.
 ENOUGH = 20.0
 
-#: What makes the float graph easier to round, and computes the same.
+#: Steps that make the float graph easier to round, without changing its results.
 _EVENED = (Equalization(least_gain=_CLEAR), Smoothing())
 
 _MEASURED = StaticQuantization(estimator="measured")
 
 #: fast: ranges by one estimator, in one pass over the data.
-#: balanced: channels of unlike size, and large channels of Transformers, evened out first where that clearly helps, and
-#: the estimator that a few samples show to be best.
-#: best: besides, as few layers in float as it takes to keep `ENOUGH`, half of the multiplications at most; and weights
-#: rounded by what inputs do together.
+#: balanced: first equalizes channels, and smooths large channels of Transformers, where that clearly helps; then takes
+#: the estimator that is best on a few samples.
+#: best: also keeps as few layers in float as needed for `ENOUGH`, with at most half of the multiplications, and rounds
+#: weights by the correlations of their inputs.
 INT8_STEPS: Mapping[Effort, tuple[GraphStep, ...]] = {
     "fast": (StaticQuantization(estimator="mse"),),
     "balanced": (*_EVENED, _MEASURED),

@@ -1,14 +1,14 @@
-"""Cross-layer equalization: channels between two layers get ranges of like size (Nagel et al., 2019).
+"""Cross-layer equalization: gives channels between two layers similar ranges (Nagel et al., 2019).
 
-Where one layer feeds others through an activation that scales with its input (Relu, LeakyRelu, PRelu, none) and through
-pools, channel c of the first may be divided by s_c and what the others read of it multiplied: the network computes the
-same. Depthwise convolutions are links of such a chain like any other. With a scale for each output channel the first
-layer's weights lose nothing by it, so that the factors follow from the activation's channels, which are measured, and
-the weights that read them (`balance`), not from both weights; one pass over the graph is enough. Behind a Concat the
-channels of several layers have one scale, and are evened out together.
+If one layer feeds others through an activation that scales with its input (Relu, LeakyRelu, PRelu, none) and through
+pools, channel c of the first may be divided by s_c if the weights that read it are multiplied by s_c: the network
+computes the same. Depthwise convolutions are ordinary links of such a chain. With a scale for each output channel, the
+first layer's weights lose nothing. The factors therefore follow from the measured channels of the activation and the
+weights that read them (`balance`), not from both weights, and one pass over the graph is enough. After a Concat, the
+channels of several layers share one scale and are equalized together.
 
-A clip at a number, as ReLU6 has it, does not scale with its input. One that no calibration value comes near could
-become a Relu, but would then compute something else on other data: it is left alone, and so are the layers around it.
+A clip at a number, such as that of ReLU6, does not scale with its input. One that no calibration value comes near could
+become a Relu, but the network would then differ on other data. It is left alone, and so are the layers around it.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from edgecomp.step import Stage, check_setting
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
 
-#: f(s x) = s f(x) for every s > 0, channel by channel.
+#: Operators with f(s x) = s f(x) for every s > 0, channel by channel.
 _HOMOGENEOUS = frozenset({"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
 
 
@@ -41,8 +41,8 @@ class Equalization:
     """Settings of cross-layer equalization.
 
     Attributes:
-        least_gain: In dB of predicted noise; below it a pair of layers is left alone.
-        batches: How many batches of calibration data, at most: more say little new about how unlike channels are.
+        least_gain: The predicted reduction of noise, in dB, below which a pair of layers is left alone.
+        batches: The largest number of calibration batches: more of them add little about how channels differ.
     """
 
     kind: ClassVar[str] = "equalize"
@@ -54,19 +54,19 @@ class Equalization:
         check_setting(self.least_gain >= 0, self, "least_gain", "decibels, 0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
-        """Equalizes by what the calibration data show."""
+        """Equalizes by the statistics of the calibration data."""
         return equalize(model, islice(bench.calibration_batches("equalize"), self.batches), self)
 
 
 @dataclass(frozen=True)
 class Link:
-    """Layers and the layers that alone read what they give.
+    """Layers, and the layers that read their outputs.
 
     Attributes:
-        firsts: Have a constant weight, and a bias or none; several are joined by a Concat, in its order.
-        activation: What they give after the activation function, before pools.
+        firsts: Layers with a constant weight, with or without bias; several are joined by a Concat, in its order.
+        activation: Their output after the activation function, before pools.
         between: The nodes in between.
-        readers: The layers behind.
+        readers: All layers that read it.
     """
 
     firsts: tuple[ir.Node, ...]
@@ -83,7 +83,7 @@ class Link:
 def equalize(
     model: CompressedModel, batches: Iterable[Arrays], settings: Equalization | None = None
 ) -> CompressedModel:
-    """Evens out the channels between layers.
+    """Equalizes the channels between layers.
 
     Args:
         model: A simplified float model.
@@ -113,8 +113,8 @@ def equalize(
 
 
 def links(graph: ir.Graph) -> Iterator[Link]:
-    """Every layer whose output others read through nothing but what scales with it, and Concats of such layers."""
-    chains: dict[ir.Value, Link] = {}  # without readers yet, by the value that they have come to
+    """Yields layers whose outputs reach their readers only through scaling operators, and Concats of such layers."""
+    chains: dict[ir.Value, Link] = {}  # without readers yet, by their last value
     for node in graph:
         if has_weight(node):
             chain = Link((node,), node.outputs[0], (), ())
@@ -132,7 +132,7 @@ def links(graph: ir.Graph) -> Iterator[Link]:
 
 
 def _passes_on(node: ir.Node, chains: Mapping[ir.Value, Link]) -> bool:
-    """Whether a node's output scales channel by channel with what layers alone give it."""
+    """Tells whether a node's output scales channel by channel with the outputs of layers alone."""
     if node.op_type == "Concat":
         sources = [value for value in node.inputs if value is not None]
         alone = all(value in chains and only_consumer(value) is node for value in sources)
@@ -149,7 +149,7 @@ def _passes_on(node: ir.Node, chains: Mapping[ir.Value, Link]) -> bool:
 
 
 def _joined(node: ir.Node, chains: Sequence[Link]) -> Link:
-    """What one more node makes of one chain, or of several."""
+    """Appends a node to one chain, or joins several chains with it."""
     firsts = tuple(first for chain in chains for first in chain.firsts)
     between = (*(inner for chain in chains for inner in chain.between), node)
     moves_on = node.op_type in {"Relu", "LeakyRelu", "PRelu", "Concat"}
@@ -157,6 +157,6 @@ def _joined(node: ir.Node, chains: Sequence[Link]) -> Link:
 
 
 def _reads_channels_of(reader: ir.Node, axis: int, value: ir.Value) -> bool:
-    """Whether a layer takes for channels what another gives as channels."""
+    """Tells whether a layer's input channels are the other's output channels."""
     rank = len(shape_of(value))
     return has_weight(reader) and channel_axes(reader)[1] % rank == axis % rank

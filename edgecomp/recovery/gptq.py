@@ -1,9 +1,9 @@
-"""GPTQ: weights are rounded one after another, and those not yet rounded make up for the error (Frantar et al., 2023).
+"""GPTQ: rounds weights one after another, and adjusts those not yet rounded for the error (Frantar et al., 2023).
 
-Rounding weight k by e_k changes what the layer gives by e_k x_k; the weights of inputs that vary with x_k can take most
-of that back. With the upper Cholesky factor U of the inverse of H (see `layers`) the best change of those behind is
--e_k U[k, k+1:] / U[k, k]. Inputs with the most power go first. Nothing is trained; convolutions, depthwise ones too,
-are rounded by patches.
+Rounding weight k by e_k changes the layer's output by e_k x_k. Weights whose inputs correlate with x_k can compensate
+most of that. With the upper Cholesky factor U of the inverse of H (see `layers`), the best change of the later weights
+is -e_k U[k, k+1:] / U[k, k]. Inputs with the most power come first. Nothing is trained. Convolutions, including
+depthwise ones, are rounded by patches.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Gptq:
     """Settings of GPTQ.
 
     Attributes:
-        batches: How many batches of calibration data, at most: more say little new about how inputs vary together.
-        damping: Added to the diagonal of H, as a share of its mean: how little a few samples are trusted.
+        batches: The largest number of calibration batches: more of them add little about how inputs correlate.
+        damping: A share of the mean diagonal of H that is added to the diagonal; higher values trust few samples less.
     """
 
     kind: ClassVar[str] = "gptq"
@@ -47,14 +47,14 @@ class Gptq:
         return model.after(Step(self.kind, asdict(self), facts | judged), graph=graph)
 
     def round(self, layer: Layer) -> Integers:
-        """The integers of one layer."""
+        """Returns the integers of one layer."""
         diagonal = np.einsum("gkk->gk", layer.second)
         order = np.argsort(-diagonal, axis=1)
         back = np.argsort(order, axis=1)
         second = np.take_along_axis(np.take_along_axis(layer.second, order[:, :, None], 1), order[:, None, :], 2)
         damping = self.damping * np.maximum(diagonal.mean(axis=1), 1e-12)
         second = second + damping[:, None, None] * np.eye(second.shape[-1])
-        # The upper factor of the inverse: lower Cholesky, transposed.
+        # The upper factor of the inverse is its lower Cholesky factor, transposed.
         factor = np.linalg.cholesky(np.linalg.inv(second)).swapaxes(1, 2)
         weight = np.take_along_axis(layer.weight, order[:, None, :], 2).copy()
         chosen = np.empty_like(weight)

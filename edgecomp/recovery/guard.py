@@ -1,6 +1,6 @@
-"""Keeps rounding that was chosen layer by layer only where the whole model is closer to the original for it.
+"""Keeps rounding that was chosen layer by layer only if it brings the whole model closer to the original.
 
-What is best for a layer's own output is not always best for the model's: behind an activation that is flat where most
+The best choice for a layer's own output is not always best for the model. After an activation that is flat where most
 values lie, or with few samples, the sum of such choices can be worse than rounding to nearest.
 """
 
@@ -16,20 +16,20 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.bias_correction import without_correction
 from edgecomp.quantization.choice import closest
 
-#: How many batches it is judged on: the last ones, from which rounding was not chosen when there are enough.
+#: The number of batches to judge on: the last ones, which were not used for rounding if there are enough.
 JUDGED_ON = 16
 
 
 def closer(model: CompressedModel, graph: ir.Model, batches: Iterable[Arrays]) -> tuple[ir.Model, dict[str, Any]]:
-    """One of two graphs with the same table.
+    """Returns the better of two graphs with the same quantization table.
 
     Args:
-        model: Quantized, its weights rounded to nearest.
-        graph: The same with weights that round otherwise.
+        model: Quantized, with weights rounded to nearest.
+        graph: The same graph with weights that round differently.
         batches: Calibration inputs in the graph's order.
 
     Returns:
-        `graph`, or that of `model` where that is closer, and the facts for the provenance: the signal to noise of both.
+        `graph`, or that of `model` if it is closer, and as facts for the provenance the signal-to-noise ratio of both.
     """
     last: list[Arrays] = []
     for batch in batches:

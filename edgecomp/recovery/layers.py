@@ -1,8 +1,8 @@
-"""Layers as least-squares problems: what rounding a weight costs, as a quadratic form that calibration measures.
+"""Layers as least-squares problems: the cost of rounding a weight as a quadratic form, measured on calibration data.
 
-For a layer y = W x the error of rounded weights is E |(Q - W) x|^2 = tr (Q - W) H (Q - W)^T with H = E x x^T, of the
-inputs that the layer gets in the quantized model. A layer with a bias takes the mean of the error back there, so that H
-is the covariance. H has a size of its own whatever the amount of data; a convolution's x are patches of its input.
+For a layer y = W x, the error of rounded weights is E |(Q - W) x|^2 = tr (Q - W) H (Q - W)^T with H = E x x^T, over the
+inputs that the layer gets in the quantized model. A bias can compensate the mean of the error, so for a layer with a
+bias H is the covariance. The size of H does not depend on the amount of data. For a convolution, x are patches.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from edgecomp.recovery.balance import grouped_weight
 FloatArray = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.float64]
 
-#: Patches of an image that go into H; more of one image say little new.
+#: Patches of an image to sample for H; more of one image add little.
 _POSITIONS = 256
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's rounding problem; groups of a convolution are problems of their own.
+    """The rounding problem of one layer; each group of a convolution is a separate problem.
 
     Attributes:
-        weight: In steps, real numbers, shape (groups, outputs, inputs of an output).
+        weight: In steps, not rounded, shape (groups, outputs, inputs of an output).
         second: H, shape (groups, inputs, inputs).
-        steps: The size of a step of each output channel, shape (groups, outputs, 1).
+        steps: The step of each output channel, shape (groups, outputs, 1).
     """
 
     weight: FloatArray
@@ -45,32 +45,32 @@ class Layer:
 
     @property
     def nearest(self) -> Integers:
-        """Every weight rounded by itself."""
+        """The weights rounded to nearest."""
         return np.asarray(np.clip(np.rint(self.weight), -127, 127), np.float64)
 
     def cost(self, integers: Integers) -> FloatArray:
-        """The expected square of each output channel's error, shape (groups, outputs)."""
+        """Returns the expected squared error of each output channel, shape (groups, outputs)."""
         error = (integers - self.weight) * self.steps
         return np.asarray(np.einsum("gok,gkl,gol->go", error, self.second, error, optimize=True))
 
 
-#: Chooses the integers of a layer.
+#: Returns the integers of a layer.
 Rounding = Callable[[Layer], Integers]
 
 
 def round_layers(
     model: CompressedModel, batches: Iterable[Arrays], rounding: Rounding
 ) -> tuple[ir.Model, dict[str, Any]]:
-    """Chooses the integers of every layer again, all of them from one pass over the data.
+    """Chooses the integers of every layer again, in one pass over the data.
 
     Args:
         model: Quantized statically.
         batches: Calibration inputs in the graph's order.
-        rounding: Chooses; an output channel for which that is no better than rounding to nearest keeps the nearest.
+        rounding: Chooses the integers; output channels for which they are no better than rounding to nearest keep that.
 
     Returns:
-        A graph whose weights round to the integers chosen, and the facts for the provenance: how many layers, and what
-        share of a layer's error is left on average.
+        A graph whose weights round to the chosen integers, and as facts for the provenance the number of layers and the
+        mean share of a layer's error that is left.
     """
     graph = model.graph.clone()
     nodes = [node for node in graph.graph if is_layer(node, model)]
@@ -89,7 +89,7 @@ def round_layers(
 
 
 def is_layer(node: ir.Node, model: CompressedModel) -> bool:
-    """Whether a node multiplies with a matrix of its own in integers."""
+    """Tells whether a node multiplies in integers by a constant matrix that nothing else reads."""
     if node.op_type not in {"Conv", "Gemm", "MatMul"} or not scheme.runs_in_integers(node, model.quantization):
         return False
     if not scheme.has_constant_weight(node):
@@ -102,7 +102,7 @@ def is_layer(node: ir.Node, model: CompressedModel) -> bool:
 def _measure(
     model: CompressedModel, nodes: list[ir.Node], batches: Iterable[Arrays]
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """E x x^T and E x of each layer by its node's name."""
+    """Returns E x x^T and E x of each layer, by its node's name."""
     names = [node.name or "" for node in nodes]
     simulation = Simulation(model, readers=names)
     outputs = len(model.graph.graph.outputs)
@@ -115,7 +115,7 @@ def _measure(
 
 @dataclass
 class _Moments:
-    """Sums over all rows seen so far."""
+    """Sums over all rows so far."""
 
     second: FloatArray = field(default_factory=lambda: np.zeros(()))
     first: FloatArray = field(default_factory=lambda: np.zeros(()))
@@ -128,7 +128,7 @@ class _Moments:
 
 
 def _rows(node: ir.Node, source: Array) -> npt.NDArray[np.float32]:
-    """What each output is computed from: (groups, samples, inputs of an output)."""
+    """Returns the inputs of each output: (groups, samples, inputs of an output)."""
     if node.op_type != "Conv":
         return source.reshape(1, -1, source.shape[-1])
     group = node.attributes.get_int("group", 1) or 1
@@ -139,7 +139,7 @@ def _rows(node: ir.Node, source: Array) -> npt.NDArray[np.float32]:
 
 
 def _taps(node: ir.Node, source: Array) -> Iterator[Array]:
-    """For each tap of a kernel what it meets at the sampled positions: (batch, channels, positions)."""
+    """Yields the inputs under each tap of a kernel at the sampled positions: (batch, channels, positions)."""
     sizes = required_constant(node.inputs[1]).shape[2:]
     rank = len(sizes)
     strides = node.attributes.get_ints("strides", [1] * rank) or [1] * rank
@@ -155,7 +155,7 @@ def _taps(node: ir.Node, source: Array) -> Iterator[Array]:
 
 
 def _produced(node: ir.Node, given: tuple[int, ...]) -> tuple[int, ...]:
-    """The spatial dimensions that a convolution gives."""
+    """Returns the spatial dimensions of a convolution's result."""
     known = node.inputs[0]
     if known is not None and shape_of(known)[2:] == given:
         return shape_of(node.outputs[0])[2:]
@@ -170,7 +170,7 @@ def _produced(node: ir.Node, given: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _pads(node: ir.Node, given: tuple[int, ...], produced: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Before and after each spatial dimension."""
+    """Returns the padding before and after each spatial dimension."""
     rank = len(given)
     mode = node.attributes.get_string("auto_pad", "NOTSET")
     if mode in {"SAME_UPPER", "SAME_LOWER"}:
@@ -202,7 +202,7 @@ def _own_bias(node: ir.Node) -> ir.Value | None:
 
 
 def _write(node: ir.Node, integers: Integers, layer: Layer, mean: FloatArray) -> None:
-    """Puts the numbers that the integers stand for in place of the weights, and keeps the mean of what comes out."""
+    """Writes the values of the integers into the weights, and corrects the bias so that the output's mean stays."""
     bias, weight = _own_bias(node), node.inputs[1]
     assert weight is not None
     shift = np.einsum("gok,gk->go", (integers - layer.nearest) * layer.steps, mean).reshape(-1)

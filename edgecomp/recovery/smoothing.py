@@ -1,18 +1,18 @@
-"""Smoothing: a few channels that are far larger than all others no longer set the step of the whole tensor.
+"""Smoothing: prevents a few very large channels from setting the step of a whole tensor.
 
-In Transformers some channels of what a normalization gives, and of what a layer adds to the residual stream, are tens
-or hundreds of times as large as the rest, and per-tensor activations have one step for all. It is fixed at the border
-of what stays in float anyway, so that the network computes the same:
+In Transformers, some channels of normalized tensors, and of what layers add to the residual stream, are tens or
+hundreds of times as large as the rest, while per-tensor activations have one step for all channels. Smoothing acts at
+the border to operators that stay in float anyway, so that the network computes the same:
 
-1. In front of linear layers that read a normalization: channel c of the input is divided by s_c, row c of the weights
-   multiplied by it (Xiao et al., 2023, SmoothQuant). The division goes into the normalization's own scale when nothing
-   else reads it, else it is a product in float. s_c = a_c^alpha / w_c^(1 - alpha), of the largest input and weight of
-   the channel; alpha is the one with the least predicted noise, and without a gain nothing is changed.
-2. Behind a linear layer whose result, perhaps plus a bias, goes into something in float alone, as a residual stream is:
-   column c of the weights is divided by s_c, and the reader gets the result times s_c, so that every channel uses the
-   whole range of its integers.
-3. A Gelu between two linear layers, some of whose channels are very large, is computed in float, which makes its input
-   a case of rule 2 and its output one of rule 1. It costs time, hence `float_gain`.
+1. Before linear layers that read a normalization: channel c of the input is divided by s_c, and row c of the weights
+   multiplied by s_c (Xiao et al., 2023, SmoothQuant). The division is merged into the normalization's scale if nothing
+   else reads it, else it is a product in float. s_c = a_c^alpha / w_c^(1 - alpha), from the largest input and weight of
+   the channel. alpha is the value with the least predicted noise; without a gain nothing is changed.
+2. After a linear layer whose result, perhaps plus a bias, is only read by something in float, such as a residual
+   stream: column c of the weights is divided by s_c, and the reader gets the result times s_c, so that every channel
+   uses the full range of integers.
+3. A Gelu between two linear layers is computed in float if some of its channels are very large. Its input then is a
+   case of rule 2, and its output one of rule 1. This costs time, hence `float_gain`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Smoothing:
     """Settings of smoothing.
 
     Attributes:
-        least_gain: In dB of predicted noise; below it a tensor is left alone.
-        float_gain: In dB; the gain at the input of a Gelu that is worth computing it in float.
+        least_gain: The predicted reduction of noise, in dB, below which a tensor is left alone.
+        float_gain: The gain, in dB, at the input of a Gelu above which it is computed in float.
     """
 
     kind: ClassVar[str] = "smooth"
@@ -57,17 +57,17 @@ class Smoothing:
             check_setting(getattr(self, name) >= 0, self, name, "decibels, 0 or more")
 
     def apply(self, model: CompressedModel, bench: Workbench) -> CompressedModel:
-        """Smooths by what the calibration data show."""
+        """Smooths by the statistics of the calibration data."""
         return smooth(model, bench.calibration_batches("smooth"), self)
 
 
 @dataclass(frozen=True)
 class _Fan:
-    """Something in float and the linear layers that read it (rule 1).
+    """A node in float, and the linear layers that read it (rule 1).
 
     Attributes:
-        maker: What computes it.
-        value: What the layers read: its result, or that in rows.
+        maker: The node.
+        value: The tensor that the layers read: its result, possibly reshaped to rows.
         readers: The layers.
     """
 
@@ -78,12 +78,12 @@ class _Fan:
 
 @dataclass(frozen=True)
 class _Branch:
-    """A linear layer, and its result, perhaps plus a bias, that only something in float reads (rule 2).
+    """A linear layer whose result, perhaps plus a bias, is only read by a node in float (rule 2).
 
     Attributes:
         linear: The layer.
-        bias: The Add behind it, where it has no bias of its own.
-        end: What is read.
+        bias: The Add after it, if it has no bias of its own.
+        end: The tensor that is read.
     """
 
     linear: ir.Node
@@ -92,13 +92,13 @@ class _Branch:
 
     @property
     def reader(self) -> ir.Node:
-        """What reads the end."""
+        """The node that reads the end."""
         (use,) = self.end.uses()
         return use.node
 
 
 def smooth(model: CompressedModel, batches: Iterable[Arrays], settings: Smoothing | None = None) -> CompressedModel:
-    """Evens out channels in front of and behind linear layers.
+    """Evens out channels before and after linear layers.
 
     Args:
         model: A simplified float model.
@@ -140,7 +140,7 @@ def _fans(graph: ir.Graph) -> Iterator[_Fan]:
 
 
 def _as_rows(node: ir.Node | None) -> ir.Value | None:
-    """The result of a Reshape that leaves the last dimension alone, as there are around linear layers."""
+    """Returns the result of a Reshape that keeps the last dimension, as is common around linear layers."""
     if node is None or node.op_type != "Reshape" or node.inputs[0] is None:
         return None
     before, after = node.inputs[0].shape, node.outputs[0].shape
@@ -170,7 +170,7 @@ def _branches(graph: ir.Graph) -> Iterator[_Branch]:
 
 
 def _names_in_float(graph: ir.Graph | ir.Model) -> frozenset[str | None]:
-    """The nodes that quantization will keep in float by the rules of Transformers."""
+    """Returns the nodes that quantization will keep in float by the rules for Transformers."""
     marked = graph.clone()
     inner = marked.graph if isinstance(marked, ir.Model) else marked
     keep_attention_in_float(inner)
@@ -190,7 +190,7 @@ def _is_uneven_gelu(
 
 
 def _smooth_fan(graph: ir.Graph, fan: _Fan, seen: Mapping[str, ChannelStatistics], settings: Smoothing) -> bool:
-    """Rule 1."""
+    """Applies rule 1."""
     statistics = seen[fan.value.name or ""]
     best = balance(statistics, fan.readers)
     if best.gain < settings.least_gain:
@@ -204,7 +204,7 @@ def _smooth_fan(graph: ir.Graph, fan: _Fan, seen: Mapping[str, ChannelStatistics
 
 
 def _divided(graph: ir.Graph, fan: _Fan, factor: FloatArray) -> ir.Value:
-    """The values times `factor`: by a normalization itself when it has no other reader."""
+    """Multiplies the values by `factor`: in the normalization itself if it has no other reader."""
     node, value = fan.maker, fan.value
     read = tuple(value.uses()) if value is node.outputs[0] else (*value.uses(), *node.outputs[0].uses())
     own = len(fan.readers) + (value is not node.outputs[0])
@@ -221,7 +221,7 @@ def _divided(graph: ir.Graph, fan: _Fan, factor: FloatArray) -> ir.Value:
 def _smooth_branch(
     graph: ir.Graph, branch: _Branch, seen: Mapping[str, ChannelStatistics], settings: Smoothing
 ) -> bool:
-    """Rule 2."""
+    """Applies rule 2."""
     statistics = seen[branch.end.name or ""]
     if evening_gain(statistics) < settings.least_gain:
         return False

@@ -1,4 +1,4 @@
-"""Blocks of a quantized graph in torch, with weights between two integers that gradient descent chooses from."""
+"""Blocks of a quantized graph in torch, whose weights lie between two integers until gradient descent decides."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 Batches = Sequence[tuple[Tensor, ...]]
 
-#: One of so many batches is kept to judge a block on.
+#: One of this many batches is held out to judge a block.
 _HELD_OUT = 4
 
 
 class SoftRounding(torch.nn.Module):
-    """A weight of which each number lies between its two nearest integers.
+    """A weight whose elements lie between their two nearest integers.
 
     Args:
-        weight: In real numbers.
-        parameters: How it is stored.
+        weight: Real values.
+        parameters: Its quantization parameters.
 
     Attributes:
-        variable: What is learned, of the weight's shape.
-        hard: Whether the choice is made; before, numbers lie in between.
+        variable: The learned parameter, of the weight's shape.
+        hard: Whether the integers are used; before that, values lie in between.
     """
 
     floor: Tensor
@@ -68,31 +68,31 @@ class SoftRounding(torch.nn.Module):
 
     @property
     def integers(self) -> Tensor:
-        """The choice that the variable stands for."""
+        """The integers that the variable stands for."""
         return (self.floor + (stretched(self.variable.detach()) >= 0.5)).clamp(-127, 127)
 
     def forward(self, _: Tensor) -> Tensor:
-        """The numbers that the integers stand for."""
+        """Returns the values of the integers, or values in between."""
         if self.hard:
             return self.integers * self.scale
         return (self.floor + stretched(self.variable)).clamp(-127, 127) * self.scale
 
     def undecided(self, exponent: float) -> Tensor:
-        """How far the numbers are from their integers (see `adaround.undecided`)."""
+        """Computes how far the values are from integers (see `adaround.undecided`)."""
         return undecided(stretched(self.variable), exponent)
 
     def restart(self, *, nearest: bool) -> None:
-        """Forgets what was learned: numbers are where they are in float, or at their nearest integers."""
+        """Forgets what was learned: values return to those in float, or to the nearest integers."""
         with torch.no_grad():
             self.variable.copy_(unstretched(self._share.round() if nearest else self._share))
 
 
 class Pair:
-    """A graph twice in torch: exact, and rounded with weights to choose.
+    """A graph in torch in two versions: exact, and rounded with weights to choose.
 
     Args:
-        exact: What is to be computed: weights and biases in real numbers.
-        model: Quantized; `exact` before biases made up for rounding to nearest.
+        exact: The target: weights and biases in real numbers.
+        model: Quantized. `exact` is the same before biases were corrected for rounding to nearest.
     """
 
     def __init__(self, exact: CompressedModel, model: CompressedModel) -> None:
@@ -118,10 +118,10 @@ class Pair:
         }
 
     def parts(self, layers: int) -> Iterator[Part]:
-        """The blocks, in order.
+        """Yields the blocks, in order.
 
         Args:
-            layers: How many a block has at least.
+            layers: The smallest number of layers in a block.
         """
         by_name = {
             grid.members[0]: rounding
@@ -141,7 +141,7 @@ class Pair:
             yield Part(exact, rounded, roundings, {name: self._biases[name] for name in trainable})
 
     def _outputs(self, block: Block) -> Sequence[str]:
-        """Of the rounded graph; what the graph gives out is rounded, what a block gives the next rounds."""
+        """Returns the outputs in the rounded graph: graph outputs are rounded here, those of a block by the next."""
         if block.outputs == tuple(value.name for value in self._float.graph.outputs):
             return [value.name or "" for value in self._rounded.graph.outputs]
         return block.outputs
@@ -162,7 +162,7 @@ class Part:
         exact: In float.
         rounded: With weights to choose; its parameters are the biases.
         roundings: By the weight's name.
-        biases: That go with rounding to nearest, by name.
+        biases: The biases for rounding to nearest, by name.
     """
 
     exact: GraphModule
@@ -172,19 +172,19 @@ class Part:
     learned: bool = False
 
     def run_float(self, batches: Batches) -> list[tuple[Tensor, ...]]:
-        """What the block gives in float."""
+        """Runs the block in float."""
         with torch.no_grad():
             return [self.exact(*batch, times=1) for batch in batches]
 
     def run_rounded(self, batches: Batches) -> list[tuple[Tensor, ...]]:
-        """What it gives with every weight at an integer."""
+        """Runs the block with every weight at an integer."""
         for rounding in self.roundings.values():
             rounding.hard = True
         with torch.no_grad():
             return [self.rounded(*batch, times=1) for batch in batches]
 
     def begin(self, biases: Mapping[str, Tensor], *, nearest: bool) -> None:
-        """Puts weights and biases where learning begins, or to what rounding to nearest has."""
+        """Sets weights and biases to where learning starts, or to rounding to nearest."""
         with torch.no_grad():
             for rounding in self.roundings.values():
                 rounding.restart(nearest=nearest)
@@ -192,13 +192,13 @@ class Part:
                 self.rounded.weights[name].copy_(numbers)
 
     def write(self, graph: ir.Graph) -> None:
-        """Puts into a graph what was learned."""
+        """Writes the learned values into a graph."""
         if not self.learned:
             return
         arrays = {name: (each.integers * each.scale).numpy() for name, each in self.roundings.items()}
         arrays |= {name: self.rounded.weights[name].detach().numpy() for name in self.biases}
         for name, array in arrays.items():
-            if name in graph.initializers:  # no piece of a node that was decomposed
+            if name in graph.initializers:  # not part of a node that was decomposed
                 graph.initializers[name].const_value = ir.tensor(array.astype(np.float32).copy(), name=name)
 
 
@@ -212,12 +212,12 @@ def fit(part: Part, inputs: Batches, wanted: Batches, settings: BlockRounding) -
 
     Args:
         part: Changed in place.
-        inputs: What the rounded blocks before it give.
-        wanted: What the block should give.
+        inputs: The outputs of the rounded blocks before it.
+        wanted: The outputs that the block should have.
         settings: See `BlockRounding`.
 
     Returns:
-        The share of the error that is left on batches that were held out; 1 where rounding to nearest was kept.
+        The share of the error that is left on held-out batches; 1 if rounding to nearest was kept.
     """
     judged = slice(None, None, _HELD_OUT)
     seen = [index for index in range(len(inputs)) if index % _HELD_OUT] or [0]
@@ -237,13 +237,13 @@ def fit(part: Part, inputs: Batches, wanted: Batches, settings: BlockRounding) -
 
 
 def _descend(part: Part, inputs: Batches, wanted: Batches, unit: float, settings: BlockRounding) -> None:
-    """Gradient descent over minibatches, while numbers are driven to their integers (see `adaround`)."""
+    """Runs gradient descent over minibatches, while values are driven to integers (see `adaround`)."""
     for rounding in part.roundings.values():
         rounding.hard = False
     biases = [part.rounded.weights[name] for name in part.biases]
     sizes = [float(bias.detach().abs().mean()) for bias in biases]
     groups: list[dict[str, Any]] = [{"params": [rounding.variable]} for rounding in part.roundings.values()]
-    # A bias has a size of its own; a step of the rate would be far for one and nothing for another.
+    # Biases have very different magnitudes, so each gets a learning rate proportional to its own.
     groups += [
         {"params": [bias], "lr": 0.01 * settings.learning_rate * size} for bias, size in zip(biases, sizes, strict=True)
     ]
@@ -265,12 +265,12 @@ def _descend(part: Part, inputs: Batches, wanted: Batches, unit: float, settings
 
 
 def _joined(batches: Batches) -> tuple[Tensor, ...]:
-    """Several batches as one."""
+    """Joins several batches."""
     return batches[0] if len(batches) == 1 else tuple(torch.cat(column) for column in zip(*batches, strict=True))
 
 
 def _error(found: Batches, wanted: Batches) -> Tensor:
-    """The mean square over the batches, of every output in relation to what is wanted of it."""
+    """Computes the mean squared error over batches and outputs, relative to the target's mean square."""
     ratios = [
         (given - right).square().mean() / right.square().mean().clamp_min(1e-12)
         for each, other in zip(found, wanted, strict=True)

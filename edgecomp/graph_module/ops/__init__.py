@@ -1,7 +1,7 @@
-"""What each ONNX operator is in torch.
+"""ONNX operators in torch.
 
-A table maps an operator to a function that reads a node's attributes once and gives a function of its inputs. Inputs
-that are left out are None, and whole numbers that an operator takes as inputs (shapes, axes, bounds) are tensors.
+A table maps an operator to a function that reads a node's attributes once and returns a function of its inputs. Inputs
+that are left out are None. Integers that an operator takes as inputs (shapes, axes, bounds) are tensors.
 """
 
 from __future__ import annotations

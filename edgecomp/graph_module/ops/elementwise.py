@@ -1,4 +1,4 @@
-"""Operators that work element by element, with numpy's broadcasting."""
+"""Elementwise operators, with numpy's broadcasting."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ Tensor = torch.Tensor
 
 
 def _variadic(function: Function) -> Build:
-    """An operator that takes any number of inputs, two at a time."""
+    """Builds an operator with any number of inputs, combined two at a time."""
     return plain(lambda *inputs: reduce(function, inputs))
 
 
 def _divide(left: Tensor, right: Tensor) -> Tensor:
-    """Whole numbers are divided towards zero."""
+    """Divides; integers are rounded towards zero."""
     return left / right if left.is_floating_point() else torch.div(left, right, rounding_mode="trunc")
 
 
@@ -32,7 +32,7 @@ def _clip(inputs: Tensor, low: Tensor | None = None, high: Tensor | None = None)
 
 
 def _clip_by_attributes(node: ir.Node) -> Function:
-    """Before opset 11 the bounds are attributes."""
+    """Reads the bounds from attributes, where they were before opset 11."""
     if not {"min", "max"} & set(node.attributes):
         return _clip
     low, high = (node.attributes.get_float(name, None) for name in ("min", "max"))

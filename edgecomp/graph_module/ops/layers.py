@@ -18,12 +18,12 @@ _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
 
 
-#: The spatial dimensions of an input -> how much is padded at the beginning and end of each.
+#: The spatial dimensions of an input -> the padding at the start and end of each.
 Padding = Callable[[Sequence[int]], tuple[list[int], list[int]]]
 
 
 def window(node: ir.Node, kernel: Sequence[int]) -> tuple[list[int], list[int], Padding]:
-    """How a convolution or pool moves: strides, dilations, and padding.
+    """Returns strides, dilations and padding of a convolution or pool.
 
     Args:
         node: A node with `auto_pad`, `pads`, `strides` and `dilations`.
@@ -48,7 +48,7 @@ def window(node: ir.Node, kernel: Sequence[int]) -> tuple[list[int], list[int], 
 
 
 def padded(inputs: Tensor, begins: Sequence[int], ends: Sequence[int], value: float = 0.0) -> Tensor:
-    """Pads the last dimensions, as many as there are numbers; torch counts them from the last."""
+    """Pads as many of the last dimensions as there are numbers; torch counts dimensions from the last."""
     pairs = [size for pair in zip(reversed(begins), reversed(ends), strict=True) for size in pair]
     return functional.pad(inputs, pairs, value=value) if any(pairs) else inputs
 
@@ -63,7 +63,7 @@ def _conv(node: ir.Node) -> Function:
 
     def run(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         begins, ends = padding(inputs.shape[2:])
-        own = begins if begins == ends else [0] * len(kernel)  # torch's own padding is even, and needs no copy
+        own = begins if begins == ends else [0] * len(kernel)  # torch's own padding is symmetric, and needs no copy
         source = inputs if begins == ends else padded(inputs, begins, ends)
         result: Tensor = function(source, weight, bias, strides, own, dilations, group)
         return result
@@ -84,7 +84,7 @@ def _conv_transpose(node: ir.Node) -> Function:
     group, function = node.attributes.get_int("group", 1) or 1, _TRANSPOSED[rank]
 
     def kept(given: Sequence[int]) -> Iterator[tuple[int, int]]:
-        """Where the result begins in each dimension of the full one, and its size."""
+        """Yields the start of the result in each dimension of the full one, and its size."""
         for axis, (size, stride, width, dilation) in enumerate(zip(given, strides, kernel, dilations, strict=True)):
             full = (size - 1) * stride + (width - 1) * dilation + 1
             if written or mode.startswith("SAME"):

@@ -1,4 +1,4 @@
-"""Operators that move, select or repeat, and those that work with shapes."""
+"""Operators that move, select or repeat elements, and operators on shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tables of operators have in common."""
+"""Types and helpers that the operator tables share."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-#: Tensors in, one tensor or several out; inputs that a node leaves out are None.
+#: Takes tensors, returns one tensor or several; inputs that a node leaves out are None.
 Function = Callable[..., Any]
 
-#: A node -> what it computes.
+#: A node -> the function that computes it.
 Build = Callable[[ir.Node], Function]
 
 
 class UnsupportedError(Exception):
-    """A node has a form that its operator's function does not know; the text says which."""
+    """A node has a form that its operator's function does not support; the message says which."""
 
 
 def plain(function: Function) -> Build:
-    """An operator without attributes."""
+    """Builds an operator without attributes."""
     return lambda node: function
 
 
 def numbers(tensor: torch.Tensor) -> list[int]:
-    """A tensor of whole numbers as a list."""
+    """Converts a tensor of integers to a list."""
     return [int(number) for number in tensor.reshape(-1).tolist()]
 
 
 def ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
-    """An attribute of whole numbers."""
+    """Returns a list attribute of integers."""
     found = node.attributes.get_ints(name, None)
     return default if found is None else list(found)
 
 
-#: ONNX's number types in torch.
+#: The torch dtypes of ONNX's data types.
 TORCH_TYPES: dict[ir.DataType, torch.dtype] = {
     ir.DataType.FLOAT: torch.float32,
     ir.DataType.DOUBLE: torch.float64,
@@ -51,5 +51,5 @@ TORCH_TYPES: dict[ir.DataType, torch.dtype] = {
 
 
 def to_tensor(array: Any) -> torch.Tensor:
-    """A numpy array of any layout as a tensor of its own."""
+    """Copies a numpy array of any layout to a tensor."""
     return torch.from_numpy(np.array(array))

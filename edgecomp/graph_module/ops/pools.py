@@ -1,4 +1,4 @@
-"""Pools: a window moves over the last dimensions."""
+"""Pooling operators."""
 
 from __future__ import annotations
 

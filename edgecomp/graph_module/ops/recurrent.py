@@ -1,4 +1,4 @@
-"""Recurrent layers, one time step after the other, by the ONNX specification."""
+"""Recurrent layers, step by step, by the ONNX specification."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _lstm_cell(inputs: Tensor, state: State, w: Tensor, r: Tensor, wb: Tensor, r
 
 
 def _gru_cell(after: bool) -> _Cell:
-    """Gates in the order update, reset, new (Cho et al., 2014); `after`: the reset gate comes behind the product."""
+    """Gates in the order update, reset, new (Cho et al., 2014); `after`: the reset gate follows the product."""
 
     def step(inputs: Tensor, state: State, w: Tensor, r: Tensor, wb: Tensor, rb: Tensor) -> State:
         (hidden,) = state
@@ -47,12 +47,12 @@ def _rnn_cell(inputs: Tensor, state: State, w: Tensor, r: Tensor, wb: Tensor, rb
 
 
 def _layer(cell_of: Callable[[ir.Node], _Cell], gates: int, states: int) -> Build:
-    """A layer of one cell type.
+    """Builds a layer of one cell type.
 
     Args:
-        cell_of: A node -> its cell.
-        gates: How many matrices lie one above the other in its weights.
-        states: How many tensors its state has.
+        cell_of: Returns a node's cell.
+        gates: The number of gate matrices that are stacked in its weights.
+        states: The number of state tensors.
     """
 
     def build(node: ir.Node) -> Function:

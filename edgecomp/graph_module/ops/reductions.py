@@ -1,4 +1,4 @@
-"""Operators that make one number of many."""
+"""Reductions, and operators along one dimension."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Axes = tuple[int, ...]
 
 
 def _reduction(function: Callable[[Tensor, Axes, bool], Tensor]) -> Build:
-    """A reduction over axes, which are an attribute or an input."""
+    """Builds a reduction over axes, which are an attribute or an input."""
 
     def build(node: ir.Node) -> Function:
         assert node.inputs[0] is not None
         axes = normalized_axes(node, len(shape_of(node.inputs[0])))
         keep = bool(node.attributes.get_int("keepdims", 1))
-        # The second input are the axes, which are known by now.
+        # The second input contains the axes, which are known already.
         return lambda inputs, given=None: function(inputs, axes, keep) if axes else inputs
 
     return build
@@ -34,7 +34,7 @@ def _product(inputs: Tensor, axes: Axes, keep: bool) -> Tensor:
 
 
 def _extreme_place(function: Callable[[Tensor, int, bool], Tensor]) -> Build:
-    """ArgMax and ArgMin; of equal numbers the first."""
+    """Builds ArgMax or ArgMin; of equal values, the first one counts."""
 
     def build(node: ir.Node) -> Function:
         axis, keep = node.attributes.get_int("axis", 0) or 0, bool(node.attributes.get_int("keepdims", 1))

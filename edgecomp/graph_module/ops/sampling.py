@@ -1,4 +1,4 @@
-"""Resize, by the nearest element or linearly, one axis after the other; other modes are decomposed."""
+"""Resize in the modes nearest and linear, one axis after the other; other modes are decomposed."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _resize(node: ir.Node) -> Function:
     return run
 
 
-#: Elements of an axis, and what each weighs; None for all of it.
+#: Indices along an axis with their weights; None means a weight of 1.
 _Parts = list[tuple[Tensor, Tensor | None]]
 
 
@@ -60,7 +60,7 @@ def _selection(positions: npt.NDArray[np.float64], size: int, rounding: str) -> 
 
 
 def _blend(positions: npt.NDArray[np.float64], size: int) -> _Parts:
-    """The elements before and after each position, weighted by how near they are."""
+    """Returns the elements before and after each position, weighted by distance."""
     inside = np.clip(positions, 0, size - 1)
     low = np.floor(inside).astype(np.int64)
     high, share = np.minimum(low + 1, size - 1), (inside - low).astype(np.float32)
