@@ -20,6 +20,7 @@ from edgecomp.cli import (
     inspect,
     keygen,
     publish,
+    report,
     sensitivity,
     sign,
     targets,
@@ -37,7 +38,7 @@ app = typer.Typer(
 )
 
 for module in (
-    *(compress, convert, verify, diagnose, sensitivity, targets, inspect),
+    *(compress, convert, verify, report, diagnose, sensitivity, targets, inspect),
     *(bench, estimate, explain, bundle, keygen, sign, publish, update, demo),
 ):
     app.command(name=module.__name__.rpartition(".")[2])(module.run)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from edgecomp.arrays import Arrays
@@ -11,6 +13,7 @@ from edgecomp.diagnosis.artifacts import ArtifactDiagnosis
 from edgecomp.diagnosis.evidence import Evidence
 from edgecomp.diagnosis.findings import Finding, explain
 from edgecomp.diagnosis.measure import Measurement, measure
+from edgecomp.errors import SourceError
 from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
 from edgecomp.progress import Progress, silent
@@ -108,6 +111,30 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """The same as plain data."""
         return asdict(self) | {"verdict": self.verdict}
+
+
+def read(path: Path) -> Diagnosis:
+    """Reads what `edgecomp diagnose --json` printed.
+
+    Raises:
+        SourceError: It is something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        layers = tuple(
+            LayerDiagnosis(**each | {"findings": tuple(Finding(**found) for found in each["findings"])})
+            for each in document["layers"]
+        )
+        facts = {name: document[name] for name in ("source", "target", "precision", "batches", "output_sqnr")}
+        return Diagnosis(**facts, layers=layers)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        actual = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        raise SourceError(
+            str(path),
+            expected="what `edgecomp diagnose SOURCE --json` printed",
+            actual=str(actual),
+            cure="run `edgecomp diagnose SOURCE --json > diagnosis.json` again",
+        ) from None
 
 
 def diagnose_model(
