@@ -1,4 +1,4 @@
-"""What to do about a model that loses much by int8, or so much that verification rejects it."""
+"""Advice for a model that loses much accuracy in int8, or that verification rejects."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from edgecomp.verification.comparison import EQUAL, Comparison
 from edgecomp.verification.result import Verification
 from edgecomp.verification.tolerance import WRONG
 
-#: Among how many layers a rejection names the worst: on large graphs it searches instead of trying every layer.
+#: The largest number of layers that a rejection rounds alone; on larger graphs it searches for the worst part first.
 _SUSPECTS = 24
 
-#: Of the original's answers, int8 is expected to keep so many; for fewer there is a note.
+#: The share of the original's answers that int8 is expected to keep; below it there is a note.
 _MOST = 0.99
 
 _CALIBRATED = "try more calibration data, another estimator, or --precision fp32"
-#: Precision -> what else may help; precisions that are not here need no calibration.
+#: Precision -> other options; precisions that are missing here need no calibration.
 _ELSE: Mapping[Precision, str] = {
     "fp32": "report it with the model, unless it magnifies the last digits of float32 (docs/precisions.md)",
     "int8": _CALIBRATED,
@@ -43,13 +43,13 @@ def rejection(
     precision: Precision,
     formats: Mapping[str, str],
 ) -> VerificationError:
-    """The error that says what is out of tolerance, and what to do.
+    """Returns the error that says what is out of tolerance, and what to do.
 
     Args:
         subject: The source and the target.
-        verification: With what is out of tolerance.
-        manifest: Where all of it can be read.
-        advice: What to do about rounding; None when it is not to blame.
+        verification: The verification that failed.
+        manifest: The file with all details.
+        advice: What to do about rounding; None if rounding is not the cause.
         precision: The precision of the artifacts.
         formats: File name -> format.
     """
@@ -72,13 +72,13 @@ def rejection(
 
 
 def mended_by(verification: Verification) -> MixedPrecision | None:
-    """The step that keeps in float what it takes for artifacts that integers alone brought out of tolerance.
+    """Returns the step that keeps layers in float if rounding alone brought artifacts out of tolerance.
 
     Args:
-        verification: With what is out of tolerance.
+        verification: The verification that failed.
 
     Returns:
-        The step, not a strict one; None when nothing is out of tolerance, or rounding is not to blame.
+        The step, which is not strict; None if nothing is out of tolerance, or rounding is not the cause.
     """
     promise = _missed(verification)
     if promise == Promise() or not is_rounding(verification):
@@ -89,16 +89,16 @@ def mended_by(verification: Verification) -> MixedPrecision | None:
 def advice(
     model: CompressedModel, unrounded: CompressedModel, batches: Sequence[Arrays], verification: Verification
 ) -> str | None:
-    """Names the layer that hurts most, and the option that helps, or the most that was reached by it.
+    """Names the layer that hurts most, and the option that helps, or the best that was reached with it.
 
     Args:
         model: Quantized, and rejected.
         unrounded: The same in float.
         batches: A few typical inputs.
-        verification: What rejected it.
+        verification: The verification that rejected it.
 
     Returns:
-        The cure, or None when rounding is not to blame: an artifact disagrees with the simulation.
+        The cure, or None if rounding is not the cause: an artifact disagrees with the simulation.
     """
     if not model.quantization or not batches or not is_rounding(verification):
         return None
@@ -118,7 +118,7 @@ def advice(
 
 
 def remarks(model: CompressedModel) -> Iterator[str]:
-    """What a user should know of how well integers do, as whole sentences: from the provenance, nothing is run.
+    """Yields what a user should know about the accuracy of the integers, in whole sentences, from the provenance alone.
 
     Args:
         model: Quantized.
@@ -141,13 +141,13 @@ def remarks(model: CompressedModel) -> Iterator[str]:
 
 
 def lost_answers(verification: Verification, precision: Precision) -> Iterator[str]:
-    """The artifact that keeps the fewest of the original's answers, as a whole sentence with what keeps more.
+    """Names the artifact that keeps the fewest of the original's answers, and what keeps more, in a whole sentence.
 
     Args:
         verification: Of artifacts that are within tolerance.
-        precision: What they were rounded to.
+        precision: The precision of the artifacts.
     """
-    # None are asked for of what was trained after it was rounded, and moved on purpose.
+    # No agreement is required of a model that was trained after quantization, because training moves it on purpose.
     if not PRECISIONS[precision].calibrated or not 0 < verification.tolerance.agreement < _MOST:
         return
     wanted = replace(verification.tolerance, agreement=_MOST)
@@ -162,9 +162,9 @@ def lost_answers(verification: Verification, precision: Precision) -> Iterator[s
 
 
 def is_rounding(verification: Verification) -> bool:
-    """Whether rounding is to blame: artifacts keep to the simulation, or that itself is as bad as a wrong operator.
+    """Tells whether rounding is the cause: artifacts agree with the simulation, or the simulation itself is far off.
 
-    A network that magnifies the rounding of its own layers does the same to the last step in which runtimes differ.
+    A network that magnifies the rounding of its own layers also magnifies the last step in which runtimes differ.
     """
     tolerance, artifacts, simulated = verification.tolerance, verification.verdicts[1:], _simulated(verification)
     compared = [entry for verdict in artifacts for entry in verdict.against_simulation]
@@ -179,7 +179,7 @@ def is_rounding(verification: Verification) -> bool:
 
 
 def _missed(verification: Verification) -> Promise:
-    """What artifacts would have had to keep; nothing of it where they did."""
+    """Returns the promise that artifacts missed; empty for what they kept."""
     tolerance, simulated = verification.tolerance, _simulated(verification)
     least, few = 0.0, False
     for verdict in verification.verdicts[1:]:
@@ -195,18 +195,18 @@ def _missed(verification: Verification) -> Promise:
 
 
 def _simulated(verification: Verification) -> dict[str, float | None]:
-    """The SQNR between the simulation and the original, by output."""
+    """Returns the SQNR between the simulation and the original, by output."""
     return {entry.output: entry.sqnr for verdict in verification.verdicts[:1] for entry in verdict.against_original}
 
 
 def _option(verification: Verification) -> str:
-    """The promise that was missed, as options of `compress`."""
+    """Returns the missed promise as options of `compress`."""
     missed = _missed(verification)
     options = {"--min-sqnr": missed.min_sqnr, "--min-agreement": missed.min_agreement}
     return " ".join(f"{name} {value:g}" for name, value in options.items() if value)
 
 
 def _searched(model: CompressedModel) -> str:
-    """What a search for layers in float chose; empty without one."""
+    """Returns the choice of a search for layers in float; empty without a search."""
     facts = [step.facts for step in model.provenance if step.name == MixedPrecision.kind]
     return next((str(each["chosen"]) for each in facts if "chosen" in each), "")

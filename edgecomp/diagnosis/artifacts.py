@@ -1,8 +1,8 @@
-"""Ties a diagnosis to the artifacts of a result folder: are they what was diagnosed, and what do their runtimes add?
+"""Ties a diagnosis to the artifacts of a result folder: are they the diagnosed model, and what do their runtimes add?
 
-Layers are measured in the simulation. That says something of an artifact when it is, byte for byte, what the same
-source, data and recipe make now, and when its runtime computes what the simulation does. The first is checked; of the
-second the folder's manifest has the figures of its verification.
+Layers are measured in the simulation. This tells something about an artifact if it is byte for byte what the same
+source, data and recipe produce now, and if its runtime computes the same as the simulation. The first is checked here;
+for the second, the folder's manifest has the figures of its verification.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from edgecomp.verification.comparison import EQUAL
 if TYPE_CHECKING:
     from edgecomp.pipeline import Quantized
 
-#: A runtime is at fault when it makes more of an artifact's error than this share.
+#: A runtime is named as a cause if it adds more than this share of an artifact's error.
 _NOTABLE = 0.1
 
 
 @dataclass(frozen=True)
 class ArtifactDiagnosis:
-    """What is known of one artifact.
+    """The facts about one artifact.
 
     Attributes:
         file: Its name.
-        same: Whether it is byte for byte what was diagnosed.
+        same: Whether it is byte for byte the diagnosed model.
         original_sqnr: The SQNR of its worst output against the original when it was verified, in dB.
-        simulation_sqnr: Likewise against the simulation; EQUAL where it computes the same.
-        runtime_share: How large the difference to the simulation is beside that to the original, as power: from 0,
-            where layers alone are at fault, to 1 and more, where the runtime rounds otherwise.
+        simulation_sqnr: The same against the simulation; EQUAL if it computes the same.
+        runtime_share: The power of the difference to the simulation, relative to that of the difference to the
+            original: 0 if only layers cause the error, 1 and more if the runtime rounds differently.
     """
 
     file: str
@@ -45,7 +45,7 @@ class ArtifactDiagnosis:
 
     @property
     def words(self) -> str:
-        """All of it in a sentence."""
+        """Everything in one sentence."""
         what = "is what was diagnosed, byte for byte" if self.same else "is not what this source and data make now"
         if self.runtime_share < _NOTABLE:
             adds = "its runtime computes what the simulation does"
@@ -59,14 +59,14 @@ class ArtifactDiagnosis:
 
 
 def artifacts_of(folder: Path, made: Quantized) -> Iterator[ArtifactDiagnosis]:
-    """Every artifact of a folder.
+    """Yields the facts about every artifact of a folder.
 
     Args:
-        folder: What `compress` wrote.
-        made: What its source and recipe make now.
+        folder: A result of `compress`.
+        made: What its source and recipe produce now.
 
     Raises:
-        SourceError: It is no such folder, or an artifact is missing.
+        SourceError: It is not such a folder, or an artifact is missing.
     """
     content = manifest.read(folder)
     verdicts = {verdict["name"]: verdict for verdict in content["verification"]["verdicts"]}
@@ -84,5 +84,5 @@ def artifacts_of(folder: Path, made: Quantized) -> Iterator[ArtifactDiagnosis]:
 
 
 def _sqnr(verdict: Mapping[str, Any], key: str) -> float:
-    """Of the worst output."""
+    """Returns the SQNR of the worst output."""
     return min((float(entry["sqnr"]) for entry in verdict[key] if entry["sqnr"] is not None), default=EQUAL)

@@ -1,6 +1,7 @@
-"""Reasons to doubt the data that ranges were measured on: one small function for each, in a table.
+"""Reasons to doubt the data that ranges were measured on: a small function for each, in a table.
 
-A function gives a note, a whole sentence with its evidence, or None. Nothing is refused: the data may be all there are.
+A function returns a note, a whole sentence with its evidence, or None. Nothing is refused, because there may be no
+other data.
 """
 
 from __future__ import annotations
@@ -22,25 +23,25 @@ from edgecomp.quantization.calibration import Statistics, collect, largest_of
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.simulation import Simulation
 
-#: How many batches are looked at.
+#: The number of batches that are checked.
 _BATCHES = 16
-#: Fewer calibration samples than this leave ranges to chance.
+#: With fewer calibration samples than this, ranges depend on chance.
 _FEW = 32
-#: A value is beyond a range when it lies this share of the range's width outside: estimators cut off a little.
+#: A value is beyond a range if it is outside by this share of the range's width; estimators clip a little anyway.
 _BEYOND = 0.25
-#: The share of such values that does not come by chance.
+#: A share of such values that is not explained by chance.
 _OFTEN = 0.005
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the doubts look at.
+    """The facts that the functions check.
 
     Attributes:
         model: Quantized with calibrated activations.
         unrounded: The same in float.
-        calibration: What its ranges were measured on.
-        evaluation: What it is judged on; None without.
+        calibration: The data that its ranges were measured on.
+        evaluation: The data that it is judged on; None without any.
     """
 
     model: CompressedModel
@@ -50,17 +51,17 @@ class Facts:
 
     @cached_property
     def calibration_batches(self) -> list[Arrays]:
-        """The first of them."""
+        """The first calibration batches."""
         return list(islice(self.calibration, _BATCHES))
 
     @cached_property
     def evaluation_batches(self) -> list[Arrays]:
-        """The first of them; empty without."""
+        """The first evaluation batches; empty without any."""
         return [inputs for inputs, _ in islice(self.evaluation or (), _BATCHES)]
 
     @cached_property
     def answers(self) -> Array | None:
-        """The classes that the float model gives the calibration samples; None without an output of classes."""
+        """The classes that the float model assigns to calibration samples; None if it is not a classifier."""
         model = Simulation(CompressedModel(self.unrounded.graph, dynamic=self.unrounded.dynamic), streaming=True)
         first = [outputs[0] for outputs in model.run_all(self.calibration_batches)]
         if not first or first[0].ndim != 2 or first[0].shape[1] < 3 or first[0].dtype.kind != "f":
@@ -69,7 +70,7 @@ class Facts:
 
     @property
     def names(self) -> list[str]:
-        """The inputs."""
+        """The names of the inputs."""
         return [value.name or "" for value in self.model.graph.graph.inputs]
 
 
@@ -105,7 +106,7 @@ def _one_label(facts: Facts) -> str | None:
 
 
 def _constant_channels(facts: Facts) -> str | None:
-    """Channels of an input that never change in calibration, and do in evaluation."""
+    """Finds input channels that are constant in calibration data but not in evaluation data."""
     for index, name in enumerate(facts.names):
         ranges = _channel_ranges([batch[index] for batch in facts.calibration_batches])
         constant = [channel for channel, (low, high) in enumerate(ranges) if low == high]
@@ -122,7 +123,7 @@ def _constant_channels(facts: Facts) -> str | None:
 
 
 def _unlike_data(facts: Facts) -> str | None:
-    """Evaluation data that leave the ranges that calibration gave."""
+    """Finds evaluation data that exceed the calibrated ranges."""
     if not facts.evaluation_batches:
         return None
     ranges = _ranges(facts)
@@ -146,7 +147,7 @@ def _unlike_data(facts: Facts) -> str | None:
 
 
 def _ranges(facts: Facts) -> Mapping[str, QuantizationParameters]:
-    """The parameters of what was calibrated: not those that the scheme fixes, nor those of a copy."""
+    """Returns the calibrated parameters, without those that the scheme fixes or that belong to a copy."""
     values = {value.name: value for value in facts.unrounded.graph.graph.inputs}
     values |= {value.name: value for node in facts.unrounded.graph.graph for value in node.outputs}
     ranges = {}
@@ -167,7 +168,7 @@ def _share_beyond(seen: Statistics, parameters: QuantizationParameters) -> float
 
 
 def _channel_ranges(arrays: Sequence[Array]) -> list[tuple[float, float]]:
-    """The smallest and largest number of each channel (dimension 1); none for what has no channels of real numbers."""
+    """Returns the smallest and largest value of each channel (dimension 1); empty without channels of real numbers."""
     if not arrays or arrays[0].ndim < 3 or arrays[0].dtype.kind != "f" or len({each.shape[1] for each in arrays}) > 1:
         return []
     axes = tuple(axis for axis in range(arrays[0].ndim) if axis != 1)
@@ -192,7 +193,7 @@ def doubts(
     calibration: CalibrationData | None,
     evaluation: EvaluationData | None,
 ) -> list[str]:
-    """Every reason to doubt, as a note; none for a model that was not calibrated here."""
+    """Returns every reason to doubt, as notes; none for a model that was not calibrated here."""
     if unrounded is None or calibration is None or not PRECISIONS[model.precision].calibrated:
         return []
     facts = Facts(model, unrounded, calibration, evaluation)

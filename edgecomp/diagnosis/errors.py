@@ -1,4 +1,4 @@
-"""How far numbers are from what they should be, summed up batch by batch."""
+"""Errors of tensors, accumulated batch by batch."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Error:
     """The error of one tensor over all batches so far.
 
     Attributes:
-        signal: Sum of the squares of what is right.
-        power: Sum of the squares of what is there instead.
+        signal: Sum of the squares of the correct values.
+        power: Sum of the squares of the actual values.
         noise: Sum of the squares of the difference.
-        product: Sum of the products of both.
+        product: Sum of the products of correct and actual values.
     """
 
     signal: float = 0.0
@@ -29,9 +29,9 @@ class Error:
     product: float = 0.0
 
     def add(self, right: Array, found: Array) -> None:
-        """Adds a batch: two arrays of one shape."""
+        """Adds a batch: two arrays of the same shape."""
         x, y = (np.asarray(array, np.float32).reshape(-1) for array in (right, found))
-        # A mask of minus infinity is no number to take a square of.
+        # The minus infinities of a mask cannot be squared.
         finite = np.isfinite(x) & np.isfinite(y)
         if not finite.all():
             x, y = x[finite], y[finite]
@@ -43,14 +43,14 @@ class Error:
 
     @property
     def ratio(self) -> float:
-        """Noise over signal, infinite where there is noise alone."""
+        """Noise over signal, infinite if there is noise only."""
         if self.noise == 0:
             return 0.0
         return self.noise / self.signal if self.signal else math.inf
 
     @property
     def sqnr(self) -> float:
-        """Signal to quantization noise in dB."""
+        """Signal-to-quantization-noise ratio in dB."""
         return decibels(self.signal, self.noise)
 
     @property
@@ -61,10 +61,10 @@ class Error:
 
 
 class OutputError:
-    """The error of a model's outputs: noise over signal, the mean of all outputs.
+    """The error of a model's outputs: noise over signal, averaged over outputs.
 
-    Each output counts the same, however large its numbers are: those of boxes must not hide those of scores. Of
-    outputs in integers, such as class numbers, it is the share that is wrong.
+    Every output has the same weight, so that large values, such as boxes, do not hide small ones, such as scores. For
+    integer outputs, such as class numbers, it is the share of wrong values.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ class OutputError:
 
     @property
     def ratio(self) -> float:
-        """Noise over signal; 1 stands for outputs that say nothing any more."""
+        """Noise over signal; at 1 the outputs are useless."""
         return float(np.mean([min(error.ratio, 1e6) for error in self._errors])) if self._errors else 0.0
 
     @property

@@ -1,4 +1,4 @@
-"""The evidence about one layer, from which `findings` concludes why it hurts."""
+"""The evidence about one layer, from which `findings` derives why it hurts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.estimators import percentile
 from edgecomp.quantization.parameters import QuantizationParameters
 
-#: The share of values that a range is judged by.
+#: The share of values by which the use of a range is judged.
 MOST = 0.999
 
 
@@ -26,9 +26,9 @@ class Evidence:
     """A layer with its measurements, its node and its parameters.
 
     Attributes:
-        measured: The numbers.
+        measured: The measurements.
         model: The quantized model.
-        node: The node that gives the layer's tensor; None for a graph input.
+        node: The node that produces the layer's tensor; None for a graph input.
         value: The layer's tensor.
     """
 
@@ -39,7 +39,7 @@ class Evidence:
 
     @property
     def parameters(self) -> QuantizationParameters | None:
-        """Of the layer's tensor; None for weights alone."""
+        """The parameters of the layer's tensor; None for weights alone."""
         return None if self.model.weights_only else self.model.quantization.get(self.measured.layer.tensor)
 
     @property
@@ -49,7 +49,7 @@ class Evidence:
 
     @property
     def width(self) -> float:
-        """Of the range that the integers cover."""
+        """The width of the range that the integers cover."""
         if self.parameters is None:
             return 0.0
         low, high = self.parameters.range
@@ -57,12 +57,12 @@ class Evidence:
 
     @property
     def op_type(self) -> str:
-        """Of the node; "Input" for a graph input."""
+        """The node's operator; "Input" for a graph input."""
         return "Input" if self.node is None else self.node.op_type
 
     @cached_property
     def common(self) -> tuple[float, float]:
-        """Where all but 0.1 % of the values lie, and zero."""
+        """The interval of all but 0.1 % of the values, extended to include zero."""
         if self.measured.statistics is None:
             return 0.0, 0.0
         low, high = percentile(self.measured.statistics, MOST)
@@ -76,13 +76,13 @@ class Evidence:
 
     @cached_property
     def reach(self) -> tuple[float, float]:
-        """The smallest and the largest value, and zero."""
+        """The smallest and the largest value, extended to include zero."""
         seen = self.measured.statistics
         return (0.0, 0.0) if seen is None else (min(seen.low, 0.0), max(seen.high, 0.0))
 
     @property
     def fixed(self) -> bool:
-        """Whether the scheme gives the layer's tensor its parameters, whatever its values."""
+        """Whether the scheme fixes the parameters of the layer's tensor, regardless of its values."""
         return (
             self.node is not None
             and scheme.is_quantizable(self.node)
@@ -91,7 +91,7 @@ class Evidence:
         )
 
     def share_between(self, low: float, high: float) -> float:
-        """The share of values in (low, high)."""
+        """Returns the share of values in (low, high)."""
         seen = self.measured.statistics
         if seen is None:
             return 0.0
@@ -99,7 +99,7 @@ class Evidence:
         return float(seen.counts[inside].sum() / seen.counts.sum())
 
     def span_between(self, low: float, high: float) -> tuple[float, float]:
-        """The smallest and the largest of the values in (low, high), as exact as the histogram."""
+        """Returns the smallest and the largest value in (low, high), to the precision of the histogram."""
         seen = self.measured.statistics
         if seen is None:
             return 0.0, 0.0
@@ -108,12 +108,12 @@ class Evidence:
 
     @cached_property
     def channel_spread(self) -> float:
-        """The largest channel's peak over the median channel's, 1 for a tensor without channels."""
+        """The largest channel's peak over the median channel's; 1 for a tensor without channels."""
         return _spread(self.measured.peaks)
 
     @cached_property
     def mean_spread(self) -> float:
-        """The same of the channels' mean absolute values, which a single spike does not change."""
+        """The same for the channels' mean absolute values, which a single spike does not affect."""
         return _spread(self.measured.means)
 
     @cached_property
@@ -125,18 +125,18 @@ class Evidence:
 
     @property
     def weight_parameters(self) -> QuantizationParameters | None:
-        """Of the weight."""
+        """The parameters of the weight."""
         weight = None if self.weight is None or self.node is None else self.node.inputs[1]
         return None if weight is None else self.model.quantization.get(weight.name or "")
 
     @cached_property
     def weight_spread(self) -> float:
-        """The largest output channel's weight over the median one's, 1 without a weight."""
+        """The largest output channel's weight over the median one's; 1 without a weight."""
         return _spread(self._weight_peaks(self._output_axis))
 
     @cached_property
     def input_spread(self) -> float:
-        """The largest input channel's weight over the smallest one's, 1 without a weight or with one per group."""
+        """The largest input channel's weight over the smallest one's; 1 without a weight or with one per group."""
         if self.weight is None or self.weight.ndim < 2:
             return 1.0
         peaks = self._weight_peaks(self._output_axis - 1 if self._output_axis else 1)
@@ -145,7 +145,7 @@ class Evidence:
 
     @property
     def _output_axis(self) -> int:
-        """The dimension of the weight that the output channels run along."""
+        """The weight's output channel dimension."""
         if self.weight is None or self.node is None or self.op_type == "Conv":
             return 0
         if self.op_type == "Gemm":
@@ -160,19 +160,19 @@ class Evidence:
 
     @property
     def weights_share(self) -> float:
-        """The share of the layer's own error that comes from its weight: what rounding and clipping leave."""
+        """The share of the layer's own error that comes from its weight: the rest after rounding and clipping."""
         if self.weight is None:
             return 0.0
         return max(0.0, 1.0 - self.measured.clipped - self.measured.rounding)
 
     @property
     def gain(self) -> float:
-        """By how many dB the network behind the layer magnifies its error."""
+        """By how many dB the rest of the network magnifies the layer's error."""
         return self.measured.own.sqnr - self.measured.alone.sqnr
 
     @property
     def is_swish(self) -> bool:
-        """Whether the layer is Swish, one like it, or such a one scaled and shifted by constants."""
+        """Whether the layer is Swish or similar, possibly scaled and shifted by constants."""
         node = self.node
         while node is not None and node.op_type in {"Add", "Mul", "Identity"} and not _is_gate(node):
             computed = [value for value in node.inputs if value is not None and not is_constant(value)]
@@ -181,11 +181,11 @@ class Evidence:
 
     @property
     def given_out(self) -> bool:
-        """Whether an output of the model holds the layer's tensor, moved or joined with others at most."""
+        """Whether an output of the model contains the layer's tensor, at most moved or joined with others."""
         return _is_given_out((self.value,))
 
     def joined_at(self) -> tuple[str, bool] | None:
-        """The operator that gives the layer's tensor the parameters of others, and whether the model gives that out."""
+        """Returns the operator that joins the tensor's parameters with others', and whether it reaches an output."""
         waiting = [self.value]
         while waiting:
             value = waiting.pop()
@@ -203,7 +203,7 @@ _SWISHES = frozenset({"HardSwish", "Gelu", "Swish", "Mish"})
 
 
 def _is_gate(node: ir.Node) -> bool:
-    """X times a sigmoid of x."""
+    """Tells whether a node multiplies x by a sigmoid of x."""
     if node.op_type != "Mul":
         return False
     for gate, value in (node.inputs[:2], node.inputs[1::-1]):
@@ -214,7 +214,7 @@ def _is_gate(node: ir.Node) -> bool:
 
 
 def _is_given_out(values: Sequence[ir.Value]) -> bool:
-    """Whether a graph output holds one of the values, moved at most."""
+    """Tells whether a graph output contains one of the values, at most moved."""
     waiting = [*values]
     while waiting:
         value = waiting.pop()

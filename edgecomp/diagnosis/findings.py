@@ -1,7 +1,7 @@
 """Why a layer hurts: one small function for each cause, in a table.
 
-A function looks at the evidence and says in words what is wrong, or None. Only layers that hurt are asked about (see
-`report`), so that a function need not ask whether what it sees does any harm.
+A function examines the evidence and returns a description of what is wrong, or None. Only layers that hurt are examined
+(see `report`), so a function need not check whether what it finds does any harm.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import numpy as np
 
 from edgecomp.diagnosis.evidence import Evidence
 
-#: An error of which this much has one cause is that cause's.
+#: A cause that explains this share of an error counts as its cause.
 _MOST_OF_IT = 0.5
-#: Scores behind a mask lie above this (see `quantization.attention`).
+#: Attention scores that are not masked lie above this (see `quantization.attention`).
 _MASKED = -1000.0
 
 
@@ -42,8 +42,8 @@ class Cause:
         name: Short, as in `--json`.
         explain: The evidence -> what is wrong, or None.
         cure: What helps.
-        weights: Whether it is about the weight, not about the layer's tensor.
-        last: Whether it is asked about only when nothing else was found.
+        weights: Whether it concerns the weight instead of the layer's tensor.
+        last: Whether it is only checked if nothing else was found.
     """
 
     name: str
@@ -66,7 +66,7 @@ def _attention_mask(evidence: Evidence) -> str | None:
 
 
 def _unlike_scales(evidence: Evidence) -> str | None:
-    """Its tensor shares parameters with others that reach much further: through Concat, mostly."""
+    """Its tensor shares parameters with others that have a much larger range, mostly through a Concat."""
     low, high = evidence.reach
     own = high - low
     if evidence.fixed or own <= 0 or evidence.width < 4 * own:
@@ -91,7 +91,7 @@ def _saturated_bias(evidence: Evidence) -> str | None:
     others = None if axis is None else tuple(each for each in range(weight.ndim) if each != axis)
     largest = np.atleast_1d(integers.max(axis=others))
     peaks = np.atleast_1d(np.abs(weight).max(axis=others))
-    # A channel that is as good as dead has such weights too, and does no harm.
+    # Nearly dead channels have such weights too, but do no harm.
     empty = (peaks > 0.05 * np.median(peaks)) & (largest < 64)
     if not empty.any():
         return None
@@ -204,7 +204,7 @@ def _magnified(evidence: Evidence) -> str | None:
 
 _ISLAND = "keep it in float with --keep-float"
 
-#: In the order of how much they explain.
+#: Ordered by how much they explain.
 CAUSES: tuple[Cause, ...] = (
     Cause("attention-mask", _attention_mask, f"{_ISLAND}: no integers hold a mask and scores"),
     Cause("unlike-scales", _unlike_scales, f"give the parts outputs of their own, or {_ISLAND}"),
@@ -227,7 +227,7 @@ _ANYTHING = Finding(
 
 
 def explain(evidence: Evidence) -> tuple[Finding, ...]:
-    """Everything that is wrong with a layer that hurts; one finding at least."""
+    """Returns everything that is wrong with a layer that hurts; at least one finding."""
     found: list[Finding] = []
     for cause in CAUSES:
         words = None if cause.last and found else cause.explain(evidence)

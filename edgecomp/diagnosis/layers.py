@@ -1,4 +1,4 @@
-"""Where a quantized model rounds numbers: the layers that a diagnosis speaks of."""
+"""The layers of a diagnosis: the places where a quantized model rounds values."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from edgecomp.quantization.completion import passes_integers_through
 
 @dataclass(frozen=True)
 class Layer:
-    """One place where numbers are rounded: a node with its weight and its fused activation, or a tensor alone.
+    """One place where values are rounded: a node with its weight and its fused activation, or only a tensor.
 
     Attributes:
-        name: The name of the node, or of the tensor that enters the integers from outside: a graph input, what a float
-            node gives.
+        name: The name of the node, or of a tensor that is quantized on entry: a graph input, or the result of a float
+            node.
         op_type: The operator of the node; "Input" for a graph input.
-        module: The torch module that it came from, "" when unknown.
-        tensor: The name of the value that is rounded behind it; for weights alone, the value that they make inexact.
+        module: The torch module that it came from, "" if unknown.
+        tensor: The name of the value that is rounded; for weights alone, the value that they make inexact.
         nodes: The names of the nodes that compute in integers: the node and the activation that belongs to it. Empty
-            for a tensor that enters from outside.
+            for a tensor that is quantized on entry.
     """
 
     name: str
@@ -40,9 +40,9 @@ class Layer:
 
 
 def layers_of(model: CompressedModel) -> list[Layer]:
-    """The layers of a quantized model in topological order.
+    """Returns the layers of a quantized model in topological order.
 
-    Operators that only move integers round nothing and are left out.
+    Operators that only move integers do not round, and are left out.
     """
     find = _of_weights if model.weights_only else _of_activations
     return list(find(model.graph.graph, model))
@@ -76,5 +76,5 @@ def _of_activations(graph: ir.Graph, model: CompressedModel) -> Iterator[Layer]:
 
 
 def _layer(node: ir.Node, value: ir.Value, nodes: tuple[ir.Node, ...]) -> Layer:
-    _, op_type = origin(node)  # its name is not taken: of several pieces of one node each has one of its own
+    _, op_type = origin(node)  # its name is not used, because each of several pieces of one node has its own
     return Layer(node.name or "", op_type, module_of(node), value.name or "", tuple(each.name or "" for each in nodes))

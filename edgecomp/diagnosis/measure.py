@@ -1,9 +1,9 @@
-"""Measures what each layer of a quantized model does to its own tensor and to the model's outputs.
+"""Measures the effect of each layer of a quantized model on its own tensor and on the model's outputs.
 
 With L layers this takes L + 4 passes over the samples: the float model, the simulation, every layer beside the float
-model, the histograms, and one for each layer rounded alone. Each of the L opens a session of the whole graph, so that
-all of it grows with the square of the graph: who needs no more than the worst layer asks for a search, in which parts
-of the network are rounded, then parts of the worst of them, until few layers are left.
+model, the histograms, and one for each layer rounded alone. Each of the L passes opens a session of the whole graph, so
+the total grows with the square of the graph's size. To find only the worst layer, a search is faster: it rounds parts
+of the network, then parts of the worst of them, until few layers are left.
 """
 
 from __future__ import annotations
@@ -26,29 +26,30 @@ from edgecomp.quantization.parameters import QuantizationParameters
 FloatArray = npt.NDArray[np.float32]
 
 
-#: Operators whose channels come second whatever the rank.
+#: Operators whose channels are in dimension 1 whatever the rank.
 _CHANNELS_FIRST = frozenset({"Input", "Conv", "ConvTranspose", "GlobalAveragePool", "AveragePool", "MaxPool"})
 
-#: Into how many parts a search divides a network.
+#: The number of parts into which a search divides a network.
 _PARTS = 8
 
 
 @dataclass
 class Measured:
-    """What was measured of one layer.
+    """The measurements of one layer.
 
     Attributes:
-        layer: What was measured.
-        own: The error of its tensor when it alone is rounded.
-        all: The same when all layers are.
-        alone: The error of the model's outputs when it alone is rounded.
-        share: `alone` in relation to the sum over all layers; with suspects, at most in relation to the whole error.
+        layer: The layer.
+        own: The error of its tensor when only this layer is rounded.
+        all: The error of its tensor when all layers are rounded.
+        alone: The error of the model's outputs when only this layer is rounded.
+        share: `alone` relative to the sum over all layers; with suspects, relative to the whole error if that is
+            larger.
         statistics: The statistics of its tensor in the float model; None for weights alone.
         clipped: The share of its own error that comes from values beyond the range.
-        rounding: The share that rounding to steps of this size makes on average, one twelfth of a step's square.
+        rounding: The share that rounding to steps of this size causes on average: one twelfth of a step squared.
         means: The mean absolute value of each channel, summed over the batches; shaped like `peaks`.
         peaks: The largest absolute value of each channel, shape (channels,); empty for a tensor without channels.
-        channels: How many there are, None when that is not known yet; 0 also where it is another number in each batch.
+        channels: The number of channels; None if not known yet, 0 if it differs between batches.
     """
 
     layer: Layer
@@ -66,12 +67,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured of a model.
+    """The measurements of a model.
 
     Attributes:
         outputs: The error of its outputs when all layers are rounded.
         layers: In topological order.
-        batches: How many batches of samples it rests on.
+        batches: The number of batches that were used.
     """
 
     outputs: OutputError
@@ -92,11 +93,11 @@ def measure(
 
     Args:
         model: Quantized.
-        prepared: The same before it was rounded.
+        prepared: The same before quantization.
         batches: Typical inputs.
-        threads: ONNX Runtime's threads; 0 for one a core.
-        suspects: Searches for the worst layer until at most so many are left, and rounds those alone; the others get no
-            share.
+        threads: ONNX Runtime's threads; 0 for one per core.
+        suspects: Searches for the worst layer until at most this many are left, and rounds only these alone; the others
+            get no share.
         progress: Called as the work goes on.
     """
     probe = Probe(model, prepared, threads=threads)
@@ -116,7 +117,7 @@ def measure(
     progress("layers", len(suspected), len(suspected))
     total = sum(each.alone.ratio for each in measured)
     if len(suspected) < len(measured):
-        total = max(total, outputs.ratio)  # what the others do is in there
+        total = max(total, outputs.ratio)  # this includes the effect of the others
     for each in measured:
         each.share = each.alone.ratio / total if total else 0.0
     names = list(dict.fromkeys(each.layer.tensor for each in measured))
@@ -132,7 +133,7 @@ def measure(
 def _worst_part(
     measured: Sequence[Measured], size: int, rounded: Callable[[Sequence[Measured]], OutputError]
 ) -> Sequence[Measured]:
-    """At most `size` neighbours, among which the worst layer is: the worst part of the worst part, and so on."""
+    """Returns at most `size` neighbours that include the worst layer: the worst part of the worst part, and so on."""
     while len(measured) > size:
         length = -(-len(measured) // _PARTS)
         parts = [measured[start : start + length] for start in range(0, len(measured), length)]
@@ -147,7 +148,7 @@ def _compare_tensors(
     batches: Sequence[Arrays],
     progress: Progress,
 ) -> tuple[list[list[Array]], OutputError]:
-    """Fills in `own`, `all`, `clipped` and `peaks`; gives the original outputs of each batch, and their error."""
+    """Fills in `own`, `all`, `clipped` and `peaks`; returns the original outputs of each batch, and their error."""
     original = probe.rounded([], watch=probe.layers)
     simulation, beside = probe.rounded(probe.layers, watch=probe.layers), probe.beside()
     originals, outputs = [], OutputError()
@@ -174,10 +175,10 @@ def _compare_tensors(
 
 
 def _expected_noise(x: Array, parameters: QuantizationParameters) -> tuple[float, float]:
-    """The squares of what lies beyond the range, and of what rounding between its ends does on average."""
+    """Returns the noise of values beyond the range, and the average noise of rounding within it."""
     low, high = parameters.range
     excess = np.maximum(x - high, 0) + np.minimum(x - low, 0)
-    # Zero and the ends of the range are exact; what is far smaller than a step becomes zero.
+    # Zero and the ends of the range are exact; values far below a step become zero.
     inside = x[(x > low) & (x < high) & (x != 0)]
     step = float(parameters.scale)
     small = np.abs(inside) < step / 2
@@ -186,7 +187,7 @@ def _expected_noise(x: Array, parameters: QuantizationParameters) -> tuple[float
 
 
 def _add_channels(each: Measured, x: Array) -> None:
-    """Adds a batch to what is known of a tensor's channels."""
+    """Adds a batch to the statistics of a tensor's channels."""
     if x.ndim < 2 or x.dtype.kind != "f":
         return
     axis = 1 if x.ndim > 3 or each.layer.op_type in _CHANNELS_FIRST else x.ndim - 1

@@ -1,4 +1,4 @@
-"""A diagnosis as a picture: the layers from the input to the output, what each loses and what it costs."""
+"""Draws a diagnosis: the layers from input to output, their errors and their shares of the output error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from html import escape
 from edgecomp.diagnosis.report import Diagnosis, LayerDiagnosis
 
 _LEFT, _WIDTH, _HEIGHT, _GAP = 56, 1040, 170, 64
-#: The decibels that the upper chart reaches to; what is more exact is drawn at its upper edge.
+#: The top of the upper chart in decibels; higher values are drawn at its edge.
 _HIGHEST = 60.0
 _GOOD, _BAD, _LINE, _INK, _PALE = "#94a3b8", "#dc2626", "#2563eb", "#0f172a", "#e2e8f0"
 
@@ -24,7 +24,7 @@ td:first-child, th:first-child { text-align: left; overflow-wrap: anywhere }
 
 
 def page(diagnosis: Diagnosis) -> str:
-    """An HTML page that needs no other file and no network."""
+    """Returns a self-contained HTML page."""
     title = escape(f"{diagnosis.source} for {diagnosis.target}")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
@@ -34,7 +34,7 @@ def page(diagnosis: Diagnosis) -> str:
 
 
 def picture(diagnosis: Diagnosis) -> str:
-    """The two charts as SVG: SQNR along the network, and below it the share of the error of the outputs."""
+    """Returns the two charts as SVG: SQNR along the network, and below it the share of the output error."""
     layers = sorted(diagnosis.layers, key=lambda layer: layer.position)
     width, height = _LEFT + _WIDTH + 16, 2 * _HEIGHT + 2 * _GAP
     return (
@@ -48,7 +48,7 @@ def _place(index: int, count: int) -> float:
 
 
 def _exactness(layers: Sequence[LayerDiagnosis]) -> Iterator[str]:
-    """A line for what arrives with all layers rounded, and a dot for what each layer loses by itself."""
+    """Draws a line for the SQNR with all layers rounded, and a dot for each layer rounded alone."""
 
     def height(decibels: float) -> float:
         return _GAP / 2 + _HEIGHT * (1 - min(max(decibels, 0.0), _HIGHEST) / _HIGHEST)

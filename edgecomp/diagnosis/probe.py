@@ -1,4 +1,4 @@
-"""The float graph of a quantized model, in which any choice of layers can be rounded."""
+"""The float graph of a quantized model, in which any selection of layers can be rounded."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from edgecomp.quantization.simulation import open_session
 
 
 class Experiment:
-    """A graph in ONNX Runtime that gives the model's outputs, and what it was asked to watch besides.
+    """A graph in ONNX Runtime that returns the model's outputs, and watched values besides.
 
     Args:
-        graph: With the watched values behind the model's outputs.
-        watched: How many there are.
-        threads: ONNX Runtime's threads; 0 for one a core.
+        graph: With the watched values after the model's outputs.
+        watched: The number of watched values.
+        threads: ONNX Runtime's threads; 0 for one per core.
     """
 
     def __init__(self, graph: ir.Model, watched: int, threads: int) -> None:
@@ -32,22 +32,22 @@ class Experiment:
         self._outputs = len(self._session.outputs) - watched
 
     def run(self, inputs: Sequence[Array]) -> tuple[list[Array], list[Array]]:
-        """The model's outputs on one batch, and the watched values."""
+        """Returns the model's outputs on one batch, and the watched values."""
         results = self._session.run(inputs)
         return results[: self._outputs], results[self._outputs :]
 
 
 class Probe:
-    """Makes experiments.
+    """Builds experiments.
 
     Args:
         model: The quantized model.
-        prepared: The same before it was rounded: tensors have the same names.
-        threads: ONNX Runtime's threads; 0 for one a core.
+        prepared: The same before quantization; tensors have the same names.
+        threads: ONNX Runtime's threads; 0 for one per core.
 
     Attributes:
-        layers: Where the model rounds, in topological order.
-        float_graph: What it rounds.
+        layers: The places where the model rounds, in topological order.
+        float_graph: The graph whose values are rounded.
     """
 
     def __init__(self, model: CompressedModel, prepared: CompressedModel, *, threads: int = 0) -> None:
@@ -57,8 +57,8 @@ class Probe:
         self._integer = {
             node.name or "" for node in model.graph.graph if scheme.runs_in_integers(node, model.quantization)
         }
-        # The quantized model's graph has Identities and copies of constants that the other lacks; its weights and
-        # biases may have been corrected.
+        # The quantized model's graph has additional Identities and copies of constants, so it is the base; its weights
+        # and biases may have been corrected, so the original ones are restored.
         self.float_graph = model.graph.clone()
         original = prepared.graph.graph.initializers
         for name, value in self.float_graph.graph.initializers.items():
@@ -66,16 +66,16 @@ class Probe:
                 value.const_value = original[name].const_value
 
     def rounded(self, layers: Collection[Layer], watch: Sequence[Layer] = ()) -> Experiment:
-        """The model with only some layers rounded.
+        """Returns the model with only some layers rounded.
 
         Args:
-            layers: All of them give the simulation, none the float model.
-            watch: Layers whose values are to be seen.
+            layers: With all of them it is the simulation, with none the float model.
+            watch: Layers whose values to return.
         """
         return self._experiment(layers, watch, beside=False)
 
     def beside(self) -> Experiment:
-        """The float model, watching what each layer makes of the float model's tensors when it alone is rounded."""
+        """Returns the float model, watching each layer's result when only this layer is rounded."""
         return self._experiment(self.layers, self.layers, beside=True)
 
     def _experiment(self, layers: Collection[Layer], watch: Sequence[Layer], *, beside: bool) -> Experiment:
@@ -106,7 +106,7 @@ class _Rounder:
         self._results: dict[str, ir.Value] = {}
 
     def round(self, layer: Layer, *, redirect: bool) -> None:
-        """Computes a layer's value once more, rounded; `redirect`: and lets everything behind it read that."""
+        """Computes a layer's value again, rounded; with `redirect`, everything behind it reads the rounded value."""
         value = self._values[layer.tensor]
         added: list[ir.Node] = []
         result = value
@@ -128,7 +128,7 @@ class _Rounder:
             self._redirect(value, result, added, everyone=bool(layer.nodes))
 
     def watch(self, layer: Layer, index: int) -> None:
-        """Gives out a layer's value, rounded if it was."""
+        """Adds a layer's value to the outputs, rounded if it was rounded."""
         value = self._results.get(layer.tensor, self._values[layer.tensor])
         copy = ir.node("Identity", [value], name=f"edgecomp/watch/{index}")  # the value may be an output already
         copy.outputs[0].name, copy.outputs[0].type = f"edgecomp/watched/{index}", value.type
@@ -136,7 +136,7 @@ class _Rounder:
         self._graph.outputs.append(copy.outputs[0])
 
     def _redirect(self, value: ir.Value, result: ir.Value, added: Collection[ir.Node], *, everyone: bool) -> None:
-        """A float node reads the real numbers that another one gives."""
+        """Redirects readers to the rounded value, except float nodes that read the result of a float node."""
         for use in tuple(value.uses()):
             if use.node not in added and (everyone or use.node.name in self._integer):
                 use.node.replace_input_with(use.idx, result)
@@ -145,7 +145,7 @@ class _Rounder:
                 self._graph.outputs[index] = result
 
     def _copy(self, node: ir.Node, data: ir.Value | None) -> ir.Node:
-        """A node with the numbers that are stored of its constants, reading `data` if given."""
+        """Copies a node, with the stored values of its constants, reading `data` if given."""
         inputs = [self._constant(value) for value in node.inputs]
         if data is not None:
             inputs[0] = data
@@ -160,7 +160,7 @@ class _Rounder:
         return add_constant(self._graph, f"{value.name}/stored", numbers)
 
     def _conversions(self, value: ir.Value, parameters: QuantizationParameters) -> list[ir.Node]:
-        """QuantizeLinear and DequantizeLinear."""
+        """Creates QuantizeLinear and DequantizeLinear."""
         domain = "com.microsoft" if parameters.dtype == "int16" else ""
         if domain:
             self._graph.opset_imports.setdefault(domain, 1)

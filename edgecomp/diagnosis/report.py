@@ -1,4 +1,4 @@
-"""Puts measurements and findings together into what `edgecomp diagnose` tells."""
+"""Combines measurements and findings into the report of `edgecomp diagnose`."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from edgecomp.model import CompressedModel
 from edgecomp.precision import Precision
 from edgecomp.progress import Progress, silent
 
-#: Rounded alone, a layer that hurts brings the outputs below this many dB: it makes 0.1 % of their power noise.
+#: A layer hurts if rounding it alone brings the outputs below this many dB, which is 0.1 % of noise power.
 HARMFUL = 30.0
-#: A layer hurts too when its own tensor is noise like this, and it causes a share of the error worth speaking of.
+#: A layer also hurts if its own tensor is below this many dB, and its share of the error is at least this large.
 DAMAGED, NOTABLE = 15.0, 0.01
-#: Outputs at least this exact are fine whatever is in between.
+#: Outputs of at least this many dB are fine, whatever happens in between.
 FINE = 35.0
 
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
-    """What is known of one layer, and why it hurts if it does.
+    """The facts about one layer, and why it hurts if it does.
 
     Attributes:
-        name: The name of the node, or of the tensor that enters the integers.
+        name: The name of the node, or of a tensor that is quantized on entry.
         op_type: The operator of the node; "Input" for a graph input.
-        module: The torch module that it came from, "" when unknown.
+        module: The torch module that it came from, "" if unknown.
         tensor: The name of its tensor.
-        position: Its place from the input to the output.
+        position: Its position from input to output.
         sqnr: The SQNR of its tensor with all layers rounded, against float, in dB.
-        cosine: Likewise.
-        own_sqnr: With this layer alone rounded.
-        own_cosine: Likewise.
-        output_sqnr: The SQNR of the model's outputs with this layer alone rounded.
-        share: The share of the error of the model's outputs that it causes; all layers' add up to 1.
-        range: What its integers can hold; None for weights alone.
+        cosine: The cosine similarity, likewise.
+        own_sqnr: The SQNR of its tensor with only this layer rounded.
+        own_cosine: The cosine similarity, likewise.
+        output_sqnr: The SQNR of the model's outputs with only this layer rounded.
+        share: The share of the error of the model's outputs that it causes; the shares of all layers add up to 1.
+        range: The range that its integers cover; None for weights alone.
         used: The share of that range that 99.9 % of its values use.
         clipped: The share of its own error that comes from values beyond the range.
         channel_spread: The largest channel's peak over the median channel's.
@@ -74,12 +74,12 @@ class Diagnosis:
     Attributes:
         source: Short name of the source.
         target: The target's name.
-        precision: The model's.
-        batches: How many batches of samples it was measured on.
-        output_sqnr: The SQNR of the outputs with everything rounded, in dB; the mean of the noise of several.
+        precision: The precision of the model.
+        batches: The number of batches that were used.
+        output_sqnr: The SQNR of the outputs with everything rounded, in dB, from the mean noise of several outputs.
         layers: The worst first.
-        notes: What the reader should know, as whole sentences.
-        artifacts: The artifacts of the result folder that was asked about.
+        notes: Notes for the reader, in whole sentences.
+        artifacts: The artifacts of the result folder, if one was given.
     """
 
     source: str
@@ -93,12 +93,12 @@ class Diagnosis:
 
     @property
     def harmful(self) -> tuple[LayerDiagnosis, ...]:
-        """The layers that something is wrong with."""
+        """The layers with findings."""
         return tuple(layer for layer in self.layers if layer.findings)
 
     @property
     def verdict(self) -> str:
-        """All of it in one line."""
+        """Everything in one line."""
         whole = f"{self.precision} keeps the outputs to {self.output_sqnr:.1f} dB"
         if not self.harmful:
             return f"nothing is wrong: {whole}, and no layer hurts"
@@ -109,7 +109,7 @@ class Diagnosis:
         return f"{whole}; {count} {share:.0%} of the error"
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as plain data."""
+        """Returns the same as plain data."""
         return asdict(self) | {"verdict": self.verdict}
 
 
@@ -153,11 +153,11 @@ def diagnose_model(
 
     Args:
         model: Quantized.
-        prepared: The same before it was rounded.
+        prepared: The same before quantization.
         batches: Typical inputs.
         source: For the report.
         target: For the report.
-        threads: ONNX Runtime's threads; 0 for one a core.
+        threads: ONNX Runtime's threads; 0 for one per core.
         notes: For the report.
         suspects: How many layers to round alone, after a search for the worst (see `measure`); None for all.
         progress: Called as the work goes on.
@@ -201,7 +201,7 @@ def _layers(measurement: Measurement, model: CompressedModel, prepared: Compress
 def _hurts(evidence: Evidence, measurement: Measurement) -> bool:
     measured = evidence.measured
     if evidence.given_out and measured.own.sqnr < DAMAGED:
-        return True  # however little it is beside the other parts of the output
+        return True  # even if the other parts of the output are much larger
     if measurement.outputs.sqnr >= FINE:
         return False
     return measured.share >= NOTABLE and (measured.alone.sqnr < HARMFUL or measured.own.sqnr < DAMAGED)

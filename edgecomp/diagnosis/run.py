@@ -1,4 +1,4 @@
-"""`diagnose`: from a source to a diagnosis."""
+"""The front door of `edgecomp diagnose`: from a source to a diagnosis."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from edgecomp.frontends import Source
 
-#: Precisions in which no layer can be told from another.
+#: Precisions that do not round layers.
 _UNROUNDED = frozenset({"fp32", "fp16"})
 
 
@@ -38,20 +38,22 @@ def diagnose(
     progress: Progress = silent,
     **brought: Unpack[Brought],
 ) -> Diagnosis:
-    """Tells which layers of what `compress` would make cause the error of its outputs, and why; writes nothing.
+    """Finds which layers of the model that `compress` would make cause the error of its outputs, and why.
+
+    It writes nothing.
 
     Args:
-        source: As `compress` takes it.
-        target: As `compress` takes it.
-        recipe: As `compress` takes it.
-        samples: How many batches of the calibration data the layers are measured on.
-        result: What `compress` made of this source by this recipe, to tell about its artifacts too.
+        source: See `compress`.
+        target: See `compress`.
+        recipe: See `compress`.
+        samples: The number of batches of the calibration data to measure layers on.
+        result: The result of `compress` for this source and recipe, to include its artifacts.
         progress: Called as the work goes on.
         **brought: The other arguments of `compress` about the source and its data.
 
     Raises:
-        InputError: The source, the data, the target or the result cannot be used, or the recipe's precision rounds
-            nothing.
+        InputError: The source, the data, the target or the result cannot be used, or the recipe's precision does not
+            round layers.
     """
     profile = load_target(target)
     made = quantize(source, profile, recipe=recipe, progress=progress, **brought)
@@ -76,10 +78,10 @@ def diagnose(
 
 
 def target_and_recipe(folder: Path) -> tuple[TargetProfile, Recipe]:
-    """The target and the recipe that a result was made for and by.
+    """Returns the target and the recipe of a result.
 
     Raises:
-        InputError: It is no result folder.
+        InputError: The folder is not a result.
     """
     content = manifest.read(folder)
     return load_target(content["target"]), load_recipe(folder / "recipe.toml")
