@@ -10,24 +10,31 @@ import torch
 from edgecomp.errors import InputError
 
 
-def protector(module: torch.nn.Module, patterns: Sequence[str], subject: str) -> Callable[[str], bool]:
+def protector(
+    module: torch.nn.Module, patterns: Sequence[str], subject: str, *, blocks: bool = False
+) -> Callable[[str], bool]:
     """Returns a function that tells whether the layer at a path is protected.
 
     Args:
         module: The module with the layers.
         patterns: Paths of layers with weights, with * and ?.
         subject: The step, for the error message.
+        blocks: Whether patterns name any modules, with weights of their own or not.
 
     Raises:
         InputError: No layer matches a pattern.
     """
-    layers = dict.fromkeys(path.rpartition(".")[0] for path, _ in module.named_parameters())
+    if blocks:
+        kind, known = "module", [path for path, _ in module.named_modules() if path]
+    else:
+        owners = (path.rpartition(".")[0] for path, _ in module.named_parameters())
+        kind, known = "layer with weights", list(dict.fromkeys(owners))
     for pattern in patterns:
-        if not any(fnmatchcase(layer, pattern) for layer in layers):
+        if not any(fnmatchcase(path, pattern) for path in known):
             raise InputError(
                 f"{subject}: protected = {pattern!r}",
-                expected="the path of a layer with weights, with * and ?",
-                actual=f"no such layer among {', '.join(list(layers)[:8])}{', ...' if len(layers) > 8 else ''}",
+                expected=f"the path of a {kind}, with * and ?",
+                actual=f"no such {kind} among {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}",
                 cure="correct it",
             )
     return lambda path: any(fnmatchcase(path, pattern) for pattern in patterns)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
 
 from edgecomp.compression.data import example_inputs, show
+from edgecomp.compression.protection import protector
 from edgecomp.compression.pruning.blocks import BlockPruning
 from edgecomp.compression.pruning.trace import record
 from edgecomp.compression.replacement import replace_modules
@@ -47,15 +47,13 @@ def prune_blocks(module: torch.nn.Module, bench: Workbench, settings: BlockPruni
         The module, and as facts how much each block changes and which ones were removed.
 
     Raises:
-        InputError: The budget cannot be met.
+        InputError: The budget cannot be met, or a protected block does not exist.
         DataError: There are no calibration data.
     """
     inputs = example_inputs(bench)
-    names = [
-        name
-        for name in residual_blocks(module, inputs)
-        if not any(fnmatchcase(name, pattern) for pattern in settings.protected)
-    ]
+    subject = f"{bench.source.name}: the step {settings.kind}"
+    protected = protector(module, settings.protected, subject, blocks=True)
+    names = [name for name in residual_blocks(module, inputs) if not protected(name)]
     batches = (tuple(map(torch.tensor, batch)) for batch in bench.calibration_batches("blocks"))
     changes = influence(module, names, batches) if names else {}
     whole = macs(module, bench.source.inputs)
@@ -68,7 +66,7 @@ def prune_blocks(module: torch.nn.Module, bench: Workbench, settings: BlockPruni
         left = macs(module, bench.source.inputs)
     if left > settings.keep * whole:
         raise InputError(
-            f"{bench.source.name}: the step {settings.kind}",
+            subject,
             expected=f"at most {settings.keep * whole:.0f} multiplications, {settings.keep:.1%} of {whole}",
             actual=f"the smallest is {left}, {left / whole:.1%}, without all of its {len(names)} residual blocks",
             cure=f"set keep to {left / whole + 0.0005:.3f} or more, or remove channels with prune-channels",

@@ -93,6 +93,12 @@ def test_protected_blocks_stay() -> None:
     assert facts["removed"] == ["3"]
 
 
+def test_a_protected_block_has_to_exist() -> None:
+    bench = bench_of()
+    with pytest.raises(InputError, match=r"protected = 'blocks\.\*'[\s\S]*no such module among 0, 1"):
+        prune_blocks(copy.deepcopy(bench.teacher), bench, BlockPruning(protected=("6", "blocks.*")))
+
+
 def test_a_budget_that_cannot_be_met_says_what_the_smallest_is() -> None:
     bench = bench_of()
     with pytest.raises(InputError, match=r"without all of its 2 residual blocks"):
