@@ -29,7 +29,7 @@ def page(folder: Path, diagnosis: Diagnosis | None = None) -> str:
         SourceError: It is no result folder, or one of its files is missing, damaged or another.
     """
     contents = Contents(folder)
-    file, ranges = contents.ranges()
+    matrix, (file, ranges) = contents.cells(), contents.ranges()
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         undefined=jinja2.StrictUndefined,
@@ -40,7 +40,7 @@ def page(folder: Path, diagnosis: Diagnosis | None = None) -> str:
     environment.filters |= {"decibels": decibels, "share": share, "size": format_size, "figure": _figure}
     environment.filters |= {"settings": _settings}
     pictures: dict[str, Markup] = {
-        "matrix": charts.heat_map(contents.models, contents.cells()),
+        "matrix": charts.heat_map(contents.models, matrix),
         "sizes": charts.sizes(contents.artifacts),
         "operators": charts.operators(contents.artifacts),
         "latencies": charts.latencies(measured) if (measured := contents.latencies()) else Markup(),
@@ -51,6 +51,7 @@ def page(folder: Path, diagnosis: Diagnosis | None = None) -> str:
         contents=contents,
         manifest=contents.manifest,
         verification=contents.verification,
+        matrix=matrix,
         metrics=list(contents.verification.get("metrics", {})),
         title=f"{contents.manifest['source']} for {_device(contents.manifest['target'])}",
         pictures=pictures,
