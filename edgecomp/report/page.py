@@ -82,6 +82,8 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_value(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list | tuple):
         return " ".join(map(str, value)) or "none"
     if isinstance(value, bool):

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
-from conftest import Made, Run
+from conftest import Made, Run, save_onnx
+from onnx import helper
 
 from edgecomp.errors import SourceError
 from edgecomp.report.contents import WORDS, Contents
@@ -140,6 +142,23 @@ def test_hostile_names_stay_words(changed: Any) -> None:
     assert "script" not in found.tags
     for picture in re.findall(r"<svg.*?</svg>", text, re.DOTALL):
         ElementTree.fromstring(picture)
+
+
+def test_a_model_without_classes_or_integers(edgecomp: Run, tmp_path: Path) -> None:
+    kernel = {"kernel": np.ones((4, 3, 3, 3), np.float32)}
+    nodes = [helper.make_node("Conv", ["image", "kernel"], ["features"], "conv", pads=[1, 1, 1, 1])]
+    file = save_onnx(tmp_path / "net.onnx", nodes, {"image": [1, 3, 8, 8]}, {"features": [1, 4, 8, 8]}, kernel)
+    made = edgecomp("convert", file, "--precision", "fp16", "-o", tmp_path / "out")
+    assert made.exit_code == 0, made.stderr
+    answer = edgecomp("report", tmp_path / "out")
+    assert answer.exit_code == 0, answer.stderr
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    Checker(text)
+    rows = cells(text)
+    assert ["file", "size", "SQNR", "fp16", "runtime"] in rows
+    assert ["import", WORDS["import"], "shapes image 1 3 8 8"] in rows
+    assert "Changed answers" not in text
+    assert "<h2>Ranges" not in text
 
 
 def test_what_was_out_of_tolerance_is_said_first(changed: Any) -> None:
