@@ -1,4 +1,4 @@
-"""ORT format: what the ONNX Runtime converter writes, optimized already and packed for ONNX Runtime's mobile builds."""
+"""ORT format: the output of the ONNX Runtime converter, optimized and packed for ONNX Runtime's mobile builds."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class OrtConverter:
         return ONNX.runtime
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
-        """What stops ONNX Runtime stops this format, and nothing else."""
+        """Returns the same nodes as the ONNX Runtime converter."""
         return ONNX.check(model, options)
 
     def convert(self, model: CompressedModel, path: Path, options: ConversionOptions) -> Conversion:
-        """Writes an `.ort` file, through ONNX Runtime in a process of its own."""
+        """Writes an `.ort` file, by ONNX Runtime in a separate process."""
         from edgecomp.converters.onnxruntime.convert import float_islands, write
 
         with tempfile.TemporaryDirectory(prefix="edgecomp-ort-") as folder:
@@ -56,7 +56,7 @@ class OrtConverter:
         try:
             contents = _contents(path, predictor.interface)
         except Exception as error:
-            # flatbuffers' reader raises struct.error, IndexError, TypeError and more, as the damage happens to be.
+            # Damaged files make flatbuffers raise struct.error, IndexError, TypeError and more.
             raise unreadable(path, error) from None
         return Inspection(
             format=self.name,
@@ -69,11 +69,11 @@ class OrtConverter:
 
 
 def write_ort(source: str, target: str) -> None:
-    """Converts a file; the child's side of `convert`.
+    """Converts a file, in the child process of `convert`.
 
-    ONNX Runtime does not fuse operators when it loads this format, so they are fused here: left as QuantizeLinear and
-    DequantizeLinear they would run in float for ever. Fusing is independent of the processor up to the level
-    "extended"; beyond that, layouts are chosen for the one at hand.
+    ONNX Runtime does not fuse operators when it loads this format, so they are fused here; otherwise QuantizeLinear and
+    DequantizeLinear would stay, and run in float. Fusing does not depend on the processor up to the level "extended";
+    beyond that, layouts are chosen for the current one.
     """
     import onnxruntime
 
@@ -81,7 +81,7 @@ def write_ort(source: str, target: str) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.optimized_model_filepath = target
     options.add_session_config_entry("session.save_model_format", "ORT")
-    # On x86, ONNX Runtime would rewrite int8 activations to uint8; ARM's kernels take them as they are.
+    # On x86, ONNX Runtime would rewrite int8 activations to uint8; ARM kernels use them unchanged.
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
@@ -134,7 +134,7 @@ def _dtype(number: int) -> str:
 
 
 def _argument(argument: Any) -> Tensor:
-    """A tensor with what the file says about its type and shape."""
+    """Reads a tensor with its type and shape from the file."""
     from onnxruntime.tools.ort_format_model.ort_flatbuffers_py.fbs.TensorTypeAndShape import TensorTypeAndShape
 
     name = argument.Name().decode()
@@ -146,7 +146,7 @@ def _argument(argument: Any) -> Tensor:
     if shape is None:
         return Tensor(name, _dtype(tensor.ElemType()))
     sizes = [shape.Dim(index).Value() for index in range(shape.DimLength())]
-    # A DimensionValueType of 1 is a number, of 2 a symbol.
+    # A DimensionValueType of 1 is a number, 2 is a symbol.
     return Tensor(
         name,
         _dtype(tensor.ElemType()),

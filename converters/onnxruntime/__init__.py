@@ -1,11 +1,11 @@
 """ONNX Runtime: the graph as it is, with QuantizeLinear / DequantizeLinear pairs where it is quantized.
 
-convert.py     graph and quantization table -> `.onnx`: QDQ pairs, weights.py (integer weights), half.py (fp16)
-unsharing.py   no two operators of a quantized graph read the same weight
+convert.py     writes `.onnx`: QDQ pairs, weights.py (integer weights), half.py (fp16)
+unsharing.py   gives each operator of a quantized graph a weight of its own
 metadata.py    processing and labels as `metadata_props`
-precisions.py  what the runtime makes of each precision
+precisions.py  how the runtime executes each precision
 runtime.py     runs an `.onnx` or `.ort` file
-inspection.py  what is inside an `.onnx` file
+inspection.py  reads the content of an `.onnx` file
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgecomp.converters.onnxruntime.precisions import PRECISIONS
 from edgecomp.converters.onnxruntime.runtime import OnnxRuntimePredictor
 from edgecomp.inspection import Inspection
 
-# A process that only runs an artifact imports this package too, and must not wait for ONNX.
+# A process that only runs an artifact imports this package too, and must not wait for the import of onnx.
 if TYPE_CHECKING:
     from edgecomp.model import CompressedModel
 
@@ -38,7 +38,7 @@ class OnnxRuntimeConverter:
         return f"ONNX Runtime {onnxruntime.__version__}"
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
-        """ONNX Runtime executes all of standard ONNX; only operators of unknown domains stop it."""
+        """Returns operators of unknown domains; ONNX Runtime executes all of standard ONNX."""
         from edgecomp.converters.onnxruntime.convert import check
 
         return check(model)

@@ -1,4 +1,4 @@
-"""Graph and quantization table -> an `.onnx` file."""
+"""Writes graph and quantization table as an `.onnx` file."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.qdq import is_redundant_clip, to_qdq
 from edgecomp.quantization.tables import look_up_integers
 
-#: Operators of the portable scheme that ONNX Runtime's CPU provider has no integer kernel for: it executes them in
-#: float between a DequantizeLinear and a QuantizeLinear. Read off the optimized graphs of ONNX Runtime 1.31, as
-#: tests/converters/test_onnxruntime.py does again.
+#: Operators of the portable scheme without an integer kernel in ONNX Runtime's CPU provider, which executes them in
+#: float between a DequantizeLinear and a QuantizeLinear. Taken from the optimized graphs of ONNX Runtime 1.31;
+#: tests/converters/test_onnxruntime.py checks it.
 FLOAT_KERNELS = frozenset(
     [
         "ConvTranspose",
@@ -47,14 +47,14 @@ FLOAT_KERNELS = frozenset(
 )
 
 
-#: Bytes. Smaller constants are stored for each reader.
+#: In bytes. Smaller constants are stored for each reader.
 _WORTH_SHARING = 1024
-#: So many first numbers tell most constants apart.
+#: Number of first elements by which most constants can be told apart.
 _TELLING = 64
 
 
 def check(model: CompressedModel) -> list[Unsupported]:
-    """The nodes of domains that ONNX Runtime has no operators of."""
+    """Returns the nodes of domains for which ONNX Runtime has no operators."""
     return [
         Unsupported(
             node.name or "",
@@ -74,7 +74,7 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
 
 
 def write(model: CompressedModel, path: Path, options: ConversionOptions) -> None:
-    """Writes the `.onnx` file; the same model gives the same bytes."""
+    """Writes the `.onnx` file; the same model always gives the same bytes."""
     model = look_up_integers(model)
     if model.precision == "fp16":
         graph = to_half(model)
@@ -96,7 +96,7 @@ def write(model: CompressedModel, path: Path, options: ConversionOptions) -> Non
 
 
 def _drop_unread(graph: ir.Graph) -> None:
-    """Removes constants that nothing reads, such as weights from before others were folded into them."""
+    """Removes unused constants, such as weights that were replaced by folded ones."""
     for name, value in tuple(graph.initializers.items()):
         if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
             del graph.initializers[name]
@@ -119,7 +119,7 @@ def _share_equal(graph: ir.Graph) -> None:
 
 
 def interface(model: CompressedModel, graph: ir.Model) -> Interface:
-    """How the inputs and outputs of `graph` stand for those of `model`."""
+    """Returns how the inputs and outputs of `graph` represent those of `model`."""
 
     def describe(stored: ir.Value, source: ir.Value) -> TensorInterface:
         assert source.name is not None
@@ -147,7 +147,7 @@ def interface(model: CompressedModel, graph: ir.Model) -> Interface:
 
 
 def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
-    """The nodes of a quantized model that ONNX Runtime computes in float."""
+    """Returns the nodes of a quantized model that ONNX Runtime computes in float."""
     if not model.quantization:
         return ()
     graph = model.graph.graph
@@ -161,7 +161,7 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
                 islands.append(FloatIsland(node.name or "", node.op_type, reason))
             continue
         if model.precision == "int16x8":
-            continue  # every operator computes in float, which the table of precisions says
+            continue  # all operators compute in float, as the table of precisions says
         parameters = model.quantization[node.outputs[0].name or ""]
         if parameters.dtype == "int16":
             islands.append(
@@ -173,7 +173,7 @@ def float_islands(model: CompressedModel) -> tuple[FloatIsland, ...]:
 
 
 def _float_products(model: CompressedModel) -> tuple[FloatIsland, ...]:
-    """The nodes whose integer weights are not multiplied as integers."""
+    """Returns the nodes whose integer weights are not multiplied as integers."""
     return tuple(
         FloatIsland(node.name or "", node.op_type, _FLOAT_PRODUCTS.get(node.op_type, _FLOAT_RECURRENCE))
         for node in model.graph.graph
@@ -187,10 +187,10 @@ _FLOAT_PRODUCTS = dict.fromkeys(scheme.WEIGHTED, "ONNX Runtime's float kernel is
 
 
 def needs_float(node: ir.Node, parameters: QuantizationParameters) -> bool:
-    """Whether ONNX Runtime has no integer kernel for a node whose output has `parameters`."""
+    """Tells whether ONNX Runtime has no integer kernel for a node whose output has `parameters`."""
     match node.op_type:
         case "Relu" | "Clip":
-            return not is_redundant_clip(node, parameters)  # else nothing but a change of parameters is left of it
+            return not is_redundant_clip(node, parameters)  # otherwise only a change of parameters is left
         case "Resize":
             return node.attributes.get_string("mode", "nearest") != "nearest"
         case _:

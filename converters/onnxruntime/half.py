@@ -1,8 +1,8 @@
-"""A float graph in float16 with float32 borders.
+"""Converts a float graph to float16 with float32 inputs and outputs.
 
-An operator becomes float16 where its schema lets its float inputs and outputs be that; an input of another fixed type
-(the scales of a Resize) stays float32, and so do operators without a schema, with subgraphs, or marked to stay in
-float. Casts stand where the two meet, each once.
+An operator becomes float16 if its schema allows that for its float inputs and outputs. Inputs with another fixed type
+(the scales of a Resize) stay float32, and so do operators without a schema, with subgraphs, or marked to stay in float.
+Casts are inserted where the two meet, each once.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _HALF, _SINGLE = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
 
 def to_half(source: CompressedModel) -> ir.Model:
-    """The graph of a float32 model, computing in float16; its inputs and outputs stay what they are."""
+    """Returns the graph of a float32 model, computing in float16; its inputs and outputs keep their types."""
     model = source.graph.clone()
     graph = model.graph
     opset = graph.opset_imports.get("", 1)
@@ -35,7 +35,7 @@ def to_half(source: CompressedModel) -> ir.Model:
         inputs, results = places
         caster.read(node, inputs)
         for index in results:
-            # Not its dtype: a clone shares the type itself with what it was cloned from.
+            # Do not set dtype: a clone shares the type object with its original.
             node.outputs[index].type = ir.TensorType(_HALF)
     for index, value in enumerate(outputs):
         if value.dtype == _HALF:
@@ -46,14 +46,14 @@ def to_half(source: CompressedModel) -> ir.Model:
 
 
 def half_places(node: ir.Node, opset: int) -> tuple[frozenset[int], frozenset[int]] | None:
-    """Which inputs and outputs of a node can be float16; None when the node has to stay in float32.
+    """Returns which inputs and outputs of a node can be float16; None if the node has to stay in float32.
 
     Args:
         node: A node of a float32 graph.
         opset: The opset of the default domain.
     """
     has_graph = any(attribute.type in _GRAPHS for attribute in node.attributes.values())
-    # A Cast to integers may make indices, of which float16 holds those below 2048 only.
+    # A Cast to integers may produce indices, which float16 represents exactly only below 2048.
     if node.domain not in {"", "ai.onnx"} or node.op_type == "Cast" or has_graph or stays_in_float(node):
         return None
     try:
@@ -68,7 +68,7 @@ def half_places(node: ir.Node, opset: int) -> tuple[frozenset[int], frozenset[in
     variables = {name for _, name in inputs if name in allowed}
     if not variables or any("tensor(float16)" not in allowed[name] for name in variables):
         return None
-    # The type of an output follows from an input, or else from an attribute, which says float32.
+    # The type of an output follows from an input; otherwise it comes from an attribute, which says float32.
     if any(name not in variables for _, name in results):
         return None
     return frozenset(i for i, name in inputs if name in variables), frozenset(i for i, _ in results)
@@ -80,14 +80,14 @@ _GRAPHS = frozenset({ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS})
 def _typed(
     values: list[ir.Value] | list[ir.Value | None], formals: list[onnx.defs.OpSchema.FormalParameter]
 ) -> list[tuple[int, str]]:
-    """The float values with what the schema calls their types; the last formal parameter may stand for many."""
+    """Returns the float values with their types in the schema; the last formal parameter may be variadic."""
     return [
         (index, formals[min(index, len(formals) - 1)].type_str) for index, value in enumerate(values) if is_float(value)
     ]
 
 
 class _Caster:
-    """Gives each reader a value in the type that it wants, and inserts each Cast once."""
+    """Gives each reader a value in the type that it needs, and inserts each Cast once."""
 
     def __init__(self, graph: ir.Graph) -> None:
         self._graph = graph
@@ -99,7 +99,7 @@ class _Caster:
         Args:
             node: A node of the graph.
             half: Indices of inputs.
-            captured: Whether to look at what its subgraphs read from outside, too.
+            captured: Whether to include what its subgraphs read from outside.
         """
         for index, value in enumerate(node.inputs):
             if value is not None and value.dtype in {_HALF, _SINGLE}:
@@ -121,7 +121,7 @@ class _Caster:
                 graph.outputs[index] = self._as(value, _SINGLE, outside)
 
     def give(self, index: int, value: ir.Value) -> None:
-        """Gives a float16 value out as float32, under its name."""
+        """Returns a float16 value as a float32 output of the same name."""
         name = value.name or ""
         node = ir.node("Cast", [value], {"to": int(_SINGLE)}, name=f"{name}/given")
         result = node.outputs[0]
@@ -156,7 +156,7 @@ class _Caster:
         return result
 
     def drop_unread_constants(self) -> None:
-        """What nobody reads in float32 any more."""
+        """Removes constants that are no longer read in float32."""
         for name, value in tuple(self._graph.initializers.items()):
             if not tuple(value.uses()) and not value.is_graph_output() and not value.is_graph_input():
                 del self._graph.initializers[name]

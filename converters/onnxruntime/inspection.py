@@ -1,4 +1,4 @@
-"""Reads what is inside an `.onnx` file, whoever wrote it."""
+"""Reads the content of any `.onnx` file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.scheme import OPERATORS
 
 _QUANTIZERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
-#: Operators that compute in integers and do not say so by their type.
+#: Operators that compute in integers although their types do not show it.
 INTEGER_OPERATORS = {
     "DynamicQuantizeLSTM": "dynamic-int8",
     "DynamicQuantizeLinear": "dynamic-int8",
@@ -31,7 +31,7 @@ INTEGER_OPERATORS = {
 }
 #: ONNX's names for types, where numpy has others.
 _NAMES = {"float": "float32", "double": "float64"}
-#: Constants above this size, in bytes, hold no shapes, and shape inference can do without them.
+#: Constants above this size, in bytes, do not contain shapes, so shape inference does not need them.
 _LARGEST_SHAPE = 4096
 
 
@@ -39,7 +39,7 @@ def inspect(path: Path) -> Inspection:
     """Reads the graph as ONNX Runtime executes it, without loading it there.
 
     A node between DequantizeLinear and QuantizeLinear that has an integer kernel is shown as the one integer operator
-    that ONNX Runtime makes of the three; what is left of the two are real conversions.
+    that ONNX Runtime makes of the three; the remaining ones are real conversions.
 
     Raises:
         SourceError: It is not a complete ONNX model.
@@ -67,10 +67,10 @@ def inspect(path: Path) -> Inspection:
 
 
 def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with the shape of every value, as far as ONNX can infer them, and without large weights' content."""
+    """Returns the model with all shapes that ONNX can infer, and without the content of large weights."""
     parameters = {name for node in proto.graph.node if node.op_type in _QUANTIZERS for name in node.input[1:]}
     for tensor in proto.graph.initializer:
-        if tensor.name in parameters:  # a scale for each of a thousand channels is large, and is looked at
+        if tensor.name in parameters:  # quantization parameters are needed, even large ones
             continue
         if tensor.ByteSize() > _LARGEST_SHAPE and tensor.data_location != onnx.TensorProto.EXTERNAL:
             kept = onnx.TensorProto(dims=tensor.dims, data_type=tensor.data_type, name=tensor.name)
@@ -80,12 +80,12 @@ def _with_shapes(proto: onnx.ModelProto) -> onnx.ModelProto:
     try:
         return onnx.shape_inference.infer_shapes(proto, data_prop=True)
     except Exception:
-        # Operators of other domains, and shapes that contradict each other: what the file says itself has to do.
+        # Operators of other domains, or contradictory shapes: only the shapes in the file are available.
         return proto
 
 
 def _fed(graph: ir.Graph) -> list[ir.Value]:
-    """The inputs that are not initializers too, as old files list them."""
+    """Returns the inputs that are not also initializers, as they are in old files."""
     return [value for value in graph.inputs if value.name not in graph.initializers]
 
 
@@ -101,7 +101,7 @@ def _dtype(value: ir.Value) -> str:
 
 
 def _stored(value: ir.Value) -> ir.TensorProtocol | None:
-    """A constant, as an initializer or in a node."""
+    """Returns a constant, from an initializer or a node."""
     maker = value.producer()
     if maker is None or maker.op_type != "Constant":
         return value.const_value if value.is_initializer() else None
@@ -115,7 +115,7 @@ def _shape(value: ir.Value) -> tuple[int | None, ...] | None:
 
 @dataclass
 class _Reading:
-    """A graph on its way into `Contents`; it is changed."""
+    """A graph while it is converted to `Contents`; it is changed."""
 
     graph: ir.Graph
     interface: Interface
@@ -145,7 +145,7 @@ class _Reading:
                     self.quantization[integers] = Quantization(float(scale.reshape(-1)[0]), first, scale.size)
 
     def _fuse(self, node: ir.Node) -> None:
-        """Takes the conversions around an integer operator into it."""
+        """Merges the conversions around an integer operator into it."""
         for index, value in enumerate(node.inputs):
             maker = None if value is None else value.producer()
             if value is not None and maker is not None and maker.op_type == "DequantizeLinear":
@@ -191,7 +191,7 @@ class _Reading:
 
 
 def _precision(node: ir.Node) -> str:
-    """What a node executes in: int8 between DequantizeLinear and QuantizeLinear, if there is a kernel."""
+    """Returns the precision of a node: int8 between DequantizeLinear and QuantizeLinear, if there is a kernel."""
     if node.op_type in _QUANTIZERS or node.op_type.startswith("QLinear"):
         return "int8"
     if node.op_type in INTEGER_OPERATORS:
@@ -209,8 +209,8 @@ def _precision(node: ir.Node) -> str:
         return dtype
     scale, zero_point = (constant(value) for value in readers[0].inputs[1:3])
     if scale is None or scale.size != 1 or zero_point is None or zero_point.dtype == np.int16:
-        return dtype  # of int16 there is no kernel
-    # uint8 numbers are int8 numbers with 128 added.
+        return dtype  # there is no int16 kernel
+    # uint8 values are int8 values plus 128.
     shift = 128 if zero_point.dtype == np.uint8 else 0
     parameters = QuantizationParameters(scale.reshape(()), zero_point.reshape(()).astype(np.int32) - shift)
     return dtype if needs_float(node, parameters) else "int8"

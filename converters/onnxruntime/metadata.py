@@ -1,7 +1,7 @@
-"""What lies around a model as ONNX says it: `metadata_props`, whose keys for images the ONNX project names.
+"""The processing around a model as `metadata_props`, with the keys that the ONNX project defines for images.
 
-https://onnx.ai/onnx/repo-docs/MetadataProps.html; it has no words for resizing and normalizing, so that everything is
-there a second time as edgecomp's own JSON.
+See https://onnx.ai/onnx/repo-docs/MetadataProps.html. It has no keys for resizing and normalizing, so everything is
+also stored as edgecomp's own JSON.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _RANGES = {(0.0, 255.0): "NominalRange_0_255", (0.0, 1.0): "Normalized_0_1", (-1
 
 
 def properties(processing: Processing) -> dict[str, str]:
-    """The entries for a model; none when nothing is known about what lies around it."""
+    """Returns the entries for a model; none if its processing is unknown."""
     if processing.is_empty:
         return {}
     found = {KEY: json.dumps(processing.as_dict(), sort_keys=True)}
@@ -37,7 +37,7 @@ def properties(processing: Processing) -> dict[str, str]:
 
 
 def _range(steps: Preprocessing) -> str | None:
-    """The name of the range that pixels are brought to; None for those that ONNX has no name for."""
+    """Returns ONNX's name of the pixel range after preprocessing; None for ranges without a name."""
     mean, std = (np.array(numbers, np.float64) for numbers in (steps.mean, steps.std))
     ranges = {tuple(pair) for pair in np.stack([-mean / std, (255 / steps.scale - mean) / std], axis=-1).tolist()}
     return _RANGES.get(ranges.pop()) if len(ranges) == 1 else None

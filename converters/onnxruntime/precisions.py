@@ -1,4 +1,4 @@
-"""What ONNX Runtime's CPU provider makes of each precision; read off optimized graphs and clocks of version 1.31."""
+"""How ONNX Runtime's CPU provider executes each precision, determined from optimized graphs and timings of 1.31."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PRECISIONS: Mapping[Precision, Support] = {
     ),
 }
 
-#: The optimizer has run when an `.ort` file is written, so that what would be unpacked at loading lies there unpacked.
+#: `.ort` files are optimized when they are written, so what would be unpacked at loading is stored unpacked.
 ORT_PRECISIONS: Mapping[Precision, Support] = {
     **PRECISIONS,
     "fp16": Support("refused", "an .ort file holds what the optimizer leaves, which is float32 weights"),

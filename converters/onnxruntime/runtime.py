@@ -20,8 +20,9 @@ class OnnxRuntimePredictor:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # what is wrong is raised, too
-        # Without VNNI, x86 kernels add pairs of products in saturating 16-bit; ARM's do not, and this mode does not.
+        options.log_severity_level = 4  # errors are raised as well
+        # Without VNNI, x86 kernels add pairs of products in saturating 16-bit arithmetic; ARM kernels and this mode do
+        # not.
         options.add_session_config_entry("session.x64quantprecision", "1")
         try:
             self._session = _opened(path, options)
@@ -59,7 +60,7 @@ class OnnxRuntimePredictor:
 
 
 def _opened(path: Path, options: Any) -> Any:
-    """A session on a file; weights that operators share are copied where ONNX Runtime stumbles over them."""
+    """Opens a session on a file; if ONNX Runtime fails on weights that operators share, they are copied."""
     import onnxruntime
 
     providers = ["CPUExecutionProvider"]
@@ -84,14 +85,14 @@ _DTYPES = {
 
 
 def _plain(value: Any) -> TensorInterface:
-    """The interface of an `.onnx` file that edgecomp did not write."""
+    """Returns the interface of an `.onnx` file that edgecomp did not write."""
     dtype = _DTYPES.get(value.type, value.type.removeprefix("tensor(").removesuffix(")"))
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
     return TensorInterface(value.name, dtype, shape, source_dtype=dtype)
 
 
 def unreadable(path: Path, error: Exception) -> SourceError:
-    """The error for a file that is damaged, or something else altogether."""
+    """Returns the error for a file that is damaged, or of another kind."""
     return SourceError(
         str(path),
         expected="a model that ONNX Runtime can load",

@@ -1,8 +1,8 @@
-"""A quantized model in which no two operators read the same weight.
+"""Gives each operator of a quantized model a weight of its own.
 
-ONNX Runtime 1.31 cannot open a model whose operators share int8 weights, as the steps of an unrolled recurrent layer
-do, in the mode that gives x86 exact sums: it makes a weight unsigned once for each reader, under one name. A file keeps
-its weights shared; copies are made in memory, for that mode alone.
+In the mode that gives x86 exact sums, ONNX Runtime 1.31 cannot open a model whose operators share int8 weights, such as
+the steps of an unrolled recurrent layer: it converts the weight to unsigned once for each reader, under the same name.
+In the file weights stay shared; copies are only made in memory, for that mode.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import onnx
 
 
 def unshared(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model, changed in place, with a weight of its own for each operator that reads one in integers."""
+    """Copies weights, in place, so that no two operators read the same integer weight."""
     nodes = list(_Unsharing(model.graph).nodes())
     del model.graph.node[:]
     model.graph.node.extend(nodes)
@@ -24,13 +24,13 @@ class _Unsharing:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
-        #: What dequantizes a weight, by what it gives.
+        #: The node that dequantizes a weight, by its output.
         self._makers: dict[str, onnx.NodeProto] = {}
         self._taken: set[str] = set()
         self._copies = 0
 
     def nodes(self) -> Iterator[onnx.NodeProto]:
-        """The graph's nodes and the new ones, in topological order."""
+        """Yields the graph's nodes and the new ones, in topological order."""
         read: set[str] = set()
         for node in self._graph.node:
             if node.op_type == "DequantizeLinear" and node.input[0] in self._constants:
@@ -47,7 +47,7 @@ class _Unsharing:
             yield node
 
     def _give_own_constants(self, maker: onnx.NodeProto) -> None:
-        """Integers and a zero point that no node before has."""
+        """Gives a node integers and a zero point that no earlier node uses."""
         for index in (0, 2):
             name = maker.input[index] if index < len(maker.input) else ""
             if name in self._taken:

@@ -1,9 +1,9 @@
-"""Weights in integers, activations in float: the graph with the operators that ONNX Runtime has for it.
+"""Integer weights with float activations: replaces nodes by the operators that ONNX Runtime has for them.
 
-1. A matrix of int4 -> MatMulNBits (com.microsoft), whose kernel multiplies with packed weights.
-2. dynamic-int8: a matrix of int8 -> DynamicQuantizeLinear and MatMulInteger, fused into one kernel at loading.
+1. An int4 matrix -> MatMulNBits (com.microsoft), whose kernel multiplies with packed weights.
+2. dynamic-int8: an int8 matrix -> DynamicQuantizeLinear and MatMulInteger, fused into one kernel at loading.
 3. Everything else -> Cast and Mul, which ONNX Runtime computes once, at loading. It would execute a DequantizeLinear on
-   every run, or fuse it into a product that rounds activations too.
+   every run, or fuse it into a product that also rounds activations.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.packing import pack_int4
 from edgecomp.quantization.parameters import QuantizationParameters
 
-#: The block of MatMulNBits for weights with one scale per output channel, which is repeated.
+#: The block size of MatMulNBits for weights with one scale per output channel; the scale is repeated.
 _BLOCK = 32
 
 
 def with_integer_weights(model: CompressedModel) -> ir.Model:
-    """The model as a graph with its weights in integers.
+    """Returns the model's graph with its weights in integers.
 
     Args:
-        model: One of which `weights_only` is true.
+        model: A model with `weights_only`.
     """
     graph = model.graph.clone()
     writer = _Writer(graph.graph, model)
@@ -44,7 +44,7 @@ def with_integer_weights(model: CompressedModel) -> ir.Model:
 
 
 def multiplies_integers(node: ir.Node, model: CompressedModel) -> bool:
-    """Whether a node with integer weights becomes one that computes with the integers."""
+    """Tells whether a node with integer weights becomes one that computes with the integers."""
     parameters = model.quantization.get(_name(node.inputs[1])) if scheme.has_constant_weight(node) else None
     if parameters is None or not scheme.is_plain_product(node):
         return False
@@ -59,7 +59,7 @@ class _Writer:
         self._rounded: dict[ir.Value, list[ir.Value]] = {}
 
     def write_product(self, node: ir.Node) -> None:
-        """Rules 1 and 2."""
+        """Applies rules 1 and 2."""
         if not multiplies_integers(node, self._model):
             return
         weight = node.inputs[1]
@@ -79,13 +79,13 @@ class _Writer:
     def _write_blocks(
         self, node: ir.Node, rows: npt.NDArray[np.signedinteger], parameters: QuantizationParameters
     ) -> ir.Value:
-        """MatMulNBits on int4 weights; `rows` has the shape (out, in)."""
+        """Writes MatMulNBits for int4 weights; `rows` has the shape (out, in)."""
         block = parameters.block or _BLOCK
         channels, depth = rows.shape
         blocks = -(-depth // block)
         padded = np.zeros((channels, blocks * block), np.int8)
         padded[:, :depth] = rows
-        # Unsigned numbers with a zero point of 8, which is the default.
+        # Unsigned values with the default zero point of 8.
         packed = pack_int4(padded + 8).reshape(channels, blocks, block // 2)
         scale = np.broadcast_to(parameters.scale.reshape(channels, -1), (channels, blocks))
         name = _name(node.inputs[1])
@@ -102,10 +102,10 @@ class _Writer:
     def _write_dynamic(
         self, node: ir.Node, rows: npt.NDArray[np.signedinteger], parameters: QuantizationParameters
     ) -> ir.Value:
-        """MatMulInteger on activations that are quantized at run time; `rows` has the shape (out, in)."""
+        """Writes MatMulInteger for activations that are quantized at run time; `rows` has the shape (out, in)."""
         name = _name(node.inputs[1])
         integers, scale, zero_point = self._rounded_input(node.inputs[0])
-        # Unsigned: x86 kernels without VNNI add pairs of products with signed weights in saturating 16-bit.
+        # Unsigned: x86 kernels without VNNI add pairs of products with signed weights in saturating 16-bit arithmetic.
         unsigned = (np.ascontiguousarray(rows.T).astype(np.int16) + 128).astype(np.uint8)
         weight = self._constant(f"{name}/uint8", unsigned)
         zeros = self._constant(f"{name}/zero_point", (parameters.zero_point + 128).astype(np.uint8))
@@ -115,7 +115,7 @@ class _Writer:
         return self._node("Mul", [real, step], f"{node.name}/product")
 
     def _rounded_input(self, value: ir.Value | None) -> list[ir.Value]:
-        """Integers, scale and zero point of an activation, computed once for all its readers."""
+        """Returns integers, scale and zero point of an activation, computed once for all its readers."""
         assert value is not None
         if value not in self._rounded:
             name = _name(value)
@@ -127,7 +127,7 @@ class _Writer:
         return self._rounded[value]
 
     def unpack_others(self) -> None:
-        """Rule 3."""
+        """Applies rule 3."""
         for value in tuple(self._graph.initializers.values()):
             parameters = self._table.get(_name(value))
             if parameters is None:

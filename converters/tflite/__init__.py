@@ -2,16 +2,16 @@
 
 Writing:
 
-    file.py        a model -> the bytes of a file: static, dynamic, or with several signatures
-    static_graph.py  a graph with static shapes -> operators
+    file.py        writes a file: static, dynamic, or with several signatures
+    static_graph.py  lowers a graph with static shapes to operators
     lowering.py    the state of one conversion: which tensor holds which value, in which layout and form
     operation.py   one node while it is being lowered
     ops/           one small function per ONNX operator
-    forms.py       nodes that are first written with simpler operators
-    layout.py      how dimensions lie in memory; outlook.py: what a layout costs further on
-    overlay.py     dynamic dimensions, from several sizes
-    builder.py     tensors and operators -> a flatbuffer; versions.py, seal.py, metadata.py
-    kernels.py, precisions.py  what LiteRT's kernels take, and what it makes of each precision
+    forms.py       nodes that are first replaced by simpler operators
+    layout.py      memory layouts of tensors; outlook.py: the later cost of a layout
+    overlay.py     dynamic dimensions, from the graphs of several sizes
+    builder.py     writes tensors and operators as a flatbuffer; versions.py, seal.py, metadata.py
+    kernels.py, precisions.py  the types that LiteRT's kernels support, and how it executes each precision
 
 Reading:
 
@@ -48,7 +48,7 @@ class TfliteConverter:
         return f"LiteRT {version('ai-edge-litert')}"
 
     def check(self, model: CompressedModel, options: ConversionOptions) -> list[Unsupported]:
-        """The nodes that have no lowering."""
+        """Returns the nodes that have no lowering."""
         from edgecomp.converters.tflite.static_graph import check
         from edgecomp.graph.binding import bind
 

@@ -1,6 +1,6 @@
 """Collects tensors and operators and writes them as a TFLite flatbuffer.
 
-The schema's own object API (it ships with ai-edge-litert) does the packing; nothing here needs TensorFlow.
+The object API of the schema, which ships with ai-edge-litert, does the packing; TensorFlow is not needed.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Tensor:
         name: Unique in the file.
         shape: In stored order.
         dtype: numpy dtype name, or "int4", whose data are int8 until they are written.
-        quantization: Parameters of an integer tensor that stands for real numbers; `axis` counts stored dimensions.
+        quantization: Parameters of a quantized tensor; `axis` counts stored dimensions.
         data: The array of a constant, None for an activation.
-        signature: The shape with -1 for dynamic dimensions, where there are any.
+        signature: The shape with -1 for dynamic dimensions, if there are any.
     """
 
     name: str
@@ -59,19 +59,19 @@ class Tensor:
     signature: tuple[int, ...] | None = None
 
 
-#: The key of the signature that an interpreter runs when it is not asked for another.
+#: The key of the signature that an interpreter runs by default.
 SIGNATURE = "serving_default"
 
-#: Bytes that the description of a tensor or an operator takes, at most but for very long names.
+#: An upper bound on the bytes that describe a tensor or an operator, except for very long names.
 _ROOM = 1024
 
 #: Bytes: TFLite's schema has `force_align: 16` for the data of a buffer.
 _ALIGNMENT = 16
 
-#: Bytes of a constant by which most are told apart, without a look at all the others.
+#: Bytes of a constant that distinguish most constants without comparing all of their content.
 _SAMPLE = 64
 
-#: A name and the tensor that goes by it.
+#: A name, and the tensor with that name in the interface.
 Border = tuple[str, Tensor]
 
 
@@ -88,7 +88,7 @@ class Operator:
 
 @dataclass(frozen=True)
 class Subgraph:
-    """One function of the file being written: what runs, and what goes in and out."""
+    """One function of the file being written: its operators, inputs and outputs."""
 
     name: str
     operators: Sequence[Operator]
@@ -97,7 +97,7 @@ class Subgraph:
 
 
 class Builder:
-    """A model in the making, or a subgraph of one: names, constants and subgraphs are those of the whole file."""
+    """A model or subgraph under construction; names, constants and subgraphs are shared by the whole file."""
 
     def __init__(self, parent: Builder | None = None) -> None:
         self.operators: list[Operator] = []
@@ -111,11 +111,11 @@ class Builder:
     def tensor(
         self, name: str, shape: Sequence[int], dtype: str, quantization: QuantizationParameters | None = None
     ) -> Tensor:
-        """A new activation tensor; its name gets a number when it is taken."""
+        """Creates an activation tensor; a name that is taken gets a number appended."""
         return Tensor(self._unique(name), tuple(shape), dtype, quantization)
 
     def constant(self, name: str, data: Array, quantization: QuantizationParameters | None = None) -> Tensor:
-        """A constant tensor; equal ones are stored once."""
+        """Creates a constant tensor; equal constants are stored once."""
         data = np.ascontiguousarray(data).reshape(data.shape)
         content = data.reshape(-1).view(np.uint8)
         sample = content[:: content.size // _SAMPLE + 1].tobytes()
@@ -133,8 +133,8 @@ class Builder:
         """Appends an operator.
 
         Args:
-            name: As in the schema: "CONV_2D".
-            inputs: None for an optional one that is left out.
+            name: The name in the schema, such as "CONV_2D".
+            inputs: None for an optional input that is absent.
             outputs: New tensors.
             options: The schema's options object, or None.
         """
@@ -144,21 +144,21 @@ class Builder:
         self._makers.update(dict.fromkeys(outputs, operator))
 
     def maker(self, tensor: Tensor) -> Operator | None:
-        """The operator that gives a tensor; None for inputs and constants."""
+        """Returns the operator that produces a tensor; None for inputs and constants."""
         return self._makers.get(tensor)
 
     def finish_subgraph(self, name: str, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> int:
-        """Adds what this builder has collected to the file as a subgraph; returns its index there."""
+        """Adds the operators collected so far to the file as a subgraph, and returns its index."""
         borders = ([(tensor.name, tensor) for tensor in tensors] for tensors in (inputs, outputs))
         self.subgraphs.append(self.finished(self._unique(name), *borders))
         return len(self.subgraphs)
 
     def finished(self, name: str, inputs: Sequence[Border], outputs: Sequence[Border]) -> Subgraph:
-        """What this builder has collected, without the operators that nothing reads."""
+        """Returns the operators collected so far as a subgraph, without those that are not used."""
         return Subgraph(name, self._alive([tensor for _, tensor in outputs]), inputs, outputs)
 
     def _alive(self, outputs: Any) -> list[Operator]:
-        """The operators that something reads."""
+        """Returns the operators whose results are used."""
         needed = set(outputs)
         alive = []
         for operator in reversed(self.operators):
@@ -174,21 +174,21 @@ class Builder:
 
 
 def write_file(mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metadata: Mapping[str, bytes]) -> bytearray:
-    """The bytes of a file.
+    """Returns the bytes of a file.
 
     Args:
-        mains: Signature -> what it runs; an interpreter that is not asked for one runs the first.
-        others: What the mains' operators call, by the index that `finish_subgraph` gave.
+        mains: Signature -> its subgraph; an interpreter runs the first one by default.
+        others: Subgraphs that operators call, in the order of the indices from `finish_subgraph`.
         metadata: Named buffers.
     """
     return _Writer(mains, others, metadata).write()
 
 
 class _Packer(flatbuffers.Builder):  # type: ignore[misc]  # it has no types
-    """Writes arrays to where they belong, which flatbuffers' own builder does by way of two copies."""
+    """Writes arrays directly to their place; flatbuffers' own builder would copy them twice."""
 
     def CreateNumpyVector(self, x: Array) -> int:  # noqa: N802  # flatbuffers calls it so
-        """Appends an array without dimensions of its own: scales, or the bytes of a constant."""
+        """Appends the bytes of an array, such as scales or a constant."""
         self.StartVector(x.itemsize, x.size, _ALIGNMENT)
         self.head -= x.nbytes
         memoryview(self.Bytes)[self.head : self.head + x.nbytes] = x.view(np.uint8).data
@@ -196,7 +196,7 @@ class _Packer(flatbuffers.Builder):  # type: ignore[misc]  # it has no types
 
 
 class _Writer:
-    """Packs subgraphs, the first main one first; constants that several of them read share a buffer."""
+    """Packs subgraphs, the first main one first; constants that several of them use share a buffer."""
 
     def __init__(
         self, mains: Mapping[str, Subgraph], others: Sequence[Subgraph], metadata: Mapping[str, bytes]
@@ -207,7 +207,7 @@ class _Writer:
         self._buffers: list[Any] = [schema.BufferT()]
         self._filled: dict[Tensor, int] = {}
         self._codes: dict[tuple[int, int], int] = {}
-        #: Of the subgraph that is being packed.
+        #: The tensors of the subgraph that is being packed.
         self._tensors: dict[Tensor, int] = {}
         self._packed: list[Any] = []
 
@@ -227,19 +227,19 @@ class _Writer:
                 model.signatureDefs.append(self._signature(keys[id(subgraph)], index, subgraph))
         model.metadata = [self._metadata_entry(*item) for item in self._metadata.items()]
         model.buffers = self._buffers
-        # Large enough: a builder that runs out of room doubles, and copies what it has.
+        # Allocate enough: a builder that runs out of space doubles its buffer and copies the content.
         size = sum(tensor.data.nbytes + _ROOM for tensor in self._filled if tensor.data is not None)
         packer = _Packer(size + _ROOM * len(operators) + (1 << 16))
         try:
             packer.Finish(model.Pack(packer), file_identifier=b"TFL3")
-        except (TypeError, struct.error) as error:  # what flatbuffers says of a number that has no place
+        except (TypeError, struct.error) as error:  # flatbuffers' error for a number that does not fit
             raise UnsupportedOperatorError(
                 "the model for TFLite",
                 expected="strides, axes and sizes of 32 bits",
                 actual=str(error),
                 cure="look for a number of that size in the model",
             ) from error
-        # What `packer.Output()` gives, without a copy of it: the room in front that was not needed goes.
+        # The same as `packer.Output()` without a copy: only the unused space at the start is removed.
         content: bytearray = packer.Bytes
         del content[: packer.Head()]
         return content
@@ -259,7 +259,7 @@ class _Writer:
             return -1
         if tensor not in self._tensors:
             place = self._tensors[tensor] = len(self._packed)
-            self._packed.append(None)  # the scales of blocks are a tensor too, behind this one
+            self._packed.append(None)  # the scales of blocks are a tensor too, after this one
             self._packed[place] = self._tensor(tensor)
         return self._tensors[tensor]
 
@@ -289,7 +289,7 @@ class _Writer:
         return self._filled[tensor]
 
     def _blocks(self, name: str, parameters: QuantizationParameters) -> Any:
-        """Scales for each block of the second dimension: a float16 tensor of shape (rows, blocks)."""
+        """Creates the scales for each block of the second dimension: a float16 tensor of shape (rows, blocks)."""
         scales = parameters.scale.astype(np.float16)
         blocks = schema.BlockwiseQuantizationT()
         blocks.scales = self._index(Tensor(f"{name}/scales", scales.shape, "float16", data=scales))
@@ -319,7 +319,7 @@ class _Writer:
 
     def _code(self, code: int, version: int) -> Any:
         packed = schema.OperatorCodeT()
-        # Readers from before 2020 look at the first field only, an int8.
+        # Readers from before 2020 use only this field, an int8.
         packed.deprecatedBuiltinCode = min(code, 127)
         packed.builtinCode = code
         packed.version = version

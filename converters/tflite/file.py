@@ -1,4 +1,4 @@
-"""A model -> the bytes of a `.tflite` file: static, dynamic, or with a signature for each of several sizes."""
+"""Writes a `.tflite` file from a model: static, dynamic, or with a signature for each of several sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from edgecomp.processing import Processing
 from edgecomp.quantization.scheme import stays_in_float
 from edgecomp.shapes import InputShapes
 
-#: Tells XNNPACK that it may compute in float16 where the processor can.
+#: Tells XNNPACK that it may compute in float16 if the processor can.
 HALF_IS_ENOUGH = {"reduced_precision_support": b"fp16accfp16"}
 
 
@@ -40,7 +40,7 @@ def convert(model: CompressedModel, path: Path, options: ConversionOptions) -> C
 def _lowered(
     model: CompressedModel, options: ConversionOptions
 ) -> tuple[bytearray, tuple[FloatIsland, ...], tuple[str, ...]]:
-    """The file's bytes, the nodes of a quantized model that are computed in float, and notes for the user."""
+    """Returns the file's bytes, the nodes of a quantized model that are computed in float, and notes for the user."""
     shapes, notes = model.dynamic, tuple[str, ...]()
     if shapes is not None and shapes.signatures:
         return _signatures(model, shapes, options)
@@ -71,10 +71,10 @@ def _file(
 
 
 def _lower_dynamic(model: CompressedModel, shapes: InputShapes, options: ConversionOptions) -> Lowered:
-    """One graph for every size of the dynamic dimensions in `shapes`.
+    """Lowers one graph that works for every size of the dynamic dimensions in `shapes`.
 
     Raises:
-        NotGeneralError: There is none.
+        NotGeneralError: There is no such graph.
     """
     model = replace(model, dynamic=shapes)
     try:
@@ -87,7 +87,7 @@ def _lower_dynamic(model: CompressedModel, shapes: InputShapes, options: Convers
 def _signatures(
     model: CompressedModel, shapes: InputShapes, options: ConversionOptions
 ) -> tuple[bytearray, tuple[FloatIsland, ...], tuple[str, ...]]:
-    """A static graph for each size, with common weights."""
+    """Lowers a static graph for each size, with common weights."""
     parent = Builder()
     lowered = [lower_graph(bind(model, sizes), options, parent) for sizes in shapes.signatures]
     names = [SIGNATURE, *("x".join(map(str, sizes.values())) for sizes in shapes.signatures[1:])]
@@ -97,7 +97,7 @@ def _signatures(
 
 
 def _common(lowered: list[Lowered]) -> Interface:
-    """What the interfaces of several sizes have in common: sizes that differ are None."""
+    """Merges the interfaces of several sizes; sizes that differ become None."""
 
     def side(name: str) -> tuple[TensorInterface, ...]:
         columns = zip(*(getattr(each.interface, name) for each in lowered), strict=True)

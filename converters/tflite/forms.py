@@ -1,4 +1,4 @@
-"""Which nodes are written with simpler operators before anything is lowered."""
+"""Decides which nodes are replaced by simpler operators before lowering."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.scheme import WEIGHTED
 from edgecomp.quantization.tables import look_up_integers
 
-#: Operators without a lowering, and one that is better without.
+#: Operators without a lowering, and Loop, which is better decomposed.
 _OPERATORS = (decomposable() - LOWERINGS.keys()) | {"Loop"}
 
 
@@ -21,7 +21,7 @@ def _slides_over_a_volume(node: ir.Node) -> bool:
 
 
 def _is_a_rare_resize(node: ir.Node) -> bool:
-    """What the spatial dimensions of an image, and neighbours with weights, do not say."""
+    """Tells whether a Resize is more than a weighting of neighbours in the spatial dimensions of an image."""
     attributes = node.attributes
     return (
         bool(attributes.get_int("antialias", 0) or attributes.get_int("exclude_outside", 0))
@@ -44,7 +44,7 @@ def _rank(value: ir.Value | None) -> int:
     return 0 if value is None or value.shape is None else len(value.shape)
 
 
-#: Forms of operators that are beyond their lowerings.
+#: Forms of operators that their lowerings do not support.
 _FORMS: Mapping[str, Callable[[ir.Node], bool]] = {
     "AveragePool": _slides_over_a_volume,
     "Conv": _slides_over_a_volume,
@@ -54,9 +54,9 @@ _FORMS: Mapping[str, Callable[[ir.Node], bool]] = {
 
 
 def written_out(model: CompressedModel) -> CompressedModel:
-    """The model with simpler nodes in place of those that have no lowering; such forms are computed in float.
+    """Replaces nodes without a lowering by simpler ones, which are computed in float.
 
-    What has a weight is in integers or not at all: in float, its weight and its bias would be others.
+    A node with a weight is only computed in integers: in float its weight and bias would be different ones.
     """
     model = look_up_integers(model)
     model = in_float(model, lambda node: _is_rare(node) and node.op_type not in WEIGHTED)

@@ -1,4 +1,4 @@
-"""Reads what is inside a `.tflite` file, whoever wrote it."""
+"""Reads the content of any `.tflite` file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TYPE_NAMES = {code: name.lower() for code, name in _names(schema.TensorType).ite
 
 
 def read(path: Path) -> Any:
-    """The file as the schema's ModelT.
+    """Reads the file into the schema's ModelT.
 
     Raises:
         SourceError: It is not a complete TFLite flatbuffer.
@@ -36,12 +36,12 @@ def read(path: Path) -> Any:
             raise ValueError("the identifier TFL3 is missing")
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(content, 0))
     except Exception as error:
-        # flatbuffers' reader raises struct.error, IndexError, TypeError and more, as the damage happens to be.
+        # Damaged files make flatbuffers raise struct.error, IndexError, TypeError and more.
         raise unreadable(path, error) from None
 
 
 def unreadable(path: Path, error: Exception) -> SourceError:
-    """The error for a file that is damaged, or something else altogether."""
+    """Returns the error for a file that is damaged, or of another kind."""
     lines = str(error).splitlines()
     return SourceError(
         str(path),
@@ -52,16 +52,16 @@ def unreadable(path: Path, error: Exception) -> SourceError:
 
 
 def is_sealed(model: Any, path: Path) -> bool:
-    """Whether the file is one of ours, unchanged since it was written (see `seal`)."""
+    """Tells whether edgecomp wrote the file and it is unchanged (see `seal`)."""
     checksum = _metadata(model).get(SEAL_KEY, b"")
     return is_intact(mapped(path), checksum)
 
 
 def interface_of(model: Any, path: Path) -> Interface:
-    """What the file says about its inputs and outputs; of a file from another tool, what can be seen.
+    """Returns the stored interface of the file, or for a file from another tool what its tensors show.
 
     Raises:
-        SourceError: It contradicts itself.
+        SourceError: The file contradicts itself.
     """
     try:
         content = _metadata(model).get(METADATA_KEY)
@@ -86,16 +86,16 @@ def _metadata(model: Any) -> dict[str, bytes]:
             for entry in model.metadata or ()
         }
     except (AttributeError, IndexError, TypeError):
-        return {}  # damaged; what else is wrong shows elsewhere
+        return {}  # damaged; other errors will show elsewhere
 
 
 def _name(tensor: Any) -> str:
-    """The name of a tensor, or of whatever else has one."""
+    """Returns the name of a tensor, or of anything else with a name."""
     return (tensor.name or b"").decode("utf-8", "replace")
 
 
 def _scope(name: str) -> str:
-    """Where a tensor comes from, as TensorFlow's converter says; semicolons join the names of what it fused."""
+    """Returns the scope of a tensor in TensorFlow's naming; semicolons join the names of fused operators."""
     return name.partition(";")[0].rpartition("/")[0]
 
 
@@ -142,7 +142,7 @@ def inspect(path: Path) -> Inspection:
 
 
 def _text(content: bytes) -> str:
-    """A metadata entry for people; other tools put zip files and flatbuffers there."""
+    """Decodes a metadata entry for people; other tools store zip files and flatbuffers there."""
     try:
         return content.decode().rstrip("\0")
     except UnicodeDecodeError:
@@ -180,7 +180,7 @@ def _indices(given: Any, tensors: Sequence[Tensor]) -> list[int]:
 
 
 def _tensor(model: Any, tensor: Any, seen: set[int]) -> Tensor:
-    """A tensor; of constants that share a buffer, the first has its bytes."""
+    """Reads a tensor; of constants that share a buffer, only the first one counts its bytes."""
     buffer = model.buffers[tensor.buffer]
     size = int(np.asarray(buffer.data).nbytes) if buffer.data is not None else int(buffer.size or 0)
     stored = None if not size else 0 if tensor.buffer in seen else size
@@ -219,9 +219,9 @@ def _nodes(model: Any, graph: Any, tensors: Sequence[Tensor], interface: Interfa
 
 
 def _precision(inputs: Sequence[Tensor], dtype: str) -> str:
-    """What a kernel computes in: the type of its first output, and that of its weights where it is another."""
+    """Returns the precision of a kernel: the type of its first output, and that of its weights if different."""
     constants = [tensor for tensor in inputs if tensor.stored is not None]
-    # The scales of int4 blocks are a tensor of their own.
+    # The scales of int4 blocks are separate tensors.
     weights = {tensor.dtype for tensor in constants if tensor.quantization is not None or tensor.dtype == "int4"}
     if dtype == "int16" and "int8" in weights:
         return "int16x8"

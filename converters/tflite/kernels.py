@@ -1,8 +1,8 @@
-"""Which numbers LiteRT's kernels take: what a conversion has to know to keep a model out of `invoke` errors.
+"""The data types that LiteRT's kernels support, so that a conversion does not cause errors in `invoke`.
 
-An operator whose kernel does not take the numbers of its node computes in the first wider type that the kernel takes,
-between two CASTs. For int64 that may be int32: what models say in int64 are indices and sizes, and the CAST is where
-TFLite itself, whose own indices are int32, stops. Constants that do not fit are refused.
+An operator whose kernel does not support the type of its node computes in the first wider type that is supported,
+between two CASTs. For int64 this may be int32: int64 values in models are indices and sizes, and TFLite's own indices
+are int32. Constants that do not fit are refused.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 _ALL = "float32 int32 int64 int8 uint8 int16 bool float16"
 _NUMBERS = "float32 int32 int64 int8 uint8 int16"
 
-#: What each kernel takes as data where that is not float32 alone or everything.
+#: The supported types of kernels that support more than float32, but not all types.
 _TYPES = {
     "float32": "ATAN2 AVERAGE_POOL_2D BATCH_MATMUL CEIL CONV_2D COS DEPTHWISE_CONV_2D ELU EXP FLOOR FULLY_CONNECTED "
     "GELU HARD_SWISH LEAKY_RELU LOG LOGISTIC LOG_SOFTMAX MAX_POOL_2D PRELU RELU RELU6 RELU_0_TO_1 RELU_N1_TO_1 "
@@ -33,7 +33,7 @@ TYPES: dict[str, frozenset[str]] = {
     name: frozenset(types.split()) for types, names in _TYPES.items() for name in names.split()
 }
 
-#: Where numbers of a type can be computed instead, the best first.
+#: Types in which values of a type can be computed instead, the best first.
 WIDER: dict[str, tuple[str, ...]] = {
     "bool": ("uint8", "int32", "float32"),
     "int8": ("int32", "float32"),
@@ -46,17 +46,17 @@ WIDER: dict[str, tuple[str, ...]] = {
     "float64": ("float32",),
 }
 
-#: The input that an operator computes with, where that is not the first.
+#: The data input of operators for which it is not the first one.
 _DATA = {"ONE_HOT": 2, "SCATTER_ND": 1, "SPLIT": 1, "TRANSPOSE_CONV": 2}
 
 
 def data_input(name: str) -> int:
-    """Which input of an operator holds the numbers that it computes with."""
+    """Returns the index of the input that determines an operator's type."""
     return _DATA.get(name, 0)
 
 
 def computing_type(name: str, dtype: str) -> str | None:
-    """The type in which an operator computes with numbers of a type; None when no kernel can."""
+    """Returns the type in which an operator computes values of a type; None if no kernel can."""
     taken = TYPES.get(name)
     if taken is None or dtype in taken:
         return dtype

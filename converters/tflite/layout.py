@@ -1,9 +1,9 @@
-"""How the dimensions of a tensor lie in memory, as a permutation.
+"""Memory layouts of tensors, as permutations.
 
-A layout is a tuple in which place k holds the source's dimension that is stored k-th: NHWC of an NCHW source is
-(0, 2, 3, 1). Transposing a tensor changes only its layout, not its memory; memory moves when an operator demands a
-layout that the tensor does not have. So transposes travel along the graph until they cancel, and are written only where
-the algorithm itself needs one.
+A layout is a tuple whose element k is the source dimension that is stored k-th: NHWC of an NCHW source is (0, 2, 3, 1).
+Transposing a tensor only changes its layout, not its memory. Memory moves only when an operator requires a layout that
+the tensor does not have. So transposes move through the graph until they cancel, and are written only where they are
+really needed.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ Layout = tuple[int, ...]
 
 
 def identity(rank: int) -> Layout:
-    """The source's own order."""
+    """Returns the source's own order."""
     return tuple(range(rank))
 
 
 def channels_last(rank: int) -> Layout:
-    """NHWC and the like: the source's dimension 1 goes to the end."""
+    """Returns NHWC and the like: dimension 1 of the source is stored last."""
     return (0, *range(2, rank), 1) if rank >= 3 else identity(rank)
 
 
 def stored_shape(shape: Sequence[int], layout: Layout) -> tuple[int, ...]:
-    """The shape in memory of a tensor with `shape` in the source."""
+    """Returns the stored shape of a tensor with `shape` in the source."""
     return tuple(shape[dimension] for dimension in layout)
 
 
 def transposed(layout: Layout, permutation: Sequence[int]) -> Layout:
-    """The layout of Transpose(x, permutation) over the memory of an x that has `layout`."""
+    """Returns the layout of Transpose(x, permutation), in the memory of an x with `layout`."""
     return tuple(list(permutation).index(dimension) for dimension in layout)
 
 
 def moves_memory(shape: Sequence[int], source: Layout, target: Layout) -> bool:
-    """Whether going from one layout to another reorders elements; dimensions of size 1 may go anywhere."""
+    """Tells whether a change of layout reorders elements; dimensions of size 1 never matter."""
     return [d for d in source if shape[d] != 1] != [d for d in target if shape[d] != 1]
 
 
 def reshaped(before: Sequence[int], after: Sequence[int], layout: Layout) -> Layout | None:
-    """The layout of Reshape(x, after) over the unmoved memory of an x of shape `before` that has `layout`.
+    """Returns the layout of Reshape(x, after) in the unmoved memory of an x with shape `before` and `layout`.
 
-    The reshape splits and merges runs of neighbouring dimensions. Memory can stay where each run lies in memory as one
-    piece, in the source's order.
+    The reshape splits and merges runs of neighbouring dimensions. Memory can stay if every run is contiguous in memory
+    and in the source's order.
 
     Returns:
-        The layout, or None when memory has to move first.
+        The layout, or None if memory has to move first.
     """
     if 0 in before:
         return identity(len(after))
@@ -63,9 +63,9 @@ def reshaped(before: Sequence[int], after: Sequence[int], layout: Layout) -> Lay
 
 
 def regrouped(before: Sequence[int], after: Sequence[int], layout: Layout) -> Layout:
-    """Where memory has to move to so that `reshaped` can say yes, with as much as possible left in its order.
+    """Returns a layout that `reshaped` accepts, with as little reordering of memory as possible.
 
-    The runs keep the order in which memory has their first dimensions; within a run, the source's order is restored.
+    Runs are ordered by their first dimension in memory; within a run, the source's order is restored.
     """
     runs = [run for run, _ in _runs(before, after)]
     runs.sort(key=lambda run: min(layout.index(dimension) for dimension in run))
@@ -73,7 +73,7 @@ def regrouped(before: Sequence[int], after: Sequence[int], layout: Layout) -> La
 
 
 def _runs(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:
-    """Pairs of the smallest runs of dimensions, size 1 left out, with equal products."""
+    """Returns pairs of the shortest runs of dimensions with equal products, without dimensions of size 1."""
     left = [d for d, size in enumerate(before) if size != 1]
     right = [d for d, size in enumerate(after) if size != 1]
     runs = []
@@ -94,9 +94,9 @@ def _runs(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], 
 
 
 def _with_ones(order: list[int], shape: Sequence[int]) -> Layout:
-    """Adds the dimensions of size 1: as channels-last or the source would have them when that fits."""
+    """Inserts the dimensions of size 1 so that the layout is channels-last or the source's, if possible."""
     rank = len(shape)
-    # Of the two, an image-like tensor most likely meets a convolution next.
+    # An image-like tensor most likely feeds a convolution next.
     for layout in (channels_last(rank), identity(rank)) if rank > 3 else (identity(rank), channels_last(rank)):
         if [d for d in layout if shape[d] != 1] == order:
             return layout

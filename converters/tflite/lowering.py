@@ -1,4 +1,4 @@
-"""The state of one conversion: where each value of the graph lies in the file, in which layouts and forms."""
+"""The state of one conversion: which tensor holds which value, in which layouts and forms."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.half import is_half
 from edgecomp.quantization.parameters import QuantizationParameters
 
-#: "integer": the quantized form of a value that stands for real numbers. "real": everything else, as the source has it.
+#: "integer": the quantized form of a real value. "real": any other value, as in the source.
 Form = Literal["integer", "real"]
 
 
-#: Constants of fewer numbers are not worth an operator that unpacks them.
+#: Constants with fewer elements are not worth an operator that unpacks them.
 _FEW = 16
 
 
@@ -32,7 +32,7 @@ class Unsuited(Exception):  # noqa: N818 (not an error: the caller turns it into
 
     Args:
         reason: Why.
-        cure: What helps, where that is more than doing without the node.
+        cure: What helps, if there is more to do than removing the node.
     """
 
     def __init__(self, reason: str, cure: str | None = None) -> None:
@@ -41,7 +41,7 @@ class Unsuited(Exception):  # noqa: N818 (not an error: the caller turns it into
 
 
 def type_of(value: ir.Value) -> str:
-    """The numpy name of a value's type, which is also what this package calls TFLite's.
+    """Returns the numpy name of a value's type, which this package also uses for TFLite's types.
 
     Raises:
         Unsuited: TFLite has no such type.
@@ -58,12 +58,12 @@ class Lowering:
     Attributes:
         builder: Collects the file's tensors and operators.
         table: The model's quantization table.
-        precision: What the file is to be in.
-        outlook: What a layout will cost further on.
+        precision: The precision of the file.
+        outlook: The later costs of layouts.
 
     Args:
         model: The model.
-        lower: Lowers one node; lowerings of operators with subgraphs need it.
+        lower: Lowers one node, for operators with subgraphs.
         around: The lowering of the graph around a subgraph.
     """
 
@@ -81,7 +81,7 @@ class Lowering:
         self.done: set[ir.Node] = set()
 
     def inside(self) -> Lowering:
-        """The lowering of a subgraph, which has places of its own for values."""
+        """Returns the lowering of a subgraph, with its own places for values."""
         return Lowering(self._model, self._lower, self)
 
     def lower(self, nodes: Iterable[ir.Node]) -> None:
@@ -90,26 +90,26 @@ class Lowering:
             if node not in self.done:
                 self._lower(self, node)
 
-    # --- where values are -------------------------------------------------------------------------------------------
+    # --- places of values -------------------------------------------------------------------------------------------
 
     def place(self, value: ir.Value, tensor: Tensor, layout: Layout, form: Form) -> None:
-        """Says that `tensor` holds `value`."""
+        """Records that `tensor` holds `value`."""
         self._places.setdefault(value, {})[form, layout] = tensor
         self._home.setdefault(value, (form, layout))
 
     def layout(self, value: ir.Value) -> Layout:
-        """The layout that a value was made in; constants have the source's."""
+        """Returns the layout in which a value was produced; constants have the source's."""
         return self._home[value][1] if value in self._home else identity(len(shape_of(value)))
 
     def has(self, value: ir.Value, layout: Layout) -> bool:
-        """Whether a value can be had in a layout without moving memory."""
+        """Tells whether a value is available in a layout without moving memory."""
         if is_constant(value):
             return True
         shape = shape_of(value)
         return any(not moves_memory(shape, known, layout) for _, known in self._places[value])
 
     def cheapest(self, source: ir.Value, result: ir.Value, options: Iterable[Layout]) -> Layout:
-        """Of the layouts that both could have, the first that moves the fewest elements, now and later."""
+        """Returns the first layout that moves the fewest elements, now and later, among those that both can have."""
         size = math.prod(shape_of(source))
         return min(
             dict.fromkeys(options),
@@ -117,17 +117,17 @@ class Lowering:
         )
 
     def shuffle(self, value: ir.Value, order: npt.NDArray[np.intp]) -> None:
-        """Notes that the last dimension of `value` is stored in another order: place k holds the source's order[k]."""
+        """Records that the last dimension of `value` is stored in another order: element k is the source's order[k]."""
         self._shuffled[value] = order
 
     def order(self, value: ir.Value) -> npt.NDArray[np.intp] | None:
-        """The stored order of the last dimension, when it is not the source's."""
+        """Returns the stored order of the last dimension; None if it is the source's."""
         return self._shuffled.get(value)
 
-    # --- getting at values ------------------------------------------------------------------------------------------
+    # --- fetching values --------------------------------------------------------------------------------------------
 
     def fetch(self, value: ir.Value, layout: Layout, form: Form) -> Tensor:
-        """The tensor that holds a value in a layout and form; conversions are added where needed, once."""
+        """Returns the tensor of a value in a layout and form; missing conversions are added, each once."""
         if is_constant(value):
             return self._constant(value, layout, form)
         places = self._places[value]
@@ -137,7 +137,7 @@ class Lowering:
             source = self._nearest(value, layout, form)
             tensor = self._relaid(value, places[form, source], source, layout)
         else:
-            # The integer form is smaller: move it rather than the real one.
+            # The integer form is smaller, so it is better to move than the real one.
             other: Form = "real" if form == "integer" else "integer"
             source = self._nearest(value, layout, other)
             if other == "integer":
@@ -150,7 +150,7 @@ class Lowering:
         return tensor
 
     def restored(self, value: ir.Value, layout: Layout) -> Tensor:
-        """The real numbers that the integer form of a value stands for, even where the original ones are at hand."""
+        """Returns the real values of a value's integer form, even if the original real ones are available."""
         if self._home[value][0] == "integer":
             return self.fetch(value, layout, "real")
         if (value, layout) not in self._restored:
@@ -158,14 +158,14 @@ class Lowering:
         return self._restored[value, layout]
 
     def settle(self, value: ir.Value) -> None:
-        """Gives a value that was made in real form its integer form as the only one."""
+        """Replaces the real form of a value by its integer form."""
         form, layout = self._home[value]
         if form == "real":
             tensor = self.fetch(value, layout, "integer")
             self._places[value], self._home[value] = {("integer", layout): tensor}, ("integer", layout)
 
     def forget(self, node: ir.Node, activation: ir.Node | None) -> None:
-        """Takes back what the lowering of a node placed before it gave up."""
+        """Undoes what the lowering of a node placed before it failed."""
         for value in (*node.outputs, *(activation.outputs if activation is not None else ())):
             self._places.pop(value, None)
             self._home.pop(value, None)
@@ -174,7 +174,7 @@ class Lowering:
             self.done.discard(activation)
 
     def _nearest(self, value: ir.Value, layout: Layout, form: Form) -> Layout:
-        """Of the layouts at hand, one from which memory need not move, else the first."""
+        """Returns an available layout from which memory need not move, or else the first one."""
         known = [place for place_form, place in self._places[value] if place_form == form]
         shape = shape_of(value)
         return next((place for place in known if not moves_memory(shape, place, layout)), known[0])
@@ -210,16 +210,16 @@ class Lowering:
             return real
         return self.quantized(tensor, self.table[value.name or ""], f"{value.name}/quantized")
 
-    # --- small operators that many lowerings need -------------------------------------------------------------------
+    # --- small operators that many lowerings use --------------------------------------------------------------------
 
     def quantized(self, tensor: Tensor, parameters: QuantizationParameters, name: str) -> Tensor:
-        """A float tensor quantized, or an integer one with other parameters."""
+        """Quantizes a float tensor, or changes the parameters of an integer one."""
         result = self.builder.tensor(name, tensor.shape, parameters.dtype, parameters)
         self.builder.operator("QUANTIZE", [tensor], [result], schema.QuantizeOptionsT())
         return result
 
     def unpacked(self, tensor: Tensor) -> Tensor:
-        """The float32 numbers that a constant of another type stands for; unpacked once for all its readers."""
+        """Unpacks a constant of another type to float32, once for all its readers."""
         if tensor not in self._unpacked:
             real = self.builder.tensor(f"{tensor.name}/unpacked", tensor.shape, "float32")
             self.builder.operator("DEQUANTIZE", [tensor], [real], schema.DequantizeOptionsT())
@@ -227,14 +227,14 @@ class Lowering:
         return self._unpacked[tensor]
 
     def as_half(self, tensor: Tensor) -> Tensor:
-        """A float32 constant stored as float16; one that would lose by it, or gain next to nothing, as it is."""
+        """Stores a float32 constant as float16, unless that loses accuracy or saves next to nothing."""
         array = tensor.data
         if array is None or tensor.dtype != "float32" or array.size < _FEW or not is_half(array):
             return tensor
         return self.unpacked(self.builder.constant(f"{tensor.name}/half", array.astype(np.float16)))
 
     def reshape(self, tensor: Tensor, shape: Sequence[int], name: str) -> Tensor:
-        """The same memory under another shape; reshaping back gives the tensor that was there before."""
+        """Reshapes without moving memory; reshaping back returns the original tensor."""
         shape = tuple(shape)
         if tensor.shape == shape:
             return tensor
@@ -250,7 +250,7 @@ class Lowering:
         return result
 
     def integers(self, numbers: Sequence[int], name: str) -> Tensor:
-        """A constant int32 vector, as TFLite wants shapes, axes and paddings."""
+        """Creates a constant int32 vector, for shapes, axes and paddings."""
         return self.builder.constant(name, np.array(numbers, np.int32))
 
 

@@ -1,8 +1,8 @@
-"""TFLite Metadata: what a model takes and gives, in the form that other tools read.
+"""TFLite Metadata: a description of inputs and outputs in the form that other tools read.
 
-A flatbuffer of the schema `metadata_schema.fbs` ("M001") in a metadata entry of the model, and the files that it names
-as a zip archive behind the model; https://ai.google.dev/edge/litert/models/metadata describes both. Field numbers
-below are the schema's, counted from 0.
+A flatbuffer of the schema `metadata_schema.fbs` ("M001") is stored in a metadata entry of the model, and the files that
+it names as a zip archive after the model; https://ai.google.dev/edge/litert/models/metadata describes both. Field
+numbers below are those of the schema, counted from 0.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _NORMALIZATION = np.uint8(1)
 _AXIS_LABELS = np.int8(2)
 _COLORS = {"rgb": np.int8(1), "gray": np.int8(2), "bgr": np.int8(0)}  # the schema has no name for BGR
 
-#: A table: field number -> number, text, list of texts or tables, array of float32, or another table.
+#: A table: field number -> number, string, list of strings or tables, array of float32, or another table.
 _Fields = Mapping[int, Any]
 
 
 def describe(name: str, interface: Interface, processing: Processing) -> bytes:
-    """The flatbuffer for a model.
+    """Returns the flatbuffer for a model.
 
     Args:
         name: The name of the model.
@@ -57,12 +57,12 @@ def describe(name: str, interface: Interface, processing: Processing) -> bytes:
 
 
 def associated_files(processing: Processing) -> dict[str, bytes]:
-    """The files that `describe` names, by name."""
+    """Returns the files that `describe` names, by name."""
     return {} if processing.labels is None else {LABELS: "".join(f"{label}\n" for label in processing.labels).encode()}
 
 
 def append_files(model: bytearray, files: Mapping[str, bytes]) -> bytearray:
-    """A model with files behind it that any zip tool finds; stored, and without dates."""
+    """Appends files to a model as a zip archive, stored and without dates."""
     if not files:
         return model
     stream = io.BytesIO(model)
@@ -78,7 +78,7 @@ def _input(spec: TensorInterface, processing: Processing) -> _Fields:
     if steps is None:
         return {0: spec.name}
     mean, std = (np.array(numbers, np.float32) * np.float32(steps.scale) for numbers in (steps.mean, steps.std))
-    # The standard counts pixels from 0 to 255, whatever the model divides them by first.
+    # The standard counts pixels from 0 to 255, regardless of how the model scales them first.
     extremes = {place: ((pixel - mean) / std).astype(np.float32) for place, pixel in ((0, 255), (1, 0))}
     rank = len(spec.shape)
     height, width = spec.source_shape[2:4] if steps.layout == "nchw" else spec.source_shape[1:3]
@@ -112,7 +112,7 @@ def _output(spec: TensorInterface, processing: Processing, index: int) -> _Field
 
 
 def _write(builder: flatbuffers.Builder, value: Any) -> int:
-    """Writes a text, vector or table, and what it refers to before it; gives its place."""
+    """Writes a string, vector or table, after everything that it refers to, and returns its position."""
     match value:
         case str():
             return int(builder.CreateString(value))

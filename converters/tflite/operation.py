@@ -1,4 +1,4 @@
-"""One node while it is being lowered: how the functions in `ops` get at its inputs, outputs and constants."""
+"""One node while it is being lowered, with access to its inputs, outputs and constants for the functions in `ops`."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from edgecomp.quantization.qdq import is_redundant_clip
 
 
 class Operation:
-    """One node while it is being lowered; what the functions in `ops` work with.
+    """One node while it is being lowered, for use by the functions in `ops`.
 
     Attributes:
         node: The ONNX node.
         form: Whether it is computed in integers.
-        island: Whether it ought to be and is not: then it works on real numbers that went through their integers,
-            weights included, so that it computes what the simulation predicts.
+        island: Whether it should be computed in integers but is not. Then it works on real values that were rounded to
+            their integers, including weights, so that it computes what the simulation predicts.
         lowering: The conversion that it is part of.
         activation: The Relu or Clip that was fused into it.
     """
@@ -49,7 +49,7 @@ class Operation:
         return self.form == "integer"
 
     def value(self, index: int) -> ir.Value:
-        """An input that must be there."""
+        """Returns an input that must be present."""
         value = input_of(self.node, index)
         if value is None:
             raise Unsuited(f"its input {index} is missing")
@@ -57,42 +57,42 @@ class Operation:
         return value
 
     def check_all_read(self) -> None:
-        """Sees to it that no computed operand was left out: a constant may be, once it was looked at.
+        """Checks that no computed operand was ignored; a constant may be, after it was examined.
 
         Raises:
-            Unsuited: One was, so the artifact would give what another operand gives.
+            Unsuited: An operand was ignored, so the artifact would not depend on it.
         """
         for index, value in enumerate(self.node.inputs):
             if value is not None and not is_constant(value) and index not in self._read:
                 raise Unsuited(f"its input {index} ({value.name}) is computed, and TFLite needs a constant")
 
     def has_input(self, index: int) -> bool:
-        """Whether an optional input is given."""
+        """Tells whether an optional input is present."""
         return input_of(self.node, index) is not None
 
     def constant(self, index: int) -> Array:
-        """The array of an input that has to be constant."""
+        """Returns the array of an input that must be constant."""
         array = self.array(self.value(index))
         if array is None:
             raise Unsuited(f"its input {index} ({self.value(index).name}) is computed, and TFLite needs a constant")
         return array
 
     def array(self, value: ir.Value) -> Array | None:
-        """The array of a constant, as this node sees it; None when the value is computed."""
+        """Returns the array of a constant, as this node sees it; None for a computed value."""
         array = constant(value)
         parameters = self.lowering.table.get(value.name or "") if self.island else None
         return array if array is None or parameters is None else parameters.dequantize(parameters.quantize(array))
 
     def shape(self, index: int) -> tuple[int, ...]:
-        """The shape of an input, in the source's order."""
+        """Returns the shape of an input, in the source's order."""
         return shape_of(self.value(index))
 
     def layout(self, index: int) -> Layout:
-        """The layout that an input lies in already."""
+        """Returns the current layout of an input."""
         return self.lowering.layout(self.value(index))
 
     def input(self, index: int, layout: Layout | None = None) -> Tensor:
-        """An input in the form of this node, and in `layout` or as it lies."""
+        """Returns an input in the form of this node, in `layout` or its current layout."""
         value = self.value(index)
         layout = self.layout(index) if layout is None else layout
         if self.island and is_float(value) and value.name in self.lowering.table:
@@ -103,18 +103,18 @@ class Operation:
         return self.lowering.fetch(value, layout, self.form if is_float(value) else "real")
 
     def parameters(self, value: ir.Value) -> QuantizationParameters | None:
-        """The parameters that a value has in this node: None when the node computes in float."""
+        """Returns the parameters of a value in this node: None if the node computes in float."""
         return self.lowering.table.get(value.name or "") if self.integer and is_float(value) else None
 
     def is_used(self, index: int) -> bool:
-        """Whether somebody wants an output."""
+        """Tells whether an output is used."""
         value = self.node.outputs[index]
         return bool(tuple(value.uses())) or value.is_graph_output()
 
     def weight_parameters(self) -> QuantizationParameters | None:
-        """The parameters of input 1 where it is stored in integers and the node computes in float.
+        """Returns the parameters of input 1 if it is stored in integers and the node computes in float.
 
-        Kernels take weights whose zero point is 0; others are stored in float.
+        Kernels support such weights only with zero point 0; others are stored in float.
         """
         value = self.value(1)
         places = [place for place, given in enumerate(self.node.inputs) if given is value]
@@ -124,7 +124,7 @@ class Operation:
 
     @property
     def is_hybrid(self) -> bool:
-        """Whether the node multiplies a weight in integers with activations that are quantized at run time."""
+        """Whether the node multiplies an integer weight with activations that are quantized at run time."""
         parameters = self.weight_parameters()
         return parameters is not None and (self.lowering.precision == "dynamic-int8" or parameters.dtype == "int4")
 
@@ -132,11 +132,11 @@ class Operation:
 
     @property
     def result(self) -> ir.Value:
-        """The value that this node gives: that of the activation that was fused into it, when one was."""
+        """The value that this node produces: that of the activation that was fused into it, if there is one."""
         return (self.activation or self.node).outputs[0]
 
     def output(self, layout: Layout, index: int = 0) -> Tensor:
-        """The tensor for an output, new and placed."""
+        """Creates and places the tensor of an output."""
         value = self.result if index == 0 else self.node.outputs[index]
         parameters = self.parameters(value)
         dtype = parameters.dtype if parameters is not None else type_of(value)
@@ -145,11 +145,11 @@ class Operation:
         return tensor
 
     def alias(self, tensor: Tensor, layout: Layout, index: int = 0) -> None:
-        """Says that an output lies where `tensor` lies already."""
+        """Records that an output is held by the existing `tensor`."""
         self.lowering.place(self.node.outputs[index], tensor, layout, self.form)
 
     def emit(self, name: str, inputs: Sequence[Tensor | None], outputs: Sequence[Tensor], options: Any = None) -> None:
-        """Appends an operator, between CASTs where its kernel does not take the numbers (see `kernels`)."""
+        """Appends an operator, between CASTs if its kernel does not support the type (see `kernels`)."""
         if self.lowering.precision == "fp16" and not scheme.stays_in_float(self.node):
             inputs = [None if tensor is None else self.lowering.as_half(tensor) for tensor in inputs]
         data = inputs[kernels.data_input(name)]
@@ -172,7 +172,7 @@ class Operation:
                 self.builder.operator("CAST", [result], [output], schema.CastOptionsT())
 
     def cast(self, tensor: Tensor, dtype: str) -> Tensor:
-        """A tensor's numbers in another type; constants are converted here and now."""
+        """Casts a tensor to another type; constants are converted directly."""
         if tensor.dtype == dtype:
             return tensor
         name = f"{tensor.name}/{dtype}"
@@ -186,16 +186,16 @@ class Operation:
         return result
 
     def temporary(self, like: Tensor, shape: Sequence[int] | None = None, suffix: str = "part") -> Tensor:
-        """An intermediate tensor of this node with the type and parameters of another."""
+        """Creates an intermediate tensor of this node with the type and parameters of another."""
         name = f"{self.node.name}/{suffix}"
         return self.builder.tensor(name, like.shape if shape is None else shape, like.dtype, like.quantization)
 
     def real_constant(self, array: npt.ArrayLike, name: str) -> Tensor:
-        """A float32 constant of this node."""
+        """Creates a float32 constant of this node."""
         return self.builder.constant(f"{self.node.name}/{name}", np.asarray(array, np.float32))
 
     def gathered(self, tensor: Tensor, place: int, index: Array, suffix: str) -> Tensor:
-        """The elements `index` of a tensor along a stored dimension."""
+        """Gathers the elements `index` of a tensor along a stored dimension."""
         result = self.temporary(tensor, (*tensor.shape[:place], len(index), *tensor.shape[place + 1 :]), suffix)
         options = schema.GatherOptionsT()
         options.axis = place
@@ -205,7 +205,7 @@ class Operation:
     # --- fused activations ------------------------------------------------------------------------------------------
 
     def fuse_activation(self) -> int:
-        """Takes the Relu or Clip that follows into this node when TFLite can; call before `output`.
+        """Fuses the Relu or Clip that follows into this node if TFLite can; call it before `output`.
 
         Returns:
             The schema's ActivationFunctionType.

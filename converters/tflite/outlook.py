@@ -1,10 +1,10 @@
-"""What the layout of a value will cost further on: the backward half of the layout assignment.
+"""The later costs of the layout of a value: the backward half of the layout assignment.
 
 Choosing the layouts of a whole graph so that the fewest elements move is a shortest-path problem on a chain, and is
-solved as one: this pass walks the graph from its outputs and gives each value a table, layout -> elements that have to
-move behind it. Lowerings then walk forward, and where they are free to choose they take the layout with the least sum
-of what moves now and what moves later. On chains and trees that is the optimum; where branches meet again, what lies
-behind counts once for each. Tables are short, so that all of it takes time linear in the nodes.
+solved as such. This pass walks the graph from its outputs and gives each value a table: layout -> elements that have to
+move later. Lowerings then walk forward, and where they have a choice they take the layout with the smallest sum of
+present and later moves. On chains and trees this is optimal. Where branches meet again, the rest of the graph is
+counted once for each branch. Tables are short, so the whole pass takes linear time.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import onnx_ir as ir
 from edgecomp.converters.tflite.layout import Layout, channels_last, identity, moves_memory, reshaped, transposed
 from edgecomp.graph.query import is_constant
 
-#: How many layouts of a value are looked at.
+#: The largest number of layouts to consider for a value.
 _MOST = 4
 
-#: Operators that want images.
+#: Operators that require images.
 _IMAGES = frozenset(
     [
         "AveragePool",
@@ -35,7 +35,7 @@ _IMAGES = frozenset(
     ]
 )
 
-#: Operators that work in any layout and give the same one: all inputs of the output's rank share it.
+#: Operators that work in any layout and keep it: all inputs of the output's rank share it.
 _ANY = frozenset(
     [
         "Abs",
@@ -86,22 +86,22 @@ _ANY = frozenset(
     ]
 )
 
-#: Operators that want the source's order.
+#: Operators that require the source's order.
 _PLAIN = frozenset(["GRU", "LSTM", "RNN"])
 
-#: Operators that want one dimension last and take the others as they come.
+#: Operators that require one dimension to be last, with the others in any order.
 _LAST = {"Softmax": -1, "LogSoftmax": -1}
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """What one use of a value wants.
+    """The layouts that one use of a value requires.
 
     Attributes:
-        forward: The layout of the reader's output that follows from one of its input; None when memory moves first.
-        backward: The other way round.
-        output: The reader's output; None when it is the end of the way: then `forward` says whether memory can stay.
-        demands: Whether it has a wish of its own; the others pass on what is wanted of their output.
+        forward: Maps a layout of the input to that of the reader's output; None if memory has to move first.
+        backward: The inverse mapping.
+        output: The reader's output; None at the end of the walk, where `forward` only tells whether memory can stay.
+        demands: Whether it has a requirement of its own; other readers pass on those of their output.
     """
 
     forward: Callable[[Layout], Layout | None]
@@ -111,7 +111,7 @@ class _Reader:
 
 
 class Outlook:
-    """The cost of layouts in what lies behind a value.
+    """The cost of layouts, counted over everything that depends on a value.
 
     Args:
         graph: Its nodes are in topological order.
@@ -122,7 +122,7 @@ class Outlook:
         for value in graph.outputs:
             shape = _shape(value)
             if shape is not None and len(shape) > 1:
-                # Images may leave as they lie, everything else in the source's order (see `convert`).
+                # Images may leave in any layout, everything else in the source's order (see `convert`).
                 rank = len(shape)
                 self._tables[value] = {identity(rank): 0} | ({channels_last(rank): 0} if rank == 4 else {})
         for node in reversed(graph):
@@ -131,7 +131,7 @@ class Outlook:
                     self._add(source, node, index)
 
     def cost(self, value: ir.Value, layout: Layout) -> int:
-        """How many elements move behind `value` when it lies in `layout`; 0 where nothing is known."""
+        """Returns how many elements move after `value` if it has this layout; 0 if unknown."""
         table, shape = self._tables.get(value), _shape(value)
         if not table or shape is None:
             return 0
@@ -139,7 +139,7 @@ class Outlook:
         return min(cost + size * moves_memory(shape, layout, known) for known, cost in table.items())
 
     def wanted(self, value: ir.Value) -> Iterable[Layout]:
-        """The layouts in question."""
+        """Returns the layouts to consider."""
         return self._tables.get(value, {}).keys()
 
     def _add(self, value: ir.Value, node: ir.Node, index: int) -> None:
@@ -166,7 +166,7 @@ class Outlook:
 
 
 def _reader(node: ir.Node, index: int, value: ir.Value) -> _Reader | None:
-    """What a use wants; None when it takes any layout and says nothing about its output's."""
+    """Returns what a use requires; None if it takes any layout and does not determine its output's."""
     shape, result = _shape(value), _shape(node.outputs[0])
     if shape is None or result is None or len(shape) < 2 or node.domain not in {"", "com.microsoft"}:
         return None
@@ -196,7 +196,7 @@ def _reader(node: ir.Node, index: int, value: ir.Value) -> _Reader | None:
 
 
 def is_pointwise(node: ir.Node) -> bool:
-    """Whether a convolution looks at one pixel at a time, so that the order of pixels is nothing to it."""
+    """Tells whether a convolution has a 1x1 window, so that the order of pixels does not matter."""
     weight = _shape(node.inputs[1])
     return (
         weight is not None
@@ -209,12 +209,12 @@ def is_pointwise(node: ir.Node) -> bool:
 
 
 def _exactly(rank: int, *layouts: Layout) -> _Reader:
-    """Memory stays for these layouts only."""
+    """Returns a reader for which memory stays only in these layouts."""
     return _Reader(lambda x: x if x in layouts else None, lambda x: layouts[0])
 
 
 def _with_last(rank: int, axis: int, output: ir.Value) -> _Reader:
-    """Memory stays when `axis` is last; the result lies as the input."""
+    """Returns a reader for which memory stays if `axis` is last; the result has the input's layout."""
     return _Reader(
         lambda x: x if x[-1] == axis else None,
         lambda x: (*(dimension for dimension in x if dimension != axis), axis),
@@ -223,7 +223,7 @@ def _with_last(rank: int, axis: int, output: ir.Value) -> _Reader:
 
 
 def _matrix(node: ir.Node, index: int, rank: int) -> _Reader | None:
-    """A product with a constant matrix wants the last dimension last, one of two tensors the source's order."""
+    """Returns the reader of a product: with a constant matrix it needs the last dimension last, else the source's order."""
     if index == 0 and is_constant(node.inputs[1]):
         return _with_last(rank, rank - 1, node.outputs[0])
     straight = identity(rank)
@@ -232,7 +232,7 @@ def _matrix(node: ir.Node, index: int, rank: int) -> _Reader | None:
 
 
 def _shape(value: ir.Value | None) -> tuple[int, ...] | None:
-    """The shape, when all of it is known."""
+    """Returns the shape, if all of it is known."""
     if value is None or value.shape is None or not value.shape.is_static():
         return None
     return tuple(int(size) for size in value.shape.numpy())

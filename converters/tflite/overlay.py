@@ -1,10 +1,10 @@
-"""Lays the TFLite graphs of several sizes over each other: one graph with dynamic dimensions comes out.
+"""Overlays the TFLite graphs of several sizes, and returns one graph with dynamic dimensions.
 
-1. A dimension of a tensor that differs is -1 in its signature. The file's own sizes are those of the example for inputs
-   and outputs; in between they are 1 there, as TensorFlow writes it: the runtime finds them again.
-2. A RESHAPE leaves one of the sizes that differ to the runtime (-1).
-3. Any other whole-number constant that differs is computed from the shapes of tensors.
-4. Whatever else differs does not go: it is the caller's to fix a dimension.
+1. A dimension of a tensor that differs is -1 in its signature. The static shapes of inputs and outputs are those of the
+   example; of other tensors such a dimension is 1, as TensorFlow writes it, because the runtime computes it again.
+2. A RESHAPE leaves one of the differing sizes to the runtime (-1).
+3. Any other integer constant that differs is computed from the shapes of tensors.
+4. Anything else that differs is not supported: the caller has to fix a dimension.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _RESHAPE = schema.BuiltinOperator.RESHAPE
 
 
 def overlay(variants: Sequence[Lowered], model: CompressedModel) -> Lowered:
-    """One graph for all sizes.
+    """Returns one graph for all sizes.
 
     Args:
         variants: The graphs of several sizes; the first one is changed.
-        model: What they were made from, at its example sizes.
+        model: The model that they were made from, at its example sizes.
 
     Raises:
         NotGeneralError: By rule 4.
@@ -82,7 +82,7 @@ def _loose(signature: Sequence[int]) -> tuple[int | None, ...]:
 
 
 class _Overlay(SizeVectors[Tensor]):
-    """Of one subgraph."""
+    """Overlays one subgraph."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class _Overlay(SizeVectors[Tensor]):
         self._variants = variants
         self._builder = Builder(builder)
         self._example = example or {}
-        #: The first graph's tensors -> the sizes of each dimension, and what stands for them now.
+        #: The first graph's tensors -> the sizes of each dimension in all graphs.
         self._sizes: dict[Tensor, tuple[Numbers, ...]] = {}
         self._written: dict[Tensor, Tensor] = {}
         self._inputs: dict[Place, Numbers] = {}
@@ -102,7 +102,7 @@ class _Overlay(SizeVectors[Tensor]):
         self._shapes: dict[Tensor, Tensor] = {}
 
     def run(self) -> Subgraph:
-        """Does it."""
+        """Builds the overlaid subgraph."""
         if len({len(each.operators) for each in self._variants}) > 1:
             raise NotGeneralError("TFLite needs other operators at another size")
         for borders in zip(*(each.inputs for each in self._variants), strict=True):
@@ -122,7 +122,7 @@ class _Overlay(SizeVectors[Tensor]):
         return self._written.get(tensor, tensor)
 
     def _learn(self, tensors: Sequence[Tensor]) -> None:
-        """Rule 1."""
+        """Applies rule 1."""
         first = tensors[0]
         if len({(len(tensor.shape), tensor.dtype) for tensor in tensors}) > 1:
             raise NotGeneralError(f"{first.name!r} has another rank at another size")
@@ -186,7 +186,7 @@ class _Overlay(SizeVectors[Tensor]):
         return self._shaped(self.vector(known), first)
 
     def _shaped(self, vector: Tensor, like: Tensor) -> Tensor:
-        """A computed vector with the type and rank of a constant."""
+        """Converts a computed vector to the type and rank of a constant."""
         if like.dtype != "int32":
             vector = self._emit("CAST", [vector], vector.shape, schema.CastOptionsT(), like.dtype)
         if like.shape != vector.shape:
@@ -197,11 +197,11 @@ class _Overlay(SizeVectors[Tensor]):
     # --- rule 3: how TFLite computes with sizes ---------------------------------------------------------------------
 
     def constant(self, numbers: Sequence[int]) -> Tensor:
-        """A constant."""
+        """Returns a constant."""
         return self._builder.constant("sizes", np.array(numbers, np.int32))
 
     def sizes(self, tensor: Tensor, axes: Sequence[int]) -> Tensor:
-        """SHAPE and GATHER."""
+        """Emits SHAPE and GATHER."""
         if tensor not in self._shapes:
             options = schema.ShapeOptionsT()
             options.outType = schema.TensorType.INT32
@@ -211,7 +211,7 @@ class _Overlay(SizeVectors[Tensor]):
         return self._emit("GATHER", [self._shapes[tensor], self.constant(axes)], (len(axes),), schema.GatherOptionsT())
 
     def combine(self, name: Arithmetic, left: Tensor, right: Tensor) -> Tensor:
-        """MUL, ADD or FLOOR_DIV."""
+        """Emits MUL, ADD or FLOOR_DIV."""
         operator, options = {
             "Mul": ("MUL", schema.MulOptionsT),
             "Add": ("ADD", schema.AddOptionsT),
@@ -220,7 +220,7 @@ class _Overlay(SizeVectors[Tensor]):
         return self._emit(operator, [left, right], (1,), options())
 
     def join(self, pieces: Sequence[Tensor], length: int) -> Tensor:
-        """CONCATENATION."""
+        """Emits CONCATENATION."""
         return self._emit("CONCATENATION", pieces, (length,), schema.ConcatenationOptionsT())
 
     def _emit(

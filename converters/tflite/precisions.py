@@ -1,4 +1,4 @@
-"""What LiteRT makes of each precision; read off its kernels' numbers and operator versions at 2.3."""
+"""How LiteRT executes each precision, determined from its kernels' results and operator versions at 2.3."""
 
 from __future__ import annotations
 

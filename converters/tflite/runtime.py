@@ -16,18 +16,18 @@ from edgecomp.errors import ConversionError, DataError
 from edgecomp.interface import Interface, unfit_size
 from edgecomp.system.isolation import run_isolated
 
-#: Seconds that the trial run of a file that is not our own may take.
+#: The time limit in seconds for the trial run of a file that edgecomp did not write.
 _PATIENCE = 120.0
 
 
 def _read_about(path: Path) -> tuple[Interface, bool, int]:
-    """A file's interface, whether it is one of ours, and how many signatures it has; the weights do not stay behind."""
+    """Reads a file's interface, whether edgecomp wrote it, and the number of its signatures; keeps no weights."""
     model = read(path)
     return interface_of(model, path), is_sealed(model, path), len(model.signatureDefs or ())
 
 
 def _refused(path: Path, error: Exception) -> ConversionError:
-    """The error for a file that edgecomp wrote, and that is whole."""
+    """Returns the error for an intact file of edgecomp that LiteRT refuses."""
     return ConversionError(
         str(path),
         expected="a model that LiteRT runs",
@@ -38,7 +38,7 @@ def _refused(path: Path, error: Exception) -> ConversionError:
 
 
 class LiteRtPredictor:
-    """An interpreter with XNNPACK, LiteRT's default."""
+    """An interpreter with XNNPACK, which is LiteRT's default."""
 
     def __init__(self, path: Path, threads: int) -> None:
         found, ours, signatures = _read_about(path)
@@ -52,7 +52,7 @@ class LiteRtPredictor:
             raise (_refused(path, error) if ours else unreadable(path, error)) from None
         self._shapes: list[tuple[int, ...]] = []
         self._look()
-        # A runner keeps the interpreter from being used by itself.
+        # A signature runner would keep the interpreter from being used directly.
         keys = self._interpreter.get_signature_list() if signatures > 1 else ()
         self._signatures = [self._interpreter.get_signature_runner(key) for key in keys]
 
@@ -95,7 +95,7 @@ class LiteRtPredictor:
         self._look()
 
     def _run_signature(self, inputs: Sequence[Array]) -> list[Array]:
-        """The signature that has the inputs' shapes."""
+        """Runs the signature that has the inputs' shapes."""
         feeds = {spec.name: np.asarray(array, order="C") for spec, array in zip(self.inputs, inputs, strict=True)}
         known = []
         for runner in self._signatures:
@@ -118,7 +118,7 @@ def _try_elsewhere(path: Path) -> None:
 
 
 def try_out(path: str) -> None:
-    """Loads and runs a file on zeros; the child's side of opening a file that is not our own."""
+    """Loads and runs a file on zeros, in the child process that opens a file from another tool."""
     interpreter = Interpreter(model_path=path, num_threads=1)
     try:
         interpreter.allocate_tensors()
@@ -126,7 +126,7 @@ def try_out(path: str) -> None:
         raise unreadable(Path(path), error) from None
     for details in interpreter.get_input_details():
         interpreter.set_tensor(details["index"], np.zeros(details["shape"], details["dtype"]))
-    # Here it may crash, which is what the child is for. An error of LiteRT's is about the zeros as likely as about
-    # the file (a mean over a mask of zeros, say): `run` will tell with the user's numbers.
+    # It may crash here, which is what the child process is for. An error of LiteRT may be due to the zeros instead of
+    # the file (such as a mean over an all-zero mask): `run` will report it for the user's values.
     with contextlib.suppress(ValueError, RuntimeError):
         interpreter.invoke()

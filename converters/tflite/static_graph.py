@@ -1,4 +1,4 @@
-"""Graph and quantization table -> the operators of a `.tflite` file, for a graph with static shapes."""
+"""Lowers graph and quantization table to the operators of a `.tflite` file, for a graph with static shapes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Lowered:
     """A graph in TFLite's operators.
 
     Attributes:
-        builder: What made them.
+        builder: The builder that contains them.
         inputs: The inputs' tensors, by name.
         outputs: The outputs' tensors, by name.
-        interface: How these stand for the graph's inputs and outputs.
+        interface: How these represent the graph's inputs and outputs.
         islands: The nodes of a quantized model that are computed in float.
     """
 
@@ -41,7 +41,7 @@ class Lowered:
     islands: tuple[FloatIsland, ...]
 
     def subgraph(self) -> Subgraph:
-        """What there is to write."""
+        """Returns the subgraph to write."""
         return self.builder.finished("main", self.inputs, self.outputs)
 
 
@@ -85,12 +85,12 @@ def lower_graph(model: CompressedModel, options: ConversionOptions, parent: Buil
 
 
 def _computes_in_float(node: ir.Node) -> bool:
-    """Whether float numbers go in and come out, as opposed to a Cast from integers, say."""
+    """Tells whether a node has float inputs and outputs, unlike a Cast from integers, for example."""
     return all(any(is_float(value) for value in values) for values in (node.inputs, node.outputs))
 
 
 def check(model: CompressedModel) -> list[Unsupported]:
-    """The nodes without a lowering; what only the details of a node rule out shows when it is lowered."""
+    """Returns the nodes without a lowering; problems that depend on details of a node only show when it is lowered."""
     model = written_out(model)
     lowering = Lowering(model, _lower)
     for value in model.graph.graph.inputs:
@@ -112,10 +112,10 @@ def check(model: CompressedModel) -> list[Unsupported]:
 
 
 def _lower(lowering: Lowering, node: ir.Node) -> tuple[Form, str | None]:
-    """Lowers one node, in integers when it can be, else as a float island.
+    """Lowers one node, in integers if possible, else as a float island.
 
     Returns:
-        The form that it took, and why it is not integers although the scheme would have it so.
+        The form that it took, and why it is not in integers although the scheme provides for it.
     """
     function = LOWERINGS.get(node.op_type) if node.domain in {"", "com.microsoft"} else None
     if function is None:
@@ -157,7 +157,7 @@ def _unsupported(node: ir.Node, reason: str, cure: str | None = None) -> Unsuppo
 
 
 def _assume(lowering: Lowering, node: ir.Node) -> Iterator[ir.Value]:
-    """Lets the check go on behind a node that cannot be lowered; gives the outputs that nothing is known of."""
+    """Lets the check continue after a node that cannot be lowered; yields the outputs about which nothing is known."""
     for value in node.outputs:
         try:
             shape, dtype = shape_of(value), type_of(value)
@@ -191,7 +191,7 @@ def _add_input(lowering: Lowering, value: ir.Value, options: ConversionOptions) 
 
 
 def _lies_better_as_image(lowering: Lowering, value: ir.Value, options: ConversionOptions) -> bool:
-    """Whether fewer elements move when a float input has its channels last: an image, or a signal on demand."""
+    """Tells whether fewer elements move if a float input is channels-last: an image, or a signal on demand."""
     rank = len(shape_of(value))
     ranks = {"nchw": (), "nhwc": (3, 4)}.get(options.io_layout or "", (4,))
     if rank not in ranks or not is_float(value):

@@ -1,6 +1,6 @@
-"""Operator versions: a runtime refuses a version that it does not know, so the lowest that says the truth is written.
+"""Operator versions. A runtime refuses versions that it does not know, so the lowest correct one is written.
 
-The rules are those of tensorflow/lite/tools/versioning/op_version.cc, for what this converter writes.
+The rules are those of tensorflow/lite/tools/versioning/op_version.cc, for the operators that this converter writes.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ _INT16 = {
     for name in names.split()
 }
 _INT16_BY_INT8 = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "QUANTIZE", "TRANSPOSE_CONV"})
-#: Weights per channel in integers, activations in float.
+#: Versions for integer weights per channel with float activations.
 _HYBRID = {"BATCH_MATMUL": 4, "CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 12}
-#: Where not even the float kernel has version 1.
+#: Versions of float kernels above 1.
 _FLOAT = {"BROADCAST_TO": 2}
-#: What other numbers need.
+#: Versions that other types need.
 _OTHER = {
     "bool": {"ARG_MAX": 3, "ARG_MIN": 3, "GATHER": 3, "GATHER_ND": 5, "REVERSE_V2": 2},
     "int32": {"ABS": 5, "SIGN": 2},
@@ -52,15 +52,15 @@ _OTHER = {
 }
 #: (first rank, version) for tensors of many dimensions.
 _MANY_DIMENSIONS = {"PAD": (5, 4), "PADV2": (5, 4), "SLICE": (5, 5), "STRIDED_SLICE": (5, 4), "TRANSPOSE": (5, 4)}
-#: The same where two inputs of unlike shapes are broadcast.
+#: The same if two inputs of different shapes are broadcast.
 _MANY_DIMENSIONS_BROADCAST = {"DIV": (5, 2), "MAXIMUM": (5, 3), "MINIMUM": (5, 3), "SUB": (5, 3)}
 
 
 def operator_version(name: str, inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
-    """The lowest version of an operator that covers this use of it.
+    """Returns the lowest version of an operator that covers this use of it.
 
     Raises:
-        ValueError: There is none, since the operator has no kernel for these types.
+        ValueError: The operator has no kernel for these types.
     """
     given = [tensor for tensor in inputs if tensor is not None]
     dtype = given[0].dtype
@@ -118,7 +118,7 @@ def _resize_nearest(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> 
 
 
 def _mul(inputs: Inputs, outputs: Sequence[Tensor], options: Any) -> int:
-    """Version 3 can make numbers larger than the integers that go in."""
+    """Version 3 can make values larger than the integers that go in."""
     parameters = [tensor.quantization for tensor in (*inputs, *outputs) if tensor is not None]
     left, right, result = (None if entry is None else float(entry.scale) for entry in parameters)
     return 3 if left is not None and right is not None and result is not None and left * right >= result else 1
