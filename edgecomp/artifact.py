@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,9 +11,13 @@ import numpy.typing as npt
 
 from edgecomp.arrays import Array
 from edgecomp.converter import Converter, Predictor, converter_for
-from edgecomp.errors import DataError, SourceError
-from edgecomp.interface import Interface, TensorInterface, format_shape
+from edgecomp.errors import ConversionError, DataError, SourceError
+from edgecomp.interface import Interface, TensorInterface, format_shape, unfit_size
 from edgecomp.system.columns import read_column, write_columns
+from edgecomp.system.isolation import run_isolated
+
+#: Seconds that a run of a size that was never verified may take.
+_PATIENCE = 120.0
 
 Inputs = npt.ArrayLike | Sequence[npt.ArrayLike] | Mapping[str, npt.ArrayLike]
 
@@ -28,6 +33,7 @@ class Artifact:
     def __init__(self, predictor: Predictor, name: str) -> None:
         self._predictor = predictor
         self._name = name
+        self._tried: set[tuple[tuple[int, ...], ...]] = set()
         self.inputs: tuple[TensorInterface, ...] = predictor.inputs
         self.outputs: tuple[TensorInterface, ...] = predictor.outputs
 
@@ -44,9 +50,47 @@ class Artifact:
         Raises:
             DataError: The inputs do not fit the model.
         """
-        stored = [to_stored(array, spec) for array, spec in zip(self._arrays(inputs), self.inputs, strict=True)]
+        arrays = self._arrays(inputs)
+        if not self._predictor.proven or any(array.size == 0 for array in arrays):
+            self._try_elsewhere(arrays)
+        return self.run(arrays)
+
+    def run(self, arrays: Sequence[Array]) -> dict[str, Array]:
+        """Runs the artifact once in this process, whatever may come of it.
+
+        Args:
+            arrays: What fits the inputs, in their order.
+        """
+        stored = [to_stored(array, spec) for array, spec in zip(arrays, self.inputs, strict=True)]
         results = self._predictor.run(stored)
         return {spec.name: from_stored(array, spec) for array, spec in zip(results, self.outputs, strict=True)}
+
+    def _try_elsewhere(self, arrays: Sequence[Array]) -> None:
+        """Runs what was never verified in a process of its own, once for each size: a runtime may abort on it.
+
+        Raises:
+            DataError: It does, or answers with an error.
+        """
+        shapes = tuple(array.shape for array in arrays)
+        if shapes in self._tried:
+            return
+        names = [spec.name for spec in self.inputs]
+        with tempfile.TemporaryDirectory(prefix="edgecomp-") as folder:
+            files = [str(Path(folder, f"{index}.npy")) for index in range(len(arrays))]
+            write_columns(files, [arrays])
+            try:
+                run_isolated(
+                    "edgecomp.artifact:predict_samples",
+                    subject=f"running {self._name}",
+                    timeout=_PATIENCE,
+                    path=str(Path(self._name).resolve()),
+                    inputs=dict(zip(names, files, strict=True)),
+                    outputs={},
+                    threads=1,
+                )
+            except ConversionError as error:
+                raise unfit_size(shapes, error.actual) from None
+        self._tried.add(shapes)
 
     def _arrays(self, inputs: Inputs) -> list[Array]:
         names = [spec.name for spec in self.inputs]
@@ -65,7 +109,7 @@ class Artifact:
     def _checked(self, array: Array, spec: TensorInterface) -> Array:
         if not spec.takes(array.shape):
             raise self._error(
-                f"{spec.name} of shape {format_shape(spec.source_shape, spec.multiples)}",
+                f"{spec.name} of shape {format_shape(spec.source_shape, spec.multiples, spec.smallest)}",
                 f"shape {format_shape(array.shape)}",
             )
         if not np.can_cast(array.dtype, spec.source_dtype, "same_kind"):
@@ -152,7 +196,7 @@ def predict_samples(path: str, inputs: dict[str, str], outputs: dict[str, str], 
         for index, arrays in enumerate(zip(*map(read_column, inputs.values()), strict=True)):
             sample = dict(zip(inputs, arrays, strict=True))
             if all(spec.takes(sample[spec.name].shape) for spec in artifact.inputs):
-                found = artifact.predict(sample)
+                found = artifact.run([sample[spec.name].astype(spec.source_dtype) for spec in artifact.inputs])
                 yield [found[name] for name in outputs]
             else:
                 skipped.append(index)

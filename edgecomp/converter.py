@@ -92,6 +92,14 @@ class Predictor(Protocol):
         """What `run` gives."""
         ...
 
+    @property
+    def proven(self) -> bool:
+        """Whether it runs without a crash on inputs of every size that it takes.
+
+        Either edgecomp wrote it, and it is whole, or its runtime answers with an error to what does not fit.
+        """
+        ...
+
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """Runs the artifact on arrays exactly as it stores them: its own dtypes and layouts, in its own order."""
         ...

@@ -28,11 +28,13 @@ def module_in_name(name: str) -> str:
     return name.partition("/")[0] if "/" in name else ""
 
 
-def format_shape(shape: Sequence[int | None], multiples: Sequence[int] = ()) -> str:
-    """A shape in words, "any" or "any multiple of 8" for dynamic dimensions."""
+def format_shape(shape: Sequence[int | None], multiples: Sequence[int] = (), smallest: Sequence[int] = ()) -> str:
+    """A shape in words, "any" or "any multiple of 8 from 32 on" for dynamic dimensions."""
     words = ["any" if size is None else str(size) for size in shape]
     for axis, factor in enumerate(multiples):
         words[axis] += f" multiple of {factor}" if factor > 1 else ""
+    for axis, least in enumerate(smallest):
+        words[axis] += f" from {least} on" if least else ""
     return "(" + ", ".join(words) + ")"
 
 
@@ -64,6 +66,7 @@ class TensorInterface:
         zero_point: Goes with `scale`.
         source_dtype: The dtype that the source model takes or gives.
         multiples: In the source's order, what a size has to be a multiple of; empty where any sizes do.
+        smallest: In the source's order, the smallest size that was verified; 0 where that is 1, empty where all are 0.
     """
 
     name: str
@@ -74,6 +77,7 @@ class TensorInterface:
     zero_point: int | None = None
     source_dtype: str = "float32"
     multiples: tuple[int, ...] = ()
+    smallest: tuple[int, ...] = ()
 
     @property
     def source_shape(self) -> tuple[int | None, ...]:
@@ -85,9 +89,11 @@ class TensorInterface:
     def takes(self, shape: Sequence[int]) -> bool:
         """Whether an array of a shape, in the source's layout, fits."""
         wanted = self.source_shape
-        if len(shape) != len(wanted) or any(
-            given % factor for given, factor in zip(shape, self.multiples, strict=False)
-        ):
+        if len(shape) != len(wanted):
+            return False
+        if any(given % factor for given, factor in zip(shape, self.multiples, strict=False)):
+            return False
+        if any(given < least for given, least in zip(shape, self.smallest, strict=False)):
             return False
         return all(size is None or size == given for size, given in zip(wanted, shape, strict=True))
 
@@ -102,6 +108,7 @@ class TensorInterface:
                 **fields,
                 "shape": tuple(fields["shape"]),
                 "multiples": tuple(fields.get("multiples", ())),
+                "smallest": tuple(fields.get("smallest", ())),
                 "permutation": None if permutation is None else tuple(permutation),
             }
         )

@@ -27,14 +27,14 @@ from edgecomp.progress import Progress
 from edgecomp.quantization.static import StaticQuantization
 from edgecomp.quantization.synthetic import synthetic_inputs
 from edgecomp.recipe import Recipe
-from edgecomp.restriction import written_for_multiples
+from edgecomp.restriction import written_for_fewer_sizes
 from edgecomp.stand_ins import stand_ins
 from edgecomp.system.folder import atomic_folder
 from edgecomp.target import TargetProfile
 from edgecomp.verification import golden
 from edgecomp.verification.complete import output_steps, verify_completely
 from edgecomp.verification.metrics import Metrics
-from edgecomp.verification.result import Verification
+from edgecomp.verification.result import Restriction, Verification
 from edgecomp.verification.samples import Batches, Samples, Unlabelled
 from edgecomp.verification.tolerance import Tolerance
 from edgecomp.workbench import Workbench, no_training_data
@@ -212,8 +212,12 @@ class Job:
         conversions = self._convert(model, folder, options)
         paths = [conversion.path for conversion in conversions.values()]
         found = self._verify(float_model, model, paths, samples)
-        if found.restrictions:
-            conversions |= written_for_multiples(conversions, model, found.restrictions, options)
+        restrictions: dict[str, Restriction] = {}
+        while found.restrictions:  # each time for fewer sizes
+            for file, new in found.restrictions.items():
+                restrictions[file] = restrictions[file].joined(new) if file in restrictions else new
+            concerned = {file: restrictions[file] for file in found.restrictions}
+            conversions |= written_for_fewer_sizes(conversions, model, concerned, options)
             found = self._verify(float_model, model, paths, samples)
         self._notes.extend(note for conversion in conversions.values() for note in conversion.notes)
         self._notes.extend(lost_answers(found, model.precision))

@@ -1,4 +1,4 @@
-"""Writes artifacts again that agree at even sizes and not at an odd one: for multiples only."""
+"""Writes artifacts again that do not agree at every size: for multiples only, or for larger sizes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgecomp.model import CompressedModel
 from edgecomp.verification.result import Restriction
 
 
-def written_for_multiples(
+def written_for_fewer_sizes(
     conversions: Mapping[str, Conversion],
     model: CompressedModel,
     restrictions: Mapping[str, Restriction],
@@ -33,7 +33,7 @@ def written_for_multiples(
     for name, conversion in conversions.items():
         if (restriction := restrictions.get(conversion.path.name)) is None:
             continue
-        narrower = replace(model, dynamic=shapes.with_multiples(restriction.names))
+        narrower = replace(model, dynamic=restriction.narrowed(shapes))
         again = load_converter(name).convert(narrower, conversion.path, options)
         found[name] = replace(again, notes=(*again.notes, restriction.note(conversion.path.name, shapes)))
     return found

@@ -121,6 +121,7 @@ class InputShapes:
         odd: Names of the dynamic dimensions that have odd sizes, too: the model runs at them.
         multiples: Name of a dynamic dimension -> what its sizes have to be multiples of; dimensions that are not here
             have any size.
+        smallest: Name of a dynamic dimension -> the smallest size that the model runs at, where that is known.
         signatures: The sizes of the dynamic dimensions in each size that was asked for by itself; empty for any size.
     """
 
@@ -130,6 +131,7 @@ class InputShapes:
     bindings: tuple[Mapping[str, int], ...] = ()
     odd: frozenset[str] = frozenset()
     multiples: Mapping[str, int] = field(default_factory=dict)
+    smallest: Mapping[str, int] = field(default_factory=dict)
     signatures: tuple[Mapping[str, int], ...] = ()
 
     @property
@@ -169,6 +171,7 @@ class InputShapes:
             example={name: size for name, size in self.example.items() if name not in fixed},
             odd=self.odd - set(fixed),
             multiples={name: size for name, size in self.multiples.items() if name not in fixed},
+            smallest={name: size for name, size in self.smallest.items() if name not in fixed},
         )
 
     def with_multiples(self, names: Collection[str]) -> InputShapes:
@@ -183,3 +186,8 @@ class InputShapes:
         """For each dimension of an input what its size has to be a multiple of; empty where any sizes do."""
         found = tuple(self.multiples.get(size, 1) if isinstance(size, str) else 1 for size in self.inputs[name])
         return found if max(found, default=1) > 1 else ()
+
+    def smallest_of(self, name: str) -> tuple[int, ...]:
+        """For each dimension of an input its smallest size, 0 where that is 1 or not known; empty where all are 0."""
+        sizes = [self.smallest.get(size, 0) if isinstance(size, str) else 0 for size in self.inputs[name]]
+        return tuple(size if size > 1 else 0 for size in sizes) if max(sizes, default=0) > 1 else ()

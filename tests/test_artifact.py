@@ -2,11 +2,12 @@
 
 import shutil
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from conftest import Made
@@ -27,6 +28,8 @@ TEXT = TensorInterface("text", "int64", (1, None), source_dtype="int64")
 
 class Echo:
     """Gives back what it was fed, as it was stored."""
+
+    proven = True
 
     def __init__(self, *specs: TensorInterface) -> None:
         self.inputs = self.outputs = specs
@@ -106,6 +109,39 @@ def test_what_does_not_fit_is_named(specs: tuple[TensorInterface, ...], inputs: 
     with pytest.raises(DataError, match=words) as caught:
         Artifact(Echo(*specs), "model.tflite").predict(inputs)
     assert caught.value.subject == "the inputs of model.tflite"
+
+
+@pytest.mark.parametrize(("proven", "size", "elsewhere"), [(True, 2, False), (True, 0, True), (False, 2, True)])
+def test_what_was_never_verified_runs_in_a_process_of_its_own_once(
+    proven: bool, size: int, elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[Mapping[str, Any]] = []
+    monkeypatch.setattr("edgecomp.artifact.run_isolated", lambda function, **arguments: ran.append(arguments))
+    echo = Echo(TEXT)
+    echo.proven = proven
+    artifact = Artifact(echo, "echo")
+    for _ in range(3):
+        assert artifact.predict(np.zeros((1, size), np.int64))["text"].shape == (1, size)
+    assert len(ran) == int(elsewhere)
+
+
+def test_a_size_at_which_a_runtime_aborts_is_an_error(tmp_path: Path) -> None:
+    """ONNX Runtime ends the process where an LSTM's batch is empty."""
+    text = """
+        <ir_version: 8, opset_import: ["": 17]>
+        net (float[t, n, 4] x) => (float[t, d, n, 5] y) { y = LSTM<hidden_size=5>(x, w, r) }
+    """
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.extend(
+        onnx.numpy_helper.from_array(numbers(1, 20, size), name) for name, size in (("w", 4), ("r", 5))
+    )
+    onnx.save(model, tmp_path / "net.onnx")
+    shapes = {"x": (edgecomp.shapes.Symbol("t", 6), edgecomp.shapes.Symbol("n", 2), 4)}
+    result = edgecomp.compress(tmp_path / "net.onnx", "linux-x86-64", tmp_path / "out", shapes=shapes, precision="fp32")
+    artifact = edgecomp.load(result.artifacts["onnxruntime"])
+    with pytest.raises(DataError, match="ended with signal"):
+        artifact.predict(np.zeros((6, 0, 4), np.float32))
+    assert artifact.predict(numbers(3, 5, 4))["y"].shape == (3, 1, 5, 5)
 
 
 def test_a_file_needs_no_manifest_beside_it(made: Made, tmp_path: Path) -> None:

@@ -56,16 +56,16 @@ def interface_of(net: Net, path: Path) -> Interface:
     return Interface(tuple(inputs), tuple(TensorInterface(name, "float32", ()) for name in net.outputs))
 
 
-def _checked_interface(path: Path) -> Interface:
-    """What a file says about its inputs and outputs, when MNN can load it; the weights do not stay behind."""
+def _checked_interface(path: Path) -> tuple[Interface, bool]:
+    """What a file says about its inputs and outputs, and whether it is one of ours; the weights do not stay behind."""
     try:
         net = read_net(path)
         found = interface_of(net, path)
-        if not is_intact(net):
+        if not (ours := is_intact(net)):
             _try_out(path, net)
     except MalformedError as error:
         raise not_a_model(path, str(error)) from None
-    return found
+    return found, ours
 
 
 def _try_out(path: Path, net: Net) -> None:
@@ -96,7 +96,7 @@ class MnnPredictor:
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
-        self._interface = _checked_interface(path)
+        self._interface, self.proven = _checked_interface(path)
         self._mnn = mnn = import_mnn()
         with redirected(1, 2):
             try:

@@ -14,6 +14,9 @@ from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
 class OnnxRuntimePredictor:
     """A session on the CPU."""
 
+    #: ONNX Runtime answers with an error where a file or a size does not fit.
+    proven = True
+
     def __init__(self, path: Path, threads: int) -> None:
         import onnxruntime
 

@@ -42,7 +42,7 @@ class LiteRtPredictor:
 
     def __init__(self, path: Path, threads: int) -> None:
         found, ours, signatures = _read_about(path)
-        self.inputs, self.outputs = found.inputs, found.outputs
+        self.inputs, self.outputs, self.proven = found.inputs, found.outputs, ours
         if not ours:
             _try_elsewhere(path)
         try:

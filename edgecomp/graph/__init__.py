@@ -21,6 +21,7 @@ Dynamic sizes:
     dynamic.py           a graph that holds for every size, from preparing it at several
     merging.py           graphs at several sizes laid over each other; binding.py gives dimensions their sizes again
     sizes.py             numbers explained by the sizes of tensors; size_vectors.py, size_nodes.py compute them
+    extent.py            the smallest sizes that a model runs at, and what sizes are multiples of
     freedom.py           how free a dimension stays: any size, multiples, or fixed
     border.py, shapes.py the shapes of inputs and outputs, and those that inference does not find
 

@@ -38,10 +38,13 @@ def border_shape(value: ir.Value, shapes: InputShapes | None) -> tuple[int | Non
 
 
 def restricted(interface: Interface, shapes: InputShapes | None) -> Interface:
-    """An interface that says what the dynamic sizes have to be multiples of."""
-    if shapes is None or not shapes.multiples:
+    """An interface that says what the dynamic sizes have to be multiples of, and which are the smallest."""
+    if shapes is None:
         return interface
-    inputs = tuple(replace(each, multiples=shapes.multiples_of(each.name)) for each in interface.inputs)
+    inputs = tuple(
+        replace(each, multiples=shapes.multiples_of(each.name), smallest=shapes.smallest_of(each.name))
+        for each in interface.inputs
+    )
     return replace(interface, inputs=inputs)
 
 

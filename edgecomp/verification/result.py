@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgecomp.arrays import Array
 from edgecomp.interface import Interface
@@ -49,26 +49,38 @@ class SizeVerdict:
 
 @dataclass(frozen=True)
 class Restriction:
-    """An artifact that is right at even sizes and fails at an odd one.
+    """An artifact that fails at an odd size, or at the smallest one, and is right at others.
 
     Attributes:
-        names: The dimensions that it is about.
+        names: The dimensions that it is to take multiples in.
         sizes: Where it failed.
         reason: How.
+        smallest: Dimension -> the smallest size that it is to take.
     """
 
     names: tuple[str, ...]
     sizes: Mapping[str, int]
     reason: str
+    smallest: Mapping[str, int] = field(default_factory=dict)
+
+    def joined(self, other: Restriction) -> Restriction:
+        """Both, with the reason of the other one."""
+        names = dict.fromkeys((*self.names, *other.names))
+        return replace(other, names=tuple(names), smallest={**self.smallest, **other.smallest})
+
+    def narrowed(self, shapes: InputShapes) -> InputShapes:
+        """The shapes with what the artifact is to take."""
+        return replace(shapes.with_multiples(self.names), smallest={**shapes.smallest, **self.smallest})
 
     def note(self, file: str, shapes: InputShapes) -> str:
         """What the user should know, as a sentence."""
         multiples = shapes.with_multiples(self.names).multiples
-        taken = ", ".join(f"{name!r} in multiples of {multiples[name]}" for name in self.names)
+        taken = [f"{name!r} in multiples of {multiples[name]}" for name in self.names]
+        taken += [f"{name!r} from {size} on" for name, size in self.smallest.items()]
         tried = ", ".join(f"{name}={size}" for name, size in self.sizes.items())
         return (
-            f"{file} takes {taken} only: at {tried} it does not agree with the original ({self.reason}). Pad to such a "
-            "size, or give --shape for a fixed one."
+            f"{file} takes {', '.join(taken)} only: at {tried} it does not agree with the original ({self.reason}). "
+            "Pad to such a size, or give --shape for a fixed one."
         )
 
 
@@ -87,7 +99,7 @@ class Verification:
         tolerance: What the artifacts were held to.
         interfaces: File name -> how the artifact stores its inputs and outputs.
         sizes: What was measured at other sizes; empty for a model without dynamic dimensions.
-        restrictions: File name -> what an artifact should take that agrees at even sizes and not at an odd one.
+        restrictions: File name -> what an artifact should take that does not agree at every size.
         unfit: Files that took none of the samples, because a dimension is fixed in them: nothing was measured of them.
         example: The first batch: "inputs", "original" and each file name -> arrays by name, as the source has them.
     """

@@ -4,7 +4,9 @@ dimension, at that size.
 1. What holds at one size only is no dynamic model: every artifact runs at a second one, as even as the example.
 2. Where the source itself runs at an odd size, that is the second one: what is wrong with padding, strides and blocks
    shows there only. An artifact that fails at it runs at the even size after all, and takes multiples from then on.
-3. Where data of other sizes than the example's were there, nothing has to stand in for them.
+3. The smallest size that it takes runs along with that one: there a runtime may crash, or make numbers up. An artifact
+   that fails at it, and at the other alone does not, begins at a larger size from then on.
+4. Where data of other sizes than the example's were there, nothing has to stand in for them.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ _BELOW = 3
 RunOn = Callable[[Sequence[Path], Samples], Verification]
 #: Dynamic dimension -> size.
 Sizes = Mapping[str, int]
+#: The same, as a key.
+_Sizes = tuple[tuple[str, int], ...]
 
 
 def verify_sizes(
@@ -83,53 +87,73 @@ class _SizeCheck:
         """Every artifact at every size that it is for."""
         found: list[SizeVerdict] = []
         restrictions: dict[str, Restriction] = {}
-        for chosen, paths in self._groups(artifacts).items():
-            sizes = dict(chosen)
+        for (chosen, small), paths in self._groups(artifacts).items():
+            sizes, smallest = dict(chosen), dict(small)
             odd = {} if self._shapes.signatures else {k: v for k, v in sizes.items() if v == self._odd.get(k)}
             even = {name: self._even.get(name, size + _BELOW) if name in odd else size for name, size in sizes.items()}
             if not odd or not self._answers(self._batch(sizes)):
-                found.append(SizeVerdict(even, self._verdicts(paths, even)))
-                continue
-            kept, failures = self._attempt(paths, sizes)
-            if len(failures) < len(paths):
+                sizes, odd = even, {}
+            kept, failures = self._attempt(paths, sizes, smallest)
+            if failures and smallest:
+                fitting, larger = self._attempt(list(failures), sizes)
+                too_small = {path: why for path, why in failures.items() if path not in larger}
+                restrictions |= {path.name: self._from(path, smallest, why) for path, why in too_small.items()}
+                kept, failures = (*kept, *fitting), larger
+            if kept:
                 found.append(SizeVerdict(sizes, kept))
             if failures:
-                restrictions |= {path.name: self._restriction(path, even, odd, why) for path, why in failures.items()}
+                if odd:
+                    reasons = failures.items()
+                    restrictions |= {path.name: self._restriction(path, even, odd, why) for path, why in reasons}
                 found.append(SizeVerdict(even, self._verdicts(list(failures), even)))
         return replace(self._found, sizes=tuple(found), restrictions=restrictions)
 
-    def _groups(self, artifacts: Sequence[Path]) -> dict[tuple[tuple[str, int], ...], list[Path]]:
-        """Sizes -> the artifacts that they are for."""
-        groups: dict[tuple[tuple[str, int], ...], list[Path]] = {}
+    def _groups(self, artifacts: Sequence[Path]) -> dict[tuple[_Sizes, _Sizes], list[Path]]:
+        """Sizes, and the smallest ones where those are others -> the artifacts that they are for."""
+        groups: dict[tuple[_Sizes, _Sizes], list[Path]] = {}
         for path in artifacts:
-            free, restricted = _dynamic_in(self._found.interfaces[path.name], self._shapes)
+            free, restricted, smallest = _dynamic_in(self._found.interfaces[path.name], self._shapes)
             odd = {name: size for name, size in self._odd.items() if name not in restricted}
             for sizes in self._shapes.signatures[1:] or [{**self._even, **odd}]:
                 chosen = tuple((name, size) for name, size in sizes.items() if name in free)
                 if chosen:
-                    groups.setdefault(chosen, []).append(path)
+                    small = () if smallest.items() <= self._shapes.example.items() else tuple(smallest.items())
+                    groups.setdefault((chosen, small), []).append(path)
         return groups
 
     def _batch(self, sizes: Sizes) -> Arrays:
         wanted = self._shapes.at(sizes)
         return tuple(np.resize(array, wanted[name]) for name, array in self._found.example["inputs"].items())
 
-    def _verdicts(self, paths: Sequence[Path], sizes: Sizes) -> tuple[Verdict, ...]:
-        return self._run(paths, Unlabelled([self._batch(sizes)])).verdicts
+    def _verdicts(self, paths: Sequence[Path], *sizes: Sizes) -> tuple[Verdict, ...]:
+        return self._run(paths, Unlabelled([self._batch(each) for each in sizes if each])).verdicts
 
-    def _attempt(self, paths: Sequence[Path], sizes: Sizes) -> tuple[tuple[Verdict, ...], dict[Path, str]]:
+    def _attempt(self, paths: Sequence[Path], *sizes: Sizes) -> tuple[tuple[Verdict, ...], dict[Path, str]]:
         """The verdicts of those that agree, and why the others do not."""
         try:
-            verdicts = self._verdicts(paths, sizes)
+            verdicts = self._verdicts(paths, *sizes)
         except EdgecompError as error:
             if len(paths) == 1:
                 return (), {paths[0]: error.actual}
-            parts = [self._attempt([path], sizes) for path in paths]
+            parts = [self._attempt([path], *sizes) for path in paths]
             kept = {verdict.name: verdict for verdicts, _ in parts for verdict in verdicts}
             return tuple(kept.values()), {path: why for _, failures in parts for path, why in failures.items()}
         wrong = {verdict.name: verdict.violations[0] for verdict in verdicts if verdict.violations}
         failures = {path: wrong[path.name] for path in paths if path.name in wrong}
         return tuple(verdict for verdict in verdicts if verdict.name not in wrong), failures
+
+    def _from(self, path: Path, smallest: Sizes, reason: str) -> Restriction:
+        """From what size on an artifact agrees that does not at the smallest; a second time it is the example's."""
+        low, high = smallest, {name: self._shapes.example[name] for name in smallest}
+        first = smallest.items() <= self._shapes.smallest.items()
+        while first and (middle := self._between(low, high)) != low:
+            low, high = (middle, high) if self._attempt([path], middle)[1] else (low, middle)
+        return Restriction((), smallest, reason, {name: size for name, size in high.items() if size > smallest[name]})
+
+    def _between(self, low: Sizes, high: Sizes) -> dict[str, int]:
+        """Sizes half way from some to others, or less: they are multiples of the same."""
+        steps = {name: self._shapes.multiples.get(name, 1) for name in low}
+        return {name: size + (high[name] - size) // (2 * steps[name]) * steps[name] for name, size in low.items()}
 
     def _restriction(self, path: Path, even: Sizes, odd: Sizes, reason: str) -> Restriction:
         """Which of several dimensions it is about: those that fail alone, or else all."""
@@ -174,13 +198,16 @@ def verify_unfit(
     )
 
 
-def _dynamic_in(interface: Interface, shapes: InputShapes) -> tuple[set[str], set[str]]:
-    """The dynamic dimensions that an artifact has not fixed, and those of them that it takes multiples in."""
-    free, restricted = set[str](), set[str]()
+def _dynamic_in(interface: Interface, shapes: InputShapes) -> tuple[set[str], set[str], dict[str, int]]:
+    """The dimensions that an artifact leaves free, those that it takes multiples in, and the smallest sizes."""
+    free, restricted, smallest = set[str](), set[str](), dict[str, int]()
     for spec in interface.inputs:
-        factors = spec.multiples or (1,) * len(spec.shape)
-        for name, size, factor in zip(shapes.inputs[spec.name], spec.source_shape, factors, strict=True):
+        ones = (1,) * len(spec.shape)
+        limits = zip(spec.multiples or ones, spec.smallest or ones, strict=True)
+        for name, size, (factor, least) in zip(shapes.inputs[spec.name], spec.source_shape, limits, strict=True):
             if isinstance(name, str) and size is None:
                 free.add(name)
                 restricted.update([name] if factor > 1 else [])
-    return free, restricted
+                if name in shapes.smallest:
+                    smallest[name] = max(least, 1)
+    return free, restricted, smallest
