@@ -198,7 +198,10 @@ def _parse_op(table: Table, tensors: int) -> Op:
     outputs = tuple(table.array(_OUTPUTS, np.int32).tolist())
     if any(not 0 <= index < tensors for index in (*inputs, *outputs)):
         raise MalformedError(f"op {table.text(_NAME)!r} refers to a tensor that does not exist")
-    return Op(OP_TYPES.get(number, f"OpType{number}"), table.text(_NAME), inputs, outputs, table.table(_PARAMETER))
+    op = Op(OP_TYPES.get(number, f"OpType{number}"), table.text(_NAME), inputs, outputs, table.table(_PARAMETER))
+    if op.type == "Input" and not outputs:
+        raise MalformedError(f"the input {op.name!r} has no tensor")
+    return op
 
 
 def rewrite(net: Net, *, code: str, quantization: dict[int, TensorQuantization]) -> bytearray:

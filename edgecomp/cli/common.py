@@ -131,8 +131,8 @@ class _Console(Console):
 
 def _console(*, stderr: bool) -> Console:
     console = _Console(stderr=stderr, highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = 160  # a file is as wide as its lines
+    if not console.width or (not console.is_terminal and "COLUMNS" not in os.environ):
+        console.width = 160  # a file is as wide as its lines, and so is a terminal that claims to have no columns
     return console
 
 

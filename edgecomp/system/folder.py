@@ -21,7 +21,11 @@ def check_free(target: Path) -> None:
     Raises:
         OutputError: It exists, or the place cannot be written to.
     """
-    if target.exists() or target.is_symlink():
+    try:
+        taken = target.exists() or target.is_symlink()
+    except OSError as error:
+        raise _unwritable(target, error) from None
+    if taken:
         raise OutputError(
             str(target),
             expected="a folder that does not exist yet",

@@ -313,3 +313,11 @@ def test_verify_says_what_each_comparison_rests_on(edgecomp: Run, made: Made, tm
 def test_a_time_that_is_not_known_says_why(edgecomp: Run, made: Made) -> None:
     assert "not known: how much this core does" in edgecomp("estimate", made.folder, "--target", "pixel-8").stdout
     assert "not known" not in edgecomp("estimate", made.folder, "--target", "raspberry-pi-4b").stdout
+
+
+@pytest.mark.parametrize("columns", ["0", "40", "many"])
+def test_a_terminal_of_any_width_shows_something(
+    edgecomp: Run, onnx_file: Path, columns: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "float32" in edgecomp("inspect", onnx_file).stdout

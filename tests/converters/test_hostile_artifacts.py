@@ -14,8 +14,10 @@ from running import Reference, refer
 
 import edgecomp
 from edgecomp.converter import ConversionOptions, load_converter
+from edgecomp.converters.mnn import net
+from edgecomp.converters.mnn.flatbuffer import Table
 from edgecomp.converters.tflite.seal import SEAL_KEY, is_intact
-from edgecomp.errors import DataError
+from edgecomp.errors import DataError, SourceError
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
 
@@ -40,6 +42,21 @@ def test_no_damage_crashes_the_reader(format_name: str, reference: Reference, tm
     )
     assert process.returncode == 0, process.stderr[-2000:]
     assert "'refused'" in process.stdout
+
+
+def test_an_mnn_input_without_a_tensor_is_refused(reference: Reference, tmp_path: Path) -> None:
+    path = tmp_path / "model.mnn"
+    load_converter("mnn").convert(reference.float_model, path, ConversionOptions())
+    content = bytearray(path.read_bytes())
+    table = next(
+        table for table in Table.root(content).tables(net._OPS) if net.OP_TYPES[table.integer(net._TYPE)] == "Input"
+    )
+    place = table.target(net._OUTPUTS)
+    assert place is not None
+    content[place : place + 4] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="has no tensor"):
+        edgecomp.load(path)
 
 
 def test_a_change_to_a_tflite_file_shows(reference: Reference, tmp_path: Path) -> None:

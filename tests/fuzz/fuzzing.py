@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -66,13 +66,17 @@ def _convert(
 
 
 def fuzz(
-    seeds: Sequence[int], limit: float, formats: Sequence[str] = FORMATS, batch: int = 50
+    seeds: Sequence[int],
+    limit: float,
+    formats: Sequence[str] = FORMATS,
+    batch: int = 50,
+    judge: Callable[[int, Path, Sequence[str]], str] | None = None,
 ) -> Iterator[tuple[int, str]]:
-    """Seeds and what became of them; each in a process that may crash or hang without harm."""
+    """Seeds and what became of them, by `outcome` or another; each in a process that may crash or hang without harm."""
     waiting = list(seeds)
     while waiting:
         here, there = _FORK.Pipe(duplex=False)
-        process = _FORK.Process(target=_work, args=(there, waiting[:batch], formats))
+        process = _FORK.Process(target=_work, args=(there, waiting[:batch], formats, judge or outcome))
         process.start()
         there.close()
         done, ending = 0, ""
@@ -95,14 +99,16 @@ def fuzz(
         del waiting[:done]
 
 
-def _work(pipe: Connection, seeds: Sequence[int], formats: Sequence[str]) -> None:
+def _work(
+    pipe: Connection, seeds: Sequence[int], formats: Sequence[str], judge: Callable[[int, Path, Sequence[str]], str]
+) -> None:
     with open(os.devnull, "w") as nothing:
         os.dup2(nothing.fileno(), 1)
         os.dup2(nothing.fileno(), 2)
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                pipe.send(outcome(seed, Path(folder), formats))
+                pipe.send(judge(seed, Path(folder), formats))
             except Exception as error:  # whatever is not an error of edgecomp is a finding
                 pipe.send(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
     os._exit(0)

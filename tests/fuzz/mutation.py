@@ -23,8 +23,7 @@ def mutate(model: onnx.ModelProto, seed: int) -> bytes:
     rng = random.Random(seed)
     if rng.random() < 0.3:
         data = bytearray(model.SerializeToString())
-        for _ in range(rng.choice((1, 1, 2, 5, 20))):
-            rng.choice(_BYTES)(data, rng)
+        damage(data, rng)
         return bytes(data)
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -35,6 +34,12 @@ def mutate(model: onnx.ModelProto, seed: int) -> bytes:
         message, field = rng.choice(places)
         _change(message, field, rng)
     return copy.SerializeToString()
+
+
+def damage(data: bytearray, rng: random.Random) -> None:
+    """Changes, removes and repeats some bytes, in place."""
+    for _ in range(rng.choice((1, 1, 2, 5, 20))):
+        rng.choice(_BYTES)(data, rng)
 
 
 def _flip(data: bytearray, rng: random.Random) -> None:

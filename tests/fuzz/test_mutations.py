@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import artifacts
 import numpy as np
 import onnx
 import pytest
@@ -35,6 +36,17 @@ def test_no_damage_crashes_mnn_or_goes_unnoticed_there() -> None:
     """Fewer seeds: each takes two processes of its own, and as long as the machine lets them wait."""
     seeds = range(FIRST + SEEDS, FIRST + SEEDS + SEEDS // 10)
     found = dict(fuzz(seeds, 12 * LIMIT, ("mnn",)))
+    assert len(found) == len(seeds)
+    assert {seed: result for seed, result in found.items() if result not in FINE} == {}
+    assert set(found.values()) == FINE
+
+
+def test_no_damage_to_an_artifact_crashes_hangs_or_takes_all_memory() -> None:
+    """Fewer seeds: what is not as edgecomp wrote it runs in processes of its own."""
+    for name, model in [(name, model) for model in artifacts.MODELS for name in artifacts.FORMATS]:
+        artifacts.artifact(name, model)  # once, and not in each of the processes
+    seeds = range(FIRST, FIRST + max(SEEDS // 5, 20))
+    found = dict(fuzz(seeds, 6 * LIMIT, artifacts.FORMATS, judge=artifacts.outcome))
     assert len(found) == len(seeds)
     assert {seed: result for seed, result in found.items() if result not in FINE} == {}
     assert set(found.values()) == FINE

@@ -50,6 +50,12 @@ def test_nothing_is_overwritten(tmp_path: Path, make: object) -> None:
     assert caught.value.subject == str(target)
 
 
+def test_a_name_that_is_too_long_is_found_out_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="too long") as caught:
+        check_free(tmp_path / ("a" * 300))
+    assert "a shorter name" in caught.value.cure
+
+
 def test_a_parent_that_is_a_file_is_found_out_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="Not a directory"):
