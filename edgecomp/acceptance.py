@@ -15,7 +15,7 @@ from edgecomp.shapes import InputShapes
 
 
 def check_own_integers(source: str, precision: Precision, own: Precision) -> None:
-    """A source that came with its own integers keeps them, and is of their precision when nothing is said (fp32).
+    """Checks that a source with its own integers keeps them; fp32 stands for their precision.
 
     Raises:
         InputError: Another precision was asked for.
@@ -30,10 +30,10 @@ def check_own_integers(source: str, precision: Precision, own: Precision) -> Non
 
 
 def check_float(source: str, precision: Precision, model: CompressedModel) -> None:
-    """Integers with ranges of each input's own are not rounded again.
+    """Checks that a model has no dynamically quantized integers, which are not quantized again.
 
     Raises:
-        InputError: The model has such.
+        InputError: It has some.
     """
     node = next((each for each in model.graph.graph.all_nodes() if each.op_type in RUN_TIME_RANGES), None)
     if node is not None:
@@ -48,13 +48,13 @@ def check_float(source: str, precision: Precision, model: CompressedModel) -> No
 def check_sizes(
     source: str, data: CalibrationData | EvaluationData, shapes: InputShapes | None, example: Mapping[str, int]
 ) -> None:
-    """The graph takes data of all their sizes.
+    """Checks that the graph takes data of all their sizes.
 
     Args:
         source: The source's name.
         data: Data of any sizes that the source takes.
         shapes: Which dimensions are dynamic in the graph.
-        example: The example sizes of all that are in the source.
+        example: The example sizes of all dynamic dimensions of the source.
 
     Raises:
         DataError: A dimension had to be fixed, or only some sizes were asked for, and an item has another.
@@ -82,7 +82,7 @@ def _in_words(sizes: Mapping[str, int]) -> str:
 
 
 def check_operators(source: str, model: CompressedModel, formats: Sequence[str], options: ConversionOptions) -> None:
-    """Finds out what any of the formats cannot express, all of it at once.
+    """Finds everything that any of the formats cannot express, before conversion.
 
     Raises:
         UnsupportedOperatorError: There is something.
@@ -106,7 +106,7 @@ def check_operators(source: str, model: CompressedModel, formats: Sequence[str],
 
 
 def _listing(problems: Sequence[Unsupported], model: CompressedModel, limit: int = 5) -> str:
-    """Operators that a format cannot express, with their nodes and modules, and why."""
+    """Lists the operators that a format cannot express, with their nodes and modules, and why."""
     nodes = {node.name: describe(node) for node in model.graph.graph}
     texts = [f"{nodes.get(p.node, f'{p.op_type} {p.node!r}')}: {p.reason}" for p in problems]
     more = [f"and {len(texts) - limit} more"] if len(texts) > limit else []

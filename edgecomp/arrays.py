@@ -1,4 +1,4 @@
-"""The array types of every signature that leaves dtype and shape open."""
+"""Array types for signatures that leave dtype and shape open."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-#: Of any dtype and shape; the docstring of what takes or gives one says which.
+#: An array of any dtype and shape; docstrings say which.
 Array = npt.NDArray[Any]
 #: One for each input or output of a model, in its order.
 Arrays = tuple[Array, ...]

@@ -1,4 +1,4 @@
-"""Measures an artifact on this machine, with the very script that runs on the board, and compares measurements."""
+"""Measures an artifact on this machine, with the same script that runs on boards, and compares measurements."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ import numpy.typing as npt
 from edgecomp.errors import DataError, EdgecompError, InputError, MissingToolchainError, PromiseError, SourceError
 from edgecomp.target import Runtime
 
-#: What `device_scripts/bench.py` writes; older schemas are read too.
+#: The schema that `device_scripts/bench.py` writes; older schemas are read too.
 SCHEMA = 1
 
-#: What an error of the script is to the user.
+#: The script's kinds of errors -> the error class and the cure for the user.
 _KINDS: dict[str, tuple[type[EdgecompError], str]] = {
     "bad-model": (SourceError, "check that the file is complete; write it again if it is not"),
     "bad-golden": (DataError, "give the golden.npz that was written together with the artifact"),
@@ -53,7 +53,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What `device_scripts/bench.py` found out.
+    """The result of `device_scripts/bench.py`.
 
     Attributes:
         latency: Summary of `samples`.
@@ -157,7 +157,7 @@ def measure_local(
                 capture_output=True,
                 timeout=timeout,
                 check=False,
-                # The child must find the same runtimes, also when they were put on the path by hand.
+                # The child must find the same runtimes, even if these were added to the path by hand.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
             )
         except subprocess.TimeoutExpired:
@@ -172,14 +172,14 @@ def measure_local(
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What is known of a run besides what it left behind.
+    """The circumstances of a run, besides its output.
 
     Attributes:
         device: Where it ran, in words.
-        stage: The last thing that the script said it did.
-        runtime: Package that it ran or was about to import, with its version, as far as it came to that.
-        known_bad: Why that version must not be used there, when the target profile says so.
-        install: What installs a runtime there; `{package}` stands for it.
+        stage: The last stage that the script reported.
+        runtime: The package that it ran or was about to import, with its version if known.
+        known_bad: Why that version must not be used there, if the target profile says so.
+        install: The command that installs a runtime there; `{package}` stands for it.
     """
 
     device: str = "this machine"
@@ -190,7 +190,7 @@ class Circumstances:
 
     @classmethod
     def on_board(cls, device: str, stages: Sequence[Mapping[str, Any]], runtime: Runtime | None) -> Circumstances:
-        """Those of a run on a board, from what `--progress` told.
+        """Returns the circumstances of a run on a board, from the stages that `--progress` reported.
 
         Args:
             device: Its name.
@@ -213,7 +213,7 @@ class Circumstances:
 def read_answer(
     code: int, stdout: str, stderr: bytes, path: Path, circumstances: Circumstances | None = None
 ) -> Measurement:
-    """Makes a measurement, or the right error, of what the script left behind.
+    """Turns the output of the script into a measurement, or into the right error.
 
     Args:
         code: Its exit code, negative for a signal.
@@ -251,7 +251,7 @@ def read_answer(
 
 
 def _crash(path: Path, name: str, stderr: bytes, known: Circumstances) -> PromiseError:
-    """A run that a signal ended: by a version that is known to be bad, else by what the signal mostly means."""
+    """Returns the error for a run that a signal ended: a known bad version, or the usual meaning of the signal."""
     where = f" in {known.runtime}" if known.runtime else ""
     stage = f", at the stage {known.stage!r}" if known.stage else ""
     actual = f"it was ended by {name}{where}{stage}; last words: {_last_words(stderr)}"
@@ -290,10 +290,10 @@ class Comparison:
 def compare(
     baseline: Measurement, other: Measurement, *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> Comparison:
-    """The ratio of median latencies with a bootstrap confidence interval.
+    """Computes the ratio of median latencies with a bootstrap confidence interval.
 
-    Latencies that follow each other are alike (clocks, caches, a neighbour process), so blocks of them are drawn and
-    not single ones: the circular block bootstrap of Politis and Romano (1992), with blocks of n^(1/3) samples.
+    Consecutive latencies are correlated (clocks, caches, a neighbour process), so blocks of them are drawn instead of
+    single ones: the circular block bootstrap of Politis and Romano (1992), with blocks of n^(1/3) samples.
 
     Args:
         baseline: What `other` is divided by.

@@ -1,4 +1,4 @@
-"""The contract that a converter fulfils, and how one is found.
+"""The contract of converters, and how they are found.
 
 A converter is a module or package in `converters/` with an object `CONVERTER`. Its name is the format's name, and it
 is imported only when that format is asked for. Everything that is particular to a format lies behind this contract:
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ConversionOptions:
-    """What a converter is told beside the model, whatever its format.
+    """Options of a conversion, for any format.
 
     Attributes:
         io_dtype: "float32" keeps the source's dtypes at the border and quantizes inside; "int8" takes and gives the
             integers of the quantized inputs and outputs.
-        io_layout: How image-like inputs and outputs lie where the format lets one choose (TFLite): "nhwc", "nchw"
-            (as in the source), or None for the format's own custom.
+        io_layout: The layout of image-like inputs and outputs in formats with a choice (TFLite): "nhwc", "nchw" (as in
+            the source), or None for the format's own convention.
         activations: How a format that lets one choose (ONNX Runtime) stores int8 activations: signed, or the same
             values as uint8, which x86 kernels prefer.
         processing: The steps around the model, which every format describes in its standard way; None to say nothing.
@@ -56,7 +56,7 @@ class FloatIsland:
 
 @dataclass(frozen=True)
 class Unsupported:
-    """A node that a format cannot express, and the way out."""
+    """A node that a format cannot express, and what to do instead."""
 
     node: str
     op_type: str

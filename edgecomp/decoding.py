@@ -1,12 +1,12 @@
-"""Frozen dataclasses from the plain data of a TOML file, checked against their type hints.
+"""Builds frozen dataclasses from the plain data of a TOML file, checked against their type hints.
 
-What a value may be follows from the type of its field:
+The type of a field decides which values it may have:
 
-1. A dataclass is a table: its keys are the fields, those without a default have to be there, and there are no others,
+1. A dataclass is a table whose keys are the fields. Fields without a default are required, and unknown keys are errors,
    because a misspelt key must not vanish silently.
-2. `tuple[X, ...]` and `frozenset[X]` are lists, `Mapping[K, X]` is a table with any K for keys, `X | None` is X or left
-   out, and a Literal is one of its values.
-3. Everything else is a leaf, and the format says what it may be. true is no number; a whole number is a fine float.
+2. `tuple[X, ...]` and `frozenset[X]` are lists, `Mapping[K, X]` is a table with any K as keys, `X | None` is X or
+   absent, and a Literal is one of its values.
+3. All other types are leaves, and the format defines their values. true is not a number; an integer is a valid float.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from edgecomp.errors import correction
 
 
 class MismatchError(Exception):
-    """Plain data are not what a type hint says. Who reads the file knows its name, and makes an error for people of it.
+    """Plain data do not match a type hint. The code that reads the file turns it into an error with the file's name.
 
     Args:
         expected: What would have been right, with the path of the field.
-        actual: What is there.
-        cure: What to do; None when the value just has to be corrected.
+        actual: What was found.
+        cure: What to do; None if the value just has to be corrected.
     """
 
     def __init__(self, expected: str, actual: str, cure: str | None = None) -> None:

@@ -1,6 +1,6 @@
 """The demo's task: a small CNN on scikit-learn's handwritten digits. It doubles as an example of a task file.
 
-The network has what compression tools trip over: BatchNorm, a residual sum, a depthwise convolution and a Swish.
+The network has what compression tools stumble over: BatchNorm, a residual sum, a depthwise convolution and a Swish.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def model() -> nn.Module:
     steps = EPOCHS * -(-len(images) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
-    with one_torch_thread():  # operators this small only wait for each other
+    with one_torch_thread():  # threads only slow down operators this small
         for _ in range(EPOCHS):
             for chosen in torch.randperm(len(images)).split(BATCH):  # type: ignore[no-untyped-call]
                 optimizer.zero_grad()
@@ -94,7 +94,7 @@ def calibration_data() -> Iterator[tuple[npt.NDArray[np.float32]]]:
 
 
 def train_data() -> Iterator[tuple[tuple[npt.NDArray[np.float32]], npt.NDArray[np.int64]]]:
-    """What the network was trained on, for recipes that go on training."""
+    """The training data, for recipes with steps that train."""
     images, labels = digits()[0]
     yield (images,), labels
 

@@ -1,9 +1,9 @@
-"""Why an artifact is not faster on a target, in words, with what each remedy may gain.
+"""Explains why an artifact is not faster on a target, with what each remedy may gain.
 
-Each rule is a small function in `RULES` that looks at one artifact with everything that is known of it (`Case`) and
-says what it finds. A gain is the share of the estimated instructions that the remedy may save; None where nothing is
-known about it. A share is of the measured time where operators were timed, else of the estimated instructions.
-A measurement of another machine than the target is said to be one, and tells nothing else.
+Each rule is a small function in `RULES` that examines one artifact with all known facts (`Case`) and yields findings. A
+gain is the share of the estimated instructions that the remedy may save; None if it is unknown. Shares are of the
+measured time if operators were timed, else of the estimated instructions. A measurement from another machine than the
+target is reported as such, and not used otherwise.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from edgecomp.target import TargetProfile
 
 _DEPTHWISE = ("DEPTHWISE_CONV_2D", "ConvolutionDepthwise")
 _CONVOLUTIONS = ("CONV_2D", "Convolution", "Conv", "QLinearConv", "FusedConv")
-#: Steps that make zeros and no smaller shapes.
+#: Steps that set weights to zero without reducing shapes.
 _UNSTRUCTURED = ("prune-weights", "prune-weights-gradually")
 #: Multiply-accumulates of one dot product instruction.
 _DOT_PRODUCT = 16
-#: Bytes of one load and of one SIMD register: below a register's worth of multiplications for each load, memory and not
-#: arithmetic is likely to be the limit.
+#: Bytes of one load and of one SIMD register. With less than a register of multiplications for each load, memory is
+#: more likely to be the limit than arithmetic.
 _LOAD_BYTES = _SIMD_BYTES = 16
-#: Share of an inference below which a remedy is not worth its work.
+#: The smallest share of an inference for which a remedy is worth mentioning.
 _WORTH_SAYING = 0.005
 #: Kinds of operators that a finding lists.
 _KINDS = 6
@@ -57,7 +57,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Case:
-    """All that is known of an artifact.
+    """All known facts about an artifact.
 
     Attributes:
         inspection: What is in it.
@@ -75,17 +75,17 @@ class Case:
 
     @property
     def core(self) -> str:
-        """What the target computes on."""
+        """The target's core, in words."""
         clusters = self.profile.cpu.clusters
         return clusters[0].core if clusters else self.profile.title
 
     def share(self, node: NodeEstimate) -> float:
-        """Which part of the inference a node is."""
+        """Returns the share of the inference that a node takes."""
         return self.measured.get(node.name, node.instructions.high / max(self.estimate.instructions.high, 1.0))
 
     @property
     def measured(self) -> dict[str, float]:
-        """Operator -> its share of the time, where operators were timed."""
+        """Operator -> its share of the time; empty if operators were not timed."""
         rows = (self.result or {}).get("profile") or []
         total = sum(row["mean_ms"] for row in rows)
         return {row["name"]: row["mean_ms"] / total for row in rows} if total else {}
@@ -116,7 +116,7 @@ def explain(case: Case) -> list[Finding]:
 
 
 def _another_machine(case: Case) -> Iterator[Finding]:
-    """A measurement of something else than the target."""
+    """The measurement is from another machine than the target."""
     if case.result is not None and not made_on(case.result, case.profile):
         machine = case.result["machine"]
         yield Finding(
@@ -127,7 +127,7 @@ def _another_machine(case: Case) -> Iterator[Finding]:
 
 
 def all_in_float(case: Case) -> Iterator[Finding]:
-    """A model without integers, where they would be faster."""
+    """The model has no integers, although they would be faster."""
     gain = _saved(case)
     if gain >= _WORTH_SAYING and case.estimate.nodes and not any(n.arithmetic == "int8" for n in case.estimate.nodes):
         ratio = lanes("int8", case.profile) // lanes("float32", case.profile)
@@ -140,7 +140,7 @@ def all_in_float(case: Case) -> Iterator[Finding]:
 
 
 def no_dot_product(case: Case) -> Iterator[Finding]:
-    """Int8 on a core without dot products."""
+    """int8 runs on a core without dot products."""
     integer = [node for node in case.estimate.nodes if node.arithmetic == "int8"]
     have = lanes("int8", case.profile)
     if integer and have < _DOT_PRODUCT:
@@ -153,7 +153,7 @@ def no_dot_product(case: Case) -> Iterator[Finding]:
 
 
 def _saved(case: Case) -> float:
-    """Share of float's instructions that int8 saves in the artifact's runtime, by what was counted."""
+    """Returns the share of float's instructions that int8 saves in the artifact's runtime, from emulated counts."""
     integer, real = (
         overhead(case.inspection.format, arithmetic).high / lanes(arithmetic, case.profile)
         for arithmetic in ("int8", "float32")
@@ -180,7 +180,7 @@ def memory_bound_depthwise(case: Case) -> Iterator[Finding]:
 
 
 def _depthwise_in_onnx(case: Case) -> Iterator[tuple[NodeEstimate, Node]]:
-    """ONNX's convolutions with one input channel in each of many groups; data are (batch, channels, ...)."""
+    """Yields ONNX convolutions with one input channel in each of many groups; data are (batch, channels, ...)."""
     for entry, node in case.multiplying("Conv", "QLinearConv"):
         sizes, data = case.channels(node), case.inspection.contents.tensors[node.inputs[0] or 0].shape
         if sizes is not None and sizes[0] == 1 and data is not None and data[1] == sizes[1] > 1:
@@ -188,7 +188,7 @@ def _depthwise_in_onnx(case: Case) -> Iterator[tuple[NodeEstimate, Node]]:
 
 
 def borders(case: Case) -> Iterator[Finding]:
-    """Conversions between integers and floats in the middle of the model."""
+    """The model converts between integers and floats in the middle."""
     nodes = [node for _, node in case.inspection.contents.computing() if node.op_type in SHORES]
     edges = {*case.inspection.contents.inputs, *case.inspection.contents.outputs}
     inner = [node for node in nodes if not edges & {*node.inputs, *node.outputs}]
@@ -203,7 +203,7 @@ def borders(case: Case) -> Iterator[Finding]:
 
 
 def islands(case: Case) -> Iterator[Finding]:
-    """Stretches of float in a model of integers; the largest is named."""
+    """A quantized model has groups of float operators; the largest is named."""
     found = case.inspection.islands
     if not found:
         return
@@ -227,7 +227,7 @@ def islands(case: Case) -> Iterator[Finding]:
 
 
 def uneven_channels(case: Case) -> Iterator[Finding]:
-    """Output channels that leave part of the last tile empty."""
+    """Some output channels do not fill the last tile of the kernels."""
     step = case.profile.cpu.simd_channels
     for entry, node in case.multiplying(*_CONVOLUTIONS):
         sizes = case.channels(node)
@@ -246,7 +246,7 @@ def uneven_channels(case: Case) -> Iterator[Finding]:
 
 
 def zeros_in_full_shapes(case: Case) -> Iterator[Finding]:
-    """Pruned weights that are multiplied all the same."""
+    """Pruned weights are multiplied although they are zero."""
     kinds = [str(step.get("kind") or step.get("name")) for step in case.provenance]
     if any(kind in _UNSTRUCTURED for kind in kinds):
         yield Finding(
@@ -257,7 +257,7 @@ def zeros_in_full_shapes(case: Case) -> Iterator[Finding]:
 
 
 def threads(case: Case) -> Iterator[Finding]:
-    """More threads than cores, or fewer than the target's."""
+    """There are more threads than cores, or fewer than the target's."""
     if case.result is None:
         return
     used, usable = case.result["settings"]["threads"], case.result["machine"]["cpu"]["usable"]
@@ -274,7 +274,7 @@ def threads(case: Case) -> Iterator[Finding]:
 
 
 def throttled(case: Case) -> Iterator[Finding]:
-    """A board that was slower while it was measured than it can be."""
+    """The board was throttled during the measurement."""
     conditions = (case.result or {}).get("conditions")
     if conditions is None:
         return
@@ -294,7 +294,7 @@ def throttled(case: Case) -> Iterator[Finding]:
 
 
 def unsteady(case: Case) -> Iterator[Finding]:
-    """Samples that one figure cannot stand for."""
+    """The samples cannot be summarized by one figure."""
     state = (case.result or {}).get("steady_state")
     if state is not None and state["steady"] is False:
         why = f"the samples are {state['verdict']}"

@@ -1,4 +1,4 @@
-"""What each format would do with each node of a model, found out without keeping anything that is written."""
+"""Predicts what each format would do with each node of a model, without keeping any output."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from edgecomp.precision import Precision
 from edgecomp.quantization.float_share import reason_in_float
 from edgecomp.quantization.scheme import runs_in_integers, stays_in_float
 
-#: The model's precision, for what takes part in it; "float": as the source computes it; "island": in float inside a
-#: model of integers; "refused": not at all.
+#: The model's precision, for nodes that take part in it; "float": computed as in the source; "island": in float inside
+#: a model of integers; "refused": not supported.
 Verdict = Precision | Literal["float", "island", "refused"]
 
 
 @dataclass(frozen=True)
 class NodeForecast:
-    """What becomes of one node.
+    """The prediction for one node.
 
     Attributes:
-        node: Its name; "" for what concerns the model as a whole.
+        node: Its name; "" for the model as a whole.
         op_type: Its operator.
-        module: The torch module that it came from, "" when unknown.
-        verdict: What becomes of it.
+        module: The torch module that it came from, "" if unknown.
+        verdict: How the node is treated.
         reason: Why it is an island, or refused.
-        cure: What to do when it is refused.
+        cure: What to do if it is refused.
     """
 
     node: str
@@ -94,8 +94,8 @@ class Forecast:
 def forecast_format(name: str, model: CompressedModel, options: ConversionOptions) -> FormatForecast:
     """Asks a converter about every node.
 
-    When it refuses none, it converts the model into a folder that is thrown away: which nodes MNN computes in float
-    shows only in what it made. When it does refuse some, islands are those of the portable scheme.
+    If it refuses none, it converts the model into a temporary folder, because the nodes that MNN computes in float are
+    only visible in its output. If it refuses some, the islands are those of the portable scheme.
     """
     converter = load_converter(name)
     refused: dict[str, NodeForecast] = {}

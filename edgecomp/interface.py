@@ -1,4 +1,4 @@
-"""What an artifact says about itself: inputs, outputs and precision, as JSON that any format can carry."""
+"""An artifact's description of itself: inputs, outputs and precision, as JSON that any format can store."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from edgecomp.errors import DataError, SourceError
 from edgecomp.precision import NAMES, Precision
 
-#: The metadata key that the JSON lies under.
+#: The metadata key of the JSON.
 METADATA_KEY = "edgecomp"
 SCHEMA = 1
 
 
 def module_in_name(name: str) -> str:
-    """The module that a name tells: "a.b" of "a.b/Conv_output", and of "/a/b/Conv" as torch.onnx calls it; else ""."""
+    """Returns the module in a name: "a.b" in "a.b/Conv_output", or in torch.onnx's "/a/b/Conv"; else ""."""
     if name.startswith("/"):
         path: list[str] = []
         for scope in name.split("/")[1:-1]:
@@ -29,7 +29,7 @@ def module_in_name(name: str) -> str:
 
 
 def format_shape(shape: Sequence[int | None], multiples: Sequence[int] = (), smallest: Sequence[int] = ()) -> str:
-    """A shape in words, "any" or "any multiple of 8 from 32 on" for dynamic dimensions."""
+    """Formats a shape, with "any" or "any multiple of 8 from 32 on" for dynamic dimensions."""
     words = ["any" if size is None else str(size) for size in shape]
     for axis, factor in enumerate(multiples):
         words[axis] += f" multiple of {factor}" if factor > 1 else ""
@@ -39,7 +39,7 @@ def format_shape(shape: Sequence[int | None], multiples: Sequence[int] = (), sma
 
 
 def unfit_size(shapes: Iterable[Sequence[int]], actual: str) -> DataError:
-    """The error for inputs of sizes that a runtime cannot compute at.
+    """Returns the error for inputs of sizes that a runtime cannot compute.
 
     Args:
         shapes: The shapes of the inputs.
@@ -132,7 +132,7 @@ class Interface:
     precision: Precision | None = None
 
     def module_of(self, tensor: str) -> str:
-        """The module that a tensor, or a part that a converter made on the way to it ("NAME/part"), comes from."""
+        """Returns the module of a tensor, or of an intermediate one that a converter created for it ("NAME/part")."""
         name = tensor
         while name:
             if name in self.modules:

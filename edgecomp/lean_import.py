@@ -1,8 +1,8 @@
-"""onnx_ir without sympy, which takes longer to load than everything else that a conversion imports.
+"""Imports onnx_ir without sympy, which takes longer to load than everything else in a conversion.
 
-onnx_ir imports sympy at once and calls it when it computes with symbolic sizes, which few graphs make it do. So while
-onnx_ir is imported, sympy and the one module of onnx_ir that looks into it at once have stand-ins: each loads what it
-stands for when it is first asked for something. Only onnx_ir gets to see them; `import sympy` gives sympy everywhere.
+onnx_ir imports sympy immediately but only uses it for symbolic sizes, which few graphs have. So while onnx_ir is
+imported, sympy and the one module of onnx_ir that accesses it immediately are replaced by stand-ins, which load the
+real module on first use. Only onnx_ir sees them; `import sympy` gives sympy everywhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _LATER = ("sympy", "onnx_ir._symbolic_shapes")
 
 
 def defer_sympy() -> None:
-    """Lets the next import of onnx_ir, wherever it comes from, do without sympy."""
+    """Lets the next import of onnx_ir, from anywhere, do without sympy."""
     sys.meta_path.insert(0, _Finder())
 
 
@@ -51,7 +51,7 @@ class _Loader(SourceFileLoader):
 
 
 class _StandIn(ModuleType):
-    """Has the attributes of a module that is loaded when the first of them is asked for."""
+    """Loads the real module when an attribute is first accessed."""
 
     def __getattr__(self, name: str) -> Any:
         self.leave()

@@ -1,4 +1,4 @@
-"""The one thing that passes between the halves of edgecomp: a graph, how to quantize it, and how it came to be."""
+"""The model that passes between the parts of edgecomp: a graph, its quantization table, and its provenance."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Short forms for changes of a recipe: `compress(..., effort="best")` in Python, the same on the command line.
+"""Shortcuts for changes of a recipe: `compress(..., effort="best")` in Python, the same on the command line.
 
-A recipe that is written has them as steps and settings, so that it needs no options when it is run again.
+The recipe that is written contains them as steps and settings, so that it can be run again without options.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class Options(TypedDict, total=False):
     Attributes:
         formats: The converters to run, as names or as one text with commas.
         precision: "fp32", "fp16", "int8", "int16x8", "dynamic-int8", "weight-int8" or "weight-int4".
-        effort: "fast", "balanced" or "best": how much work int8 is worth.
-        estimator: How activation ranges are found: "minmax", "mse", ...
+        effort: "fast", "balanced" or "best": how much time to spend on the accuracy of int8.
+        estimator: The estimator of activation ranges: "minmax", "mse", ...
         io_dtype: "float32", or "int8" for quantized inputs and outputs.
-        io_layout: "auto", "nhwc" or "nchw": how TFLite's images lie.
-        data_free: Whether to calibrate on made-up inputs, whatever data there are.
-        min_agreement: Least share of samples with the original's argmax; layers stay in float until it is kept.
-        min_sqnr: Least signal to noise of the outputs in dB, kept likewise.
-        max_drop: How much of the metric may be lost, "0.5%" of the original's or "0.01", kept likewise.
-        max_size: How large each artifact may be, "5MB"; layers stay in float within it.
-        max_latency: How long an inference may take by the target's estimate, "12ms", likewise.
-        island: What such layers compute in: "float32" or "int16x8".
+        io_layout: "auto", "nhwc" or "nchw": the layout of TFLite's images.
+        data_free: Whether to calibrate on generated inputs, even if there are data.
+        min_agreement: The smallest share of samples with the original's argmax; layers stay in float to reach it.
+        min_sqnr: The smallest signal-to-noise ratio of the outputs in dB, likewise.
+        max_drop: The largest loss of the metric, "0.5%" of the original's or "0.01", likewise.
+        max_size: The largest size of each artifact, "5MB"; as many layers stay in float as it allows.
+        max_latency: The longest inference, estimated for the target, "12ms", likewise.
+        island: The precision of such layers: "float32" or "int16x8".
         keep_float: Nodes or torch modules to keep in float, by name.
     """
 

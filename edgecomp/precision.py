@@ -1,7 +1,7 @@
-"""The precisions: what each makes of weights and activations, and what a format may say about one.
+"""The precisions: how each treats weights and activations, and what formats declare about them.
 
-Each converter has a table `precisions` that says for every one of them whether its runtime *executes* in it, only
-*stores* the file in it, or is *refused*; `support` reads them. Facts about a runtime lie with its converter.
+Each converter has a table `precisions` that says for every precision whether its runtime *executes* it, only *stores*
+the file in it, or whether it is *refused*. Facts about a runtime are defined with its converter.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Execution = Literal["executes", "stores", "refused"]
 
 @dataclass(frozen=True)
 class PrecisionFacts:
-    """What a precision is, whatever the format.
+    """The properties of a precision in any format.
 
     Attributes:
         weights: How the weights of convolutions and matrix products are stored.
@@ -54,7 +54,7 @@ PRECISIONS: Mapping[Precision, PrecisionFacts] = {
 
 @dataclass(frozen=True)
 class Support:
-    """What a format does with a precision.
+    """How a format supports a precision.
 
     Attributes:
         execution: "executes": the runtime computes in it; "stores": the file is that small, and the runtime computes in
@@ -69,7 +69,7 @@ class Support:
 def check_support(
     precision: Precision, tables: Mapping[str, Mapping[Precision, Support]], formats: Sequence[str], subject: str
 ) -> None:
-    """Makes sure that all of `formats` can be written in a precision.
+    """Checks that all of `formats` can be written in a precision.
 
     Args:
         precision: Asked for.

@@ -18,7 +18,7 @@ from edgecomp.shapes import InputShapes
 
 
 def prepare(source: Source) -> CompressedModel:
-    """The graph simplified, a source's integers in the quantization table."""
+    """Simplifies the source's graph, and moves a source's own integers into the quantization table."""
     raw = CompressedModel(source.graph, provenance=(*source.history, source.step), dynamic=source.dynamic)
     absorbed = keep_saturation(absorb_quantization(raw))
     if raw.dynamic is None:
@@ -41,6 +41,6 @@ def _extent(source: Source, shapes: InputShapes) -> InputShapes:
 
 
 def float_size(model: CompressedModel) -> int:
-    """Bytes of the float graph as an ONNX file, to compare sizes with."""
+    """Returns the bytes of the float graph as an ONNX file, for comparison."""
     message, weights = split_message(model.graph)
     return len(message) + sum(array.nbytes for array in weights.values())

@@ -1,7 +1,7 @@
-"""What lies around a model: from a picture to its input, and from its output to an answer.
+"""The processing around a model: from a picture to its input, and from its output to an answer.
 
-It is plain data with a schema, so that every platform does the same; `Preprocessing.apply` and `Processing.answer` are
-the Python that the others follow.
+It is plain data with a schema, so that every platform does the same. `Preprocessing.apply` and `Processing.answer` are
+the reference implementation for the other platforms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 
-#: A model whose output comes from one of these gives probabilities itself.
+#: Operators that produce probabilities at the end of a model.
 _PROBABILITIES = frozenset({"Softmax", "LogSoftmax", "Sigmoid", "HardSigmoid"})
 
 

@@ -21,4 +21,4 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int, note: str = "", /) -> None:
-    """Nobody watches."""
+    """Reports nothing."""

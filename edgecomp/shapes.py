@@ -1,7 +1,8 @@
 """The shapes of a model's inputs: what a user may ask for, and which dimensions stay dynamic.
 
-A dimension is a number, which fixes it, or dynamic: then it has a name, which ties dimensions of one size together, and
-an example size, at which data are drawn, layouts chosen and figures quoted. On the command line:
+A dimension is either a number, which fixes it, or dynamic. A dynamic dimension has a name, which ties dimensions of
+equal size together, and an example size, at which data are drawn, layouts chosen and figures measured. On the command
+line:
 
     --shape image=1x3x224x224               fixed
     --shape ids=batch:1xseq:32              dynamic, with example sizes

@@ -1,4 +1,4 @@
-"""Inputs that stand in for data if the user gave none."""
+"""Inputs for verification if the user gave no data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from edgecomp.frontends.source import Source
 
 
 def stand_ins(source: Source, seed: int, count: int = 8) -> tuple[list[Arrays], list[str]]:
-    """The example, or random numbers for one that is constant: on zeros, wrong weights give right answers.
+    """Returns the example, or random numbers if the example is constant: zeros would hide wrong weights.
 
     Args:
         source: Has the example.

@@ -9,8 +9,8 @@ stages, and a recipe has them in this order:
 4. `refinement`: improves weights and table after that: rounding learned layer by layer, quantization-aware training.
 
 A step that inherits from `edgecomp.compression.training.settings.Training` trains, and needs the task's train_data().
-Whole numbers among the settings are above 0, and those that may be 0 are of the type `Natural`; a recipe is read by
-that. Other settings that cannot be are refused in `__post_init__`, with `check_setting`.
+Integer settings are above 0 unless they have the type `Natural`, which allows 0; the recipe reader checks this. Other
+invalid settings are refused in `__post_init__`, with `check_setting`.
 
 `edgecomp.steps` names them all, and imports no torch: a step imports what it computes with when it is applied.
 """
@@ -96,7 +96,7 @@ class PrecisionStep(GraphStep, Protocol):
 
 
 def check_setting(holds: bool, settings: object, name: str, expected: str) -> None:
-    """Makes sure of something about a setting.
+    """Checks a condition on a setting.
 
     Args:
         holds: Whether it is so.

@@ -223,7 +223,7 @@ def _with_last(rank: int, axis: int, output: ir.Value) -> _Reader:
 
 
 def _matrix(node: ir.Node, index: int, rank: int) -> _Reader | None:
-    """Returns the reader of a product: with a constant matrix it needs the last dimension last, else the source's order."""
+    """Returns the reader of a product: a constant matrix needs the last dimension last, others the source's order."""
     if index == 0 and is_constant(node.inputs[1]):
         return _with_last(rank, rank - 1, node.outputs[0])
     straight = identity(rank)

@@ -17,13 +17,13 @@ samples are regrouped into batches of exactly the model's size:
 2. In evaluation every sample is used: the last batch of each size is filled up with copies of its last sample, and its
    labels, which are fewer, say how many outputs count.
 
-When the inputs disagree on axis 0, or it is a length like those of other axes, it cannot count samples: then each item
-is one sample, and has exactly the model's shapes but for dynamic dimensions.
+If the inputs disagree on axis 0, or it is a length like other axes, it cannot count samples. Then each item is one
+sample, and has exactly the model's shapes except for dynamic dimensions.
 
-    inputs.py      what a graph wants for each of its inputs
-    collecting.py  draws items, checks them against that, and stores them
+    inputs.py      what a graph requires of each input
+    collecting.py  draws items, checks them, and stores them
     spool.py       the file: samples grouped by size, and the order of their batches
-    samples.py     what is in the file, in batches that fit the graph
+    samples.py     reads the file in batches that fit the graph
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a graph wants for each of its inputs."""
+"""What a graph requires of each of its inputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a graph wants for one input.
+    """What a graph requires of one input.
 
     Attributes:
         name: The input's name.
@@ -34,7 +34,7 @@ class InputSpec:
 
 
 def batch_size(inputs: Sequence[InputSpec]) -> int | None:
-    """How many samples the model takes at once; None when axis 0 counts none."""
+    """Returns how many samples the model takes at once; None if axis 0 does not count samples."""
     # A scalar input has no axis 0, and then no axis counts samples.
     leading = {spec.dimensions[0] if spec.shape else None for spec in inputs}
     if len(leading) != 1 or None in leading or leading & {size for spec in inputs for size in spec.dynamic[1:]}:

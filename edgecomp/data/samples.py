@@ -50,14 +50,14 @@ class _Samples:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a manifest says of them: "sizes" has the smallest and the largest of each dynamic dimension."""
+        """The facts for the manifest: "sizes" has the smallest and the largest of each dynamic dimension."""
         found = self.sizes
         ends = {name: [function(sizes[name] for sizes in found) for function in (min, max)] for name in found[0]}
         return {"samples": self.samples, "sha256": self.digest, **({"sizes": ends} if ends else {})}
 
     @property
     def places(self) -> list[Sequence[int]]:
-        """For each batch the numbers of its samples, counted as they were given; copies that fill it up have none."""
+        """For each batch the indices of its samples in the order they were given; padding copies have none."""
         size = self._batch or 1
         groups = self._spool.groups
         return [groups[index].places[number * size : (number + 1) * size] for index, number in self._pass]
@@ -116,7 +116,7 @@ class EvaluationData(_Samples):
 
     @cached_property
     def groups(self) -> npt.NDArray[np.int64]:
-        """For each sample, counted as they were given, the number of those that it can share a batch with."""
+        """For each sample, in the order they were given, the index of the group that it can share batches with."""
         found = np.zeros(self.samples, np.int64)
         for number, group in enumerate(self._spool.groups):
             found[np.asarray(group.places)] = number
@@ -142,6 +142,6 @@ class EvaluationData(_Samples):
 
 
 def _position(places: Sequence[int], place: int) -> int | None:
-    """Where a number lies in an ascending list."""
+    """Returns the position of a number in an ascending list, or None."""
     index = bisect_left(places, place)
     return index if index < len(places) and places[index] == place else None

@@ -1,9 +1,9 @@
-"""Samples of any sizes in a file without a name, in batches of samples that are alike.
+"""Samples of any sizes in an unnamed file, in batches of samples with equal sizes.
 
-Samples of one size are a group. The batches of a group are spread evenly over a pass, groups in the order of their
-sizes and each with an offset of its own (multiples of the golden ratio, whose fractions lie nowhere close together):
-the first batches of a pass stand for all of them, and what comes out does not depend on which size came first. Samples
-that are all of one size come in the order in which they were given.
+Samples of one size form a group. The batches of a group are spread evenly over a pass. Groups are ordered by size, and
+each has its own offset (multiples of the golden ratio, whose fractions are never close together). So the first batches
+of a pass are representative of all, and the order does not depend on which size came first. Samples that all have the
+same size keep the order in which they were given.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Group:
 
 
 class Spool:
-    """A file that is closed, and so removed, with the last object that refers to it; also when the program is killed.
+    """A file that is closed and removed with the last object that refers to it, even if the program is killed.
 
     Attributes:
         groups: By size, once `sort` was called.

@@ -1,10 +1,9 @@
-"""What edgecomp asks of the operating system.
+"""Interfaces to the operating system.
 
-isolation.py  a function in a process of its own, so that native code that aborts takes nothing else with it
-quiet.py      standard output and error, which native code writes to past Python
-folder.py     a folder that appears whole or not at all
-spool.py      samples in an unnamed temporary file, grouped by size
-columns.py    arrays one behind the other in a file, read one at a time
-memory.py     memory-mapped files, and memory that goes back to the system
-threads.py    torch's threads, where they cost more than they give
+isolation.py  runs a function in a separate process, so that native code that aborts cannot take edgecomp with it
+quiet.py      captures standard output and error, to which native code writes directly
+folder.py     a folder that appears completely or not at all
+columns.py    arrays stored one after another in a file, and read one at a time
+memory.py     memory-mapped files, and returning unused memory to the system
+threads.py    runs torch on one thread where more would be slower
 """

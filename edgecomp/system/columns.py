@@ -1,6 +1,7 @@
-"""Arrays of any shapes one behind the other in a file, each as `numpy.save` writes it, to be read in that order.
+"""Stores arrays of any shapes in a file, each in the format of `numpy.save`, and reads them in order.
 
-Most of them have the shape of the one before: a header is parsed once, which takes longer than reading a small array.
+Most arrays have the shape of the previous one, so equal headers are parsed only once: parsing takes longer than reading
+a small array.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _MAGIC = b"\x93NUMPY\x01\x00"
 
 
 def read_column(file: str | Path) -> Iterator[Array]:
-    """The arrays of a file, one in memory at a time; each may be written to."""
+    """Yields the arrays of a file, with one in memory at a time; each is writable."""
     with open(file, "rb") as stream:
         while front := stream.read(_FRONT):
             if front.startswith(_MAGIC):

@@ -1,4 +1,4 @@
-"""A result folder that appears whole or not at all."""
+"""A result folder that appears completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgecomp.errors import OutputError
 
 
 def check_free(target: Path) -> None:
-    """Makes sure, before any work, that a folder can be made.
+    """Checks, before any work, that a folder can be created.
 
     Raises:
         OutputError: It exists, or the place cannot be written to.
@@ -53,7 +53,7 @@ class Staging:
     target: Path
 
     def reject(self) -> None:
-        """Lets the folder take a name that says it failed, one that is free."""
+        """Renames the folder, when it is finished, to a free name that says it was rejected."""
         suffixes = itertools.chain([""], (f"-{count}" for count in itertools.count(2)))
         names = (f"{self.target.name}.rejected{suffix}" for suffix in suffixes)
         self.target = next(path for path in map(self.target.with_name, names) if not path.exists())
@@ -61,7 +61,7 @@ class Staging:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Staging]:
-    """A temporary folder beside `target` that takes its name when the block ends well, and disappears otherwise.
+    """Creates a temporary folder that is renamed to `target` if the block succeeds, and removed if it fails.
 
     Raises:
         OutputError: The disk is full, the place is read-only, or `target` appeared meanwhile.

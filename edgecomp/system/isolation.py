@@ -1,7 +1,7 @@
-"""Runs a function in an interpreter of its own, so that native code that aborts cannot take edgecomp with it.
+"""Runs a function in a separate interpreter, so that native code that aborts cannot take edgecomp with it.
 
-The function is named `package.module:function`; its arguments and its result are plain JSON data (larger things go
-through files). What it prints is kept for the error message and shown to nobody else.
+The function is named `package.module:function`. Arguments and result are plain JSON data; larger data go through files.
+Its output is kept for the error message, and not shown.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from edgecomp import errors
 
 _CURE = "report this with the model, or leave this format out with --formats"
-#: Seconds between two looks at whether the work was cancelled.
+#: Seconds between checks for cancellation.
 _PULSE = 0.2
 
 

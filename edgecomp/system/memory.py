@@ -1,4 +1,4 @@
-"""Memory that need not be taken, and memory that nobody uses any more."""
+"""Memory-mapped files, and returning unused memory to the system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """A file's bytes, which stay in the file until they are looked at; it must not get shorter meanwhile.
+    """Maps a file's bytes, which are loaded when they are accessed; the file must not shrink meanwhile.
 
     Raises:
         OSError: It cannot be read.
@@ -21,17 +21,17 @@ def mapped(path: Path) -> mmap.mmap:
 
 
 def forget(content: object) -> None:
-    """Takes what has been looked at of a mapped file out of memory; it is read anew when it is looked at again."""
+    """Drops the loaded pages of a mapped file from memory; they are read again when accessed."""
     if isinstance(content, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):  # Windows has none
         content.madvise(mmap.MADV_DONTNEED)
 
 
 def give_back() -> None:
-    """Returns to the system what nobody uses any more.
+    """Returns unused memory to the system.
 
-    A graph's nodes and values refer to each other, so that its weights wait for the garbage collector; and the C
-    library keeps what is freed (glibc does, where it is not at the heap's end). Takes some ten milliseconds: for times
-    at which much has become free and much is about to be needed, by this process or by others.
+    The nodes and values of a graph refer to each other, so its weights wait for the garbage collector; and the C
+    library keeps freed memory (glibc does, unless it is at the end of the heap). This takes some ten milliseconds, so
+    it is for moments when much has become free and much is about to be needed, by this process or by others.
     """
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries

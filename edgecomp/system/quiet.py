@@ -1,7 +1,7 @@
-"""Keeps what native code and exporters print from spoiling what edgecomp prints.
+"""Keeps the output of native code and exporters apart from edgecomp's own.
 
-Native code writes to the file descriptors 1 and 2 directly, past Python's `sys.stdout`, and stdout may carry the one
-JSON document that `--json` promises.
+Native code writes to the file descriptors 1 and 2 directly, bypassing Python's `sys.stdout`, while stdout may carry the
+one JSON document that `--json` promises.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def redirected(descriptor: int, target: int | None = None) -> Iterator[None]:
-    """Sends what a block writes to a file descriptor elsewhere.
+    """Redirects what a block writes to a file descriptor.
 
     Args:
         descriptor: 1 for stdout, 2 for stderr.
         target: Another descriptor; None for the null device.
     """
-    _flush()  # what was printed before is none of it
+    _flush()  # earlier output is not redirected
     try:
         saved = os.dup(descriptor)
-    except OSError:  # a program without that descriptor prints nothing to it
+    except OSError:  # without that descriptor, nothing can be written to it
         yield
         return
     opened = os.open(os.devnull, os.O_WRONLY) if target is None else target
@@ -43,7 +43,7 @@ def redirected(descriptor: int, target: int | None = None) -> Iterator[None]:
 
 
 def _flush() -> None:
-    """Python and C each have a buffer of their own, which would come out later, in the wrong place."""
+    """Flushes the buffers of Python and of C, which would otherwise appear later, in the wrong place."""
     for stream in (sys.stdout, sys.__stdout__, sys.__stderr__):
         if stream is not None and not stream.closed:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Keeps torch's threads out of the way where they cost more than they give."""
+"""Runs torch on one thread where more would be slower."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def one_torch_thread() -> Iterator[None]:
-    """Lets torch, when it is loaded, compute on one thread inside the block."""
+    """Lets torch, if it is loaded, compute on one thread inside the block."""
     torch = sys.modules.get("torch")
     if torch is None:
         yield
