@@ -20,6 +20,7 @@ from itertools import islice
 import onnx_ir as ir
 
 from edgecomp.arrays import Arrays
+from edgecomp.diagnosis.layers import layers_of
 from edgecomp.diagnosis.measure import Measured, measure
 from edgecomp.graph.query import is_float
 from edgecomp.mixed_precision.budget import Budget, Cost, Meter
@@ -33,6 +34,9 @@ from edgecomp.quantization.simulation import Simulation
 
 #: The batches that sensitivity is measured on.
 _BATCHES = 16
+#: Multiplications that measuring may take, each layer on each batch: about a minute of one core. Fewer batches tell the
+#: layers of a large network apart, too, and counting them instead of seconds gives the same choice on every machine.
+_WORK = 1e12
 #: The cost of a conversion between float and integers, as a share of all multiplications: it only moves memory.
 _BORDER = 0.002
 #: An error below this share of the total is not worth an island.
@@ -185,7 +189,7 @@ class Search:
     def _chain(self) -> Iterator[str]:
         """Yields the layers in the order of error removed for the price."""
         rounded = self.round(self.model)
-        batches = tuple(islice(self.batches, _BATCHES))
+        batches = tuple(islice(self.batches, _affordable_batches(rounded)))
         measured = [
             each for each in measure(rounded, self.model, batches, progress=self.progress).layers if each.share > _WORTH
         ]
@@ -198,6 +202,12 @@ class Search:
             tried = self._try(rest)
             point = tried if tried.holds and tried.float_macs <= point.float_macs else point
         return point
+
+
+def _affordable_batches(model: CompressedModel) -> int:
+    """How many batches every layer can be measured on."""
+    work = sum(node_macs(node) for node in model.graph.graph) * len(layers_of(model))
+    return max(1, min(_BATCHES, int(_WORK // max(work, 1))))
 
 
 def _by_worth(graph: ir.Graph, measured: Sequence[Measured]) -> Iterator[str]:

@@ -376,6 +376,17 @@ def test_no_single_node_is_blamed_for_what_a_network_makes_of_rounding() -> None
     assert wrong_node(model) is None
 
 
+def test_a_recurrent_layer_that_magnifies_its_last_digits_is_not_wrong() -> None:
+    random = np.random.default_rng(0)
+
+    def body(b: Builder) -> list[str]:
+        weights = [b.constant(2 * random.standard_normal(size)) for size in ((1, 128, 96), (1, 128, 32))]
+        rows = b("Reshape", "x", b.integers(-1, 1, 96))
+        return [b("LSTM", b("Tile", rows, b.integers(60, 1, 1)), *weights, hidden_size=32)]
+
+    assert wrong_node(model_of(body)) is None
+
+
 def test_integers_at_the_border_are_refused() -> None:
     problems = MNN.check(model_of(residual), ConversionOptions(io_dtype="int8"))
     assert [item.op_type for item in problems] == ["io_dtype=int8"]
