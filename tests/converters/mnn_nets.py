@@ -74,3 +74,9 @@ def judge(model: ir.Model, *inputs: np.ndarray[Any, Any]) -> list[np.ndarray[Any
     session = ort.InferenceSession(ir.to_proto(model).SerializeToString(), options)
     feeds = {item.name: array for item, array in zip(session.get_inputs(), inputs, strict=True)}
     return list(session.run(None, feeds))
+
+
+def squeeze_and_excite(b: Builder) -> list[str]:
+    data = relu(b)
+    gate = b("Sigmoid", b.conv(b("Relu", b.conv(b("GlobalAveragePool", data), 8, 4, 1)), 4, 8, 1))
+    return [b.conv(b("Mul", data, gate), 8, 4)]

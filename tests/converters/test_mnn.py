@@ -17,11 +17,10 @@ import onnx_ir as ir
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mnn_nets import IMAGE, Body, Builder, data, judge, model_of
+from mnn_nets import IMAGE, Body, Builder, data, judge, model_of, squeeze_and_excite
 
 import edgecomp
 from edgecomp.converter import Conversion, ConversionOptions, load_converter
-from edgecomp.converters.mnn.blame import wrong_node
 from edgecomp.converters.mnn.integer_kernels import op_precision
 from edgecomp.converters.mnn.net import read_net
 from edgecomp.converters.mnn.runtime import MnnPredictor
@@ -43,12 +42,6 @@ def relu(b: Builder, inside: int = 3, outside: int = 8) -> str:
 def silu(b: Builder) -> list[str]:
     data = b.conv("x", 3, 8)
     return [b.conv(b("Mul", data, b("Sigmoid", data)), 8, 4)]
-
-
-def squeeze_and_excite(b: Builder) -> list[str]:
-    data = relu(b)
-    gate = b("Sigmoid", b.conv(b("Relu", b.conv(b("GlobalAveragePool", data), 8, 4, 1)), 4, 8, 1))
-    return [b.conv(b("Mul", data, gate), 8, 4)]
 
 
 def residual(b: Builder) -> list[str]:
@@ -369,22 +362,6 @@ def test_wrong_numbers_are_an_error_that_names_the_node(tmp_path: Path, monkeypa
     with pytest.raises(ConversionError, match="Resize 'node_resize1_0'"):
         MNN.convert(model_of(body), tmp_path / "net.mnn", OPTIONS)
     assert not (tmp_path / "net.mnn").exists()
-
-
-def test_no_single_node_is_blamed_for_what_a_network_makes_of_rounding() -> None:
-    model = quantize_static(model_of(squeeze_and_excite), [(image,) for image in data(4)])
-    assert wrong_node(model) is None
-
-
-def test_a_recurrent_layer_that_magnifies_its_last_digits_is_not_wrong() -> None:
-    random = np.random.default_rng(0)
-
-    def body(b: Builder) -> list[str]:
-        weights = [b.constant(2 * random.standard_normal(size)) for size in ((1, 128, 96), (1, 128, 32))]
-        rows = b("Reshape", "x", b.integers(-1, 1, 96))
-        return [b("LSTM", b("Tile", rows, b.integers(60, 1, 1)), *weights, hidden_size=32)]
-
-    assert wrong_node(model_of(body)) is None
 
 
 def test_integers_at_the_border_are_refused() -> None:
