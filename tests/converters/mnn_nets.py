@@ -77,6 +77,6 @@ def judge(model: ir.Model, *inputs: np.ndarray[Any, Any]) -> list[np.ndarray[Any
 
 
 def squeeze_and_excite(b: Builder) -> list[str]:
-    data = relu(b)
+    data = b("Relu", b.conv("x", 3, 8))
     gate = b("Sigmoid", b.conv(b("Relu", b.conv(b("GlobalAveragePool", data), 8, 4, 1)), 4, 8, 1))
     return [b.conv(b("Mul", data, gate), 8, 4)]
