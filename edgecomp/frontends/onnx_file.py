@@ -237,7 +237,7 @@ def _dtype(role: str, value: ir.Value, subject: str) -> np.dtype[Any]:
 def _check_ends(graph: ir.Graph, subject: str) -> None:
     """Refuses loops that nobody would wait for: one run of the original would not come back."""
     for node in graph.all_nodes():
-        turns = turns_of(node) if node.op_type == "Loop" else None
+        turns = turns_of(node) if node.op_type == "Loop" and node.domain in STANDARD else None
         if turns is not None and turns > _MOST_TURNS:
             raise SourceError(
                 f"{subject}: {describe(node)}",

@@ -100,7 +100,8 @@ def _decompose(
 ) -> None:
     """Replaces one node, or turns it into the call of a function that is inlined later; extends the table."""
     opset = model.opset_imports.get("", 1)
-    if (decomposition := DECOMPOSITIONS.get(node.op_type)) is not None:
+    known = node.domain in {"", "ai.onnx", "com.microsoft"}
+    if (decomposition := DECOMPOSITIONS.get(node.op_type) if known else None) is not None:
         pieces = Pieces(node, opset, most_nodes=most_nodes, quantization=table)
         if pieces.put_in_place(decomposition):
             table.update(pieces.quantization.maps[0])

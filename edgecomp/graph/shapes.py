@@ -60,7 +60,7 @@ def assume_shapes(model: ir.Model) -> bool:
             assert source is not None
             result.shape, result.type = told, result.type or source.type
             changed = True
-        if node.op_type != "Loop":
+        if node.op_type != "Loop" or node.domain not in {"", "ai.onnx"}:
             continue
         index, _, *parameters = node.attributes["body"].as_graph().inputs
         index.shape = index.shape or ir.Shape(())
@@ -79,7 +79,7 @@ def conclude_shapes(model: ir.Model) -> bool:
     """
     changed = False
     for node in model.graph.all_nodes():
-        if node.op_type != "Loop":
+        if node.op_type != "Loop" or node.domain not in {"", "ai.onnx"}:
             continue
         body = node.attributes["body"].as_graph()
         parameters, results = body.inputs[2:], body.outputs[1:]
