@@ -22,6 +22,7 @@ from edgecomp.quantization import scheme
 from edgecomp.quantization.calibration import Statistics, collect, largest_of
 from edgecomp.quantization.parameters import QuantizationParameters
 from edgecomp.quantization.simulation import Simulation
+from edgecomp.system.memory import freed_at_once
 
 #: The number of batches that are checked.
 _BATCHES = 16
@@ -187,6 +188,7 @@ DOUBTS: tuple[Callable[[Facts], str | None], ...] = (
 )
 
 
+@freed_at_once()
 def doubts(
     model: CompressedModel,
     unrounded: CompressedModel | None,

@@ -34,7 +34,7 @@ from edgecomp.frontends.onnx_parsing import OPSET, STANDARD, one_line, parse
 from edgecomp.frontends.onnxruntime_operators import spell_own_operators
 from edgecomp.frontends.opsets import raise_opset
 from edgecomp.frontends.single_precision import in_single_precision
-from edgecomp.frontends.source import Sample, Source
+from edgecomp.frontends.source import Sample, Source, nothing
 from edgecomp.frontends.tied_sizes import tie_sizes
 from edgecomp.frontends.weightless import without_weights
 from edgecomp.graph.query import describe, turns_of
@@ -110,6 +110,7 @@ def load_onnx(
             raise failure
 
         reference: Callable[[Arrays], list[Array]] = refuse
+        release = nothing
     else:
         examples, expected = _run_first(session, candidates, subject)
         resolved, tied = tie_sizes(resolved, examples, functools.partial(_runs, session))
@@ -118,7 +119,8 @@ def load_onnx(
             for gone, kept in tied.items()
         )
         del session  # it may hold the weights in another form
-        reference = _Reference(model, examples, expected)
+        reference = original = _Reference(model, examples, expected)
+        release = original.release
         check_outputs([str(value.name) for value in graph.outputs], expected, subject, _CURE)
         output_shapes = {str(v.name): array.shape for v, array in zip(graph.outputs, expected, strict=True)}
         write_shapes(model, resolved, output_shapes)
@@ -134,6 +136,7 @@ def load_onnx(
         step=Step("import", settings=_settings(resolved, constants), facts=facts),
         notes=tuple(notes),
         dynamic=resolved if resolved.is_dynamic else None,
+        release=release,
     )
 
 
@@ -152,6 +155,10 @@ class _Reference:
         if all(map(np.array_equal, inputs, self._examples)):
             return [array.copy() for array in self._expected]
         return self._session.run_data(inputs)
+
+    def release(self) -> None:
+        """Closes the session; the next input opens another."""
+        self.__dict__.pop("_session", None)
 
 
 #: Beyond it, a loop is a damaged number rather than an algorithm.

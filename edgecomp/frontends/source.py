@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 Sample = Callable[[Sequence[InputSpec]], Arrays | None]
 
 
+def nothing() -> None:
+    """What a source releases that holds nothing."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A model as the user brought it.
@@ -42,6 +46,7 @@ class Source:
         step: Provenance: which exporter with which opset, versions, hashes, the difference to the original.
         notes: Choices made for the user that a report should show, as whole sentences.
         dynamic: Which dimensions of the inputs are dynamic; None when none is.
+        release: Frees memory that `reference` holds and would take again.
         module: The torch module, when the source is one; training-time compression works on it.
         remake: Makes the same source of another module with the same inputs and outputs, without the task's functions.
         history: What was done to the module before the export.
@@ -66,6 +71,7 @@ class Source:
     step: Step
     notes: tuple[str, ...] = ()
     dynamic: InputShapes | None = None
+    release: Callable[[], None] = field(default=nothing, repr=False)
     module: torch.nn.Module | None = None
     remake: Callable[[torch.nn.Module], Source] | None = field(default=None, repr=False)
     history: tuple[Step, ...] = ()

@@ -52,6 +52,7 @@ class Simulation:
         _give_inputs(graph.graph, readers)
         add_up_integers(graph.graph)
         _dequantize_constants(graph.graph)
+        _drop_unread_constants(graph.graph)
         self._session = open_session(graph, threads, streaming=streaming, lasting=lasting)
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
@@ -103,3 +104,10 @@ def _dequantize_constants(graph: ir.Graph) -> None:
         real.replace_all_uses_with(initializer)
         graph.remove(node, safe=True)
         graph.register_initializer(initializer)
+
+
+def _drop_unread_constants(graph: ir.Graph) -> None:
+    """The integers that were dequantized, which would be in ONNX Runtime's message several times over."""
+    for name, value in tuple(graph.initializers.items()):
+        if not tuple(value.uses()) and not value.is_graph_output():
+            del graph.initializers[name]

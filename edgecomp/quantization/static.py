@@ -28,6 +28,7 @@ from edgecomp.quantization.relative import keep_ratios
 from edgecomp.quantization.weight_ranges import WEIGHT_RANGES, WeightRange
 from edgecomp.quantization.weights import weights_of_float_layers
 from edgecomp.step import Stage
+from edgecomp.system.memory import freed_at_once
 
 if TYPE_CHECKING:
     from edgecomp.workbench import Workbench
@@ -86,6 +87,7 @@ class StaticQuantization16(StaticQuantization):
     activations: ClassVar[IntegerType] = "int16"
 
 
+@freed_at_once()
 def quantize_static(
     model: CompressedModel,
     batches: Iterable[Arrays],

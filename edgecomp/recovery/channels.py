@@ -15,6 +15,7 @@ from edgecomp.graph.query import shape_of
 from edgecomp.graph.session import Session
 from edgecomp.graph.values import add_constant
 from edgecomp.model import CompressedModel
+from edgecomp.system.memory import freed_at_once
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -44,6 +45,7 @@ class ChannelStatistics:
 _REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceMean", "ReduceSumSquare")
 
 
+@freed_at_once()
 def measure_channels(
     model: CompressedModel, axes: Mapping[str, int], batches: Iterable[Arrays]
 ) -> dict[str, ChannelStatistics]:

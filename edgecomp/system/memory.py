@@ -6,7 +6,15 @@ import contextlib
 import ctypes
 import gc
 import mmap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+
+#: `mallopt`'s names for two of glibc's settings, and what glibc itself sets them to, at most, as it goes along.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_USUAL = {_MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20}
+
+#: Bytes from which on an array gets memory of its own from the system.
+_LARGE = 256 << 10
 
 
 def mapped(path: Path) -> mmap.mmap:
@@ -36,3 +44,25 @@ def give_back() -> None:
     gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextlib.contextmanager
+def freed_at_once() -> Iterator[None]:
+    """Inside the block, the memory of a large array goes back to the system as soon as the array is freed.
+
+    As soon as one large array has been freed, glibc takes the next ones from its heap, which has holes when weights and
+    sessions come and go, and cannot give them back. For graphs that run one after another; training, which asks for the
+    same sizes in every step, takes 1.7 times as long inside.
+    """
+    _set_allocator({_MMAP_THRESHOLD: _LARGE})
+    try:
+        yield
+    finally:
+        _set_allocator(_USUAL)
+
+
+def _set_allocator(settings: Mapping[int, int]) -> None:
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other C libraries
+        mallopt = ctypes.CDLL(None).mallopt
+        for name, value in settings.items():
+            mallopt(name, value)

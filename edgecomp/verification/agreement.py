@@ -25,8 +25,8 @@ from edgecomp.verification.tolerance import Tolerance
 
 def verify(
     artifacts: Sequence[Path],
-    original: Run,
-    simulation: Run | None,
+    original: Callable[[], Run],
+    simulation: Callable[[], Run] | None,
     samples: Samples,
     *,
     inputs: Sequence[str],
@@ -44,8 +44,9 @@ def verify(
 
     Args:
         artifacts: Files of any format; each runs in a process of its own, on one thread.
-        original: The source model.
-        simulation: The quantized graph in float arithmetic; None for a float model.
+        original: Opens the source model. What it gives is dropped as soon as it has run on all samples, as sessions
+            take several times the memory of their weights.
+        simulation: Opens the quantized graph in float arithmetic; None for a float model.
         samples: Batches of inputs as the source takes them, each with its labels or None; read once. A batch with fewer
             labels than rows was filled up, and the rest does not count.
         inputs: The names of the inputs, in order.
@@ -70,10 +71,10 @@ def verify(
     with Recorder(samples, inputs, outputs) as recorder, ThreadPoolExecutor(max(1, threads)) as pool:
         try:
             jobs = [pool.submit(recorder.run_artifact, path) for path in artifacts]
-            recorder.run("original", original)
+            recorder.run("original", original())
             progress(1, total)
             if simulation is not None:
-                recorder.run("simulation", simulation)
+                recorder.run("simulation", simulation())
                 progress(2, total)
             interfaces = {}
             for path, job in zip(artifacts, jobs, strict=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from edgecomp.frontends import Source
@@ -11,13 +12,13 @@ from edgecomp.graph.rankings import rankings
 from edgecomp.graph.shares import share_outputs
 from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
-from edgecomp.system.memory import give_back
+from edgecomp.system.memory import freed_at_once, give_back
 from edgecomp.system.threads import one_torch_thread
 from edgecomp.verification.agreement import verify
 from edgecomp.verification.metrics import Metrics
 from edgecomp.verification.original import Original
 from edgecomp.verification.result import Verification
-from edgecomp.verification.samples import Samples
+from edgecomp.verification.samples import Run, Samples
 from edgecomp.verification.sizes import verify_sizes, verify_unfit
 from edgecomp.verification.tolerance import Tolerance
 
@@ -25,6 +26,7 @@ from edgecomp.verification.tolerance import Tolerance
 _FEW = 8
 
 
+@freed_at_once()
 def verify_completely(
     source: Source,
     float_model: CompressedModel,
@@ -51,18 +53,27 @@ def verify_completely(
     graph = model.graph.graph
     inputs, outputs = ([value.name or "" for value in values] for values in (graph.inputs, graph.outputs))
     many = len(samples) > _FEW
-    # A source that is quantized itself is its own reference: its float graph computes something else.
-    original = source.reference if float_model.quantization else Original(source, float_model, lasting=many).run
-    simulation = Simulation(model, threads=1, lasting=many).run if model.precision != "fp32" else None
 
+    def original() -> Run:
+        give_back()
+        # A source that is quantized itself is its own reference: its float graph computes something else.
+        return source.reference if float_model.quantization else Original(source, float_model, lasting=many).run
+
+    def simulation() -> Run:
+        give_back()
+        return Simulation(model, threads=1, lasting=many).run
+
+    openers: tuple[Callable[[], Run], Callable[[], Run]] = original, simulation
+    if model.dynamic is not None:  # there are more sizes to run at
+        openers = cache(original), cache(simulation)
     steps, simplified = output_steps(model), float_model.graph.graph
     shares, places, ranked = share_outputs(simplified), place_outputs(simplified), rankings(simplified)
 
     def run(paths: Sequence[Path], batches: Samples, metrics: Metrics | None = None) -> Verification:
         return verify(
             paths,
-            original,
-            simulation,
+            openers[0],
+            None if model.precision == "fp32" else openers[1],
             batches,
             inputs=inputs,
             outputs=outputs,
@@ -75,7 +86,6 @@ def verify_completely(
             progress=progress,
         )
 
-    give_back()
     with one_torch_thread():
         found = run(artifacts, samples, source.metrics)
         if model.dynamic is None:

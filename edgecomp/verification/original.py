@@ -54,6 +54,8 @@ class Original:
             return outputs
         self._left -= 1
         expected = self._source.reference(tuple(inputs))
+        if self._left == 0:
+            self._source.release()
         right, found = (dict(zip(self._names, arrays, strict=True)) for arrays in (expected, outputs))
         for name, given in in_order_of(right, found, self._rankings).items():
             wanted = right[name]

@@ -62,7 +62,16 @@ def run(
 
     monkeypatch.setattr(recording, "run_isolated", run_isolated)
     samples = samples or Unlabelled([inputs for inputs, _ in Labelled()])
-    return verify([MODEL], source, simulation, samples, inputs=["x"], outputs=outputs, steps={"y": 0.1}, **options)
+    return verify(
+        [MODEL],
+        lambda: source,
+        simulation and (lambda: simulation),
+        samples,
+        inputs=["x"],
+        outputs=outputs,
+        steps={"y": 0.1},
+        **options,
+    )
 
 
 def off_by(amount: float) -> Function:
@@ -223,7 +232,7 @@ def test_a_real_artifact_runs_in_a_process_of_its_own(onnx_file: Path, tmp_path:
     batches = [(np.random.default_rng(seed).random((1, 2, 5, 5), np.float32),) for seed in range(3)]
     found = verify(
         [onnx_file],
-        lambda inputs: list(artifact.predict(inputs[0]).values()),
+        lambda: lambda inputs: list(artifact.predict(inputs[0]).values()),
         None,
         Unlabelled(batches),
         inputs=["image"],

@@ -21,6 +21,7 @@ def originals(operator, offset):
     model = CompressedModel(ir.from_proto(onnx.parser.parse_model(text)))
     graph = Simulation(model)
     source = SimpleNamespace(name="net", reference=lambda inputs: [graph.run(inputs)[0] + np.float32(offset)])
+    source.release = lambda: setattr(source, "reference", None)
     return Original(source, model, checked=1)
 
 
@@ -35,8 +36,8 @@ def test_what_differs_by_more_is_an_error(operator, offset):
         originals(operator, offset).run([X])
 
 
-def test_only_so_many_batches_run_on_the_source_itself():
+def test_only_so_many_batches_run_on_the_source_itself_which_is_released_then():
     original = originals("Relu", 0.0)
     original.run([X])
-    original._source.reference = None
+    assert original._source.reference is None
     np.testing.assert_array_equal(original.run([X])[0], np.maximum(X, 0))

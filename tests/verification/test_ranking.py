@@ -136,7 +136,8 @@ def test_the_source_is_held_to_its_graph_in_the_same_way() -> None:
     x = np.array([[5, 3, 3, 4, 0, 0, 0, 0, 0]], np.float32)
 
     def original(order: list[int]) -> Original:
-        source = SimpleNamespace(name="net", reference=lambda inputs: [each[:, order] for each in graph.run(inputs)])
+        reference = lambda inputs: [each[:, order] for each in graph.run(inputs)]  # noqa: E731
+        source = SimpleNamespace(name="net", reference=reference, release=lambda: None)
         return Original(source, model, checked=1)  # type: ignore[arg-type]
 
     original([0, 1, 3, 2]).run([x])
