@@ -163,6 +163,13 @@ def distances(setting: Setting) -> dict[str, tuple[float, float]]:
 #: Format -> the runtime's name.
 RUNTIMES = {"tflite": "LiteRT", "onnxruntime": "ONNX Runtime", "mnn": "MNN"}
 
+#: What is measured when nothing is named.
+NETWORKS = (
+    *("resnet", "separable", "efficientnet", "mobilenet_v3", "vit", "lstm", "uneven", "unlike"),
+    *("voice-activity-teacher_81k", "paddle-text-direction", "paddle-page-orientation", "paddle-text-reader"),
+    *("efficientnet-lite0", "minilm"),
+)
+
 HEADINGS = ("network", "by", "accuracy", "lost, points", "agrees", "SQNR", "time")
 
 
@@ -224,7 +231,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=Path, help="test/fixtures of the npm package sentiment")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter with ai-edge-quantizer")
     options = parser.parse_args()
-    names = options.networks or list(CASES)
+    names = options.networks or list(NETWORKS)
     if not options.table:
         for name in names:
             try:

@@ -1,4 +1,4 @@
-"""The networks and data that `accuracy.py` measures on."""
+"""The networks and data that `accuracy.py` and `agreement.py` measure on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from edgecomp.preparation import prepare
 from edgecomp.quantization.simulation import Simulation
 
 ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests" / "models")]
+sys.path[:0] = [str(ROOT / "examples"), str(ROOT / "tests" / "models"), str(ROOT / "tests" / "converters")]
+
+from zoo import MODELS, Model, located  # noqa: E402 (found in that folder)
 
 Batch = tuple[Array, ...]
 
@@ -108,7 +110,7 @@ def photos(options: Options) -> Case:
     def drawn(first: int, last: int, count: int, seed: int) -> list[tuple[Batch, int]]:
         return [((pixels.numpy(),), label) for pixels, label in crops(range(first, last), count=count, seed=seed)]
 
-    held_out = drawn(10, 20, min(options.evaluation, 200), 99)
+    held_out = drawn(10, 20, min(options.evaluation, 500), 99)
     return Case(
         load_source(ROOT / "examples" / "efficientnet_lite0.py"),
         lambda seed: [inputs for inputs, _ in drawn(0, 10, options.calibration, seed)],
@@ -151,12 +153,10 @@ def _labelled(folder: Path) -> list[dict[str, Any]]:
     return [entry for content in files for entry in content if entry.get("class") is not None]
 
 
-def packaged(name: str, options: Options) -> Case:
+def packaged(model: Model, options: Options) -> Case:
     """A network of `tests/models/zoo.py`, on what that draws for it: nobody knows the right answers."""
-    from zoo import MODELS, located
-
-    model = next(model for model in MODELS if model.name == name)
-    source = load_source(located(model.package, model.path), shapes=dict(model.shapes))
+    constants = {name: (number,) for name, number in model.constants.items()}
+    source = load_source(located(model.package, model.path), shapes=dict(model.shapes), constants=constants)
     shapes = {spec.name: spec.shape for spec in source.input_specs}
 
     def drawn(seed: int) -> Batch:
@@ -170,23 +170,35 @@ def packaged(name: str, options: Options) -> Case:
     return Case(source, draw, [drawn(index) for index in range(min(options.evaluation, 200))], decide=_decisions)
 
 
+def untrained(name: str, options: Options) -> Case:
+    """A network of `tests/converters/networks.py` with random weights, on noise."""
+    import torch
+    from networks import NETWORKS
+
+    network = next(network for network in NETWORKS if network.name == name)
+    torch.manual_seed(0)
+    source = load_source(network.make().eval(), example_inputs=(torch.rand(network.shape),))
+
+    def drawn(seed: int, count: int) -> list[Batch]:
+        random = np.random.default_rng(seed)
+        return [(random.random(network.shape).astype(np.float32),) for _ in range(count)]
+
+    return Case(source, lambda seed: drawn(seed + 1, options.calibration), drawn(0, min(options.evaluation, 200)))
+
+
 def _decisions(outputs: Array) -> Array:
     """The class of each place, or of each number whether it is nearer to 1."""
     return outputs.argmax(axis=-1) if outputs.shape[-1] > 1 else outputs > 0.5
 
 
 _CLOTHES = ("resnet", "separable", "efficientnet", "mobilenet_v3", "vit", "lstm", "uneven", "unlike")
-_PACKAGED = (
-    "voice-activity-teacher_81k",
-    "paddle-text-direction",
-    "paddle-page-orientation",
-    "paddle-text-reader",
-)
+_UNTRAINED = ("u-net", "mobilenet-v3", "shufflenet", "vision-transformer", "ssd", "lstm", "gru")
 
 #: Name -> makes the case.
 CASES: Mapping[str, Callable[[Options], Case]] = {
     **{name: partial(clothes, name) for name in _CLOTHES},
-    **{name: partial(packaged, name) for name in _PACKAGED},
+    **{model.name: partial(packaged, model) for model in MODELS},
+    **{f"untrained-{name}": partial(untrained, name) for name in _UNTRAINED},
     "efficientnet-lite0": photos,
     "minilm": sentences,
 }

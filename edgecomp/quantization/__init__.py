@@ -4,7 +4,7 @@ The rules:
 
     scheme.py            the portable int8 scheme
     parameters.py        scale and zero point, and the two functions that apply them; packing.py: int4 in bytes
-    attention.py, relative.py  what stays float: residual streams and masks; ratios
+    attention.py, relative.py, joins.py  what stays float: residual streams and masks; ratios; outputs that are joined
     groups.py            tensors that share parameters
     multipliers.py       what kernels can multiply with
     float_share.py       how much of a model stays float, and why

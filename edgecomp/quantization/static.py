@@ -22,6 +22,7 @@ from edgecomp.quantization.calibration import Collected, collect, largest_of
 from edgecomp.quantization.choice import closest
 from edgecomp.quantization.estimators import ESTIMATORS, EstimatorChoice, EstimatorName
 from edgecomp.quantization.groups import Group, group_activations
+from edgecomp.quantization.joins import keep_joins_in_float
 from edgecomp.quantization.multipliers import raise_output_scales, raise_to_whole_zero_point, raise_weight_scale
 from edgecomp.quantization.parameters import IntegerType, QuantizationParameters
 from edgecomp.quantization.relative import keep_ratios
@@ -115,7 +116,7 @@ def quantize_static(
     """
     settings = settings or StaticQuantization()
     graph = model.graph.clone()
-    kept = keep_attention_in_float(graph.graph) + keep_ratios(graph.graph)
+    kept = keep_attention_in_float(graph.graph) + keep_ratios(graph.graph) + keep_joins_in_float(graph.graph)
     groups = group_activations(graph.graph, settings.activations)
     measured = [name for group in groups if group.fixed is None for name in dict.fromkeys(group.measured)]
     correctable = correctable_inputs(graph.graph) if settings.correct_bias else []
