@@ -106,7 +106,8 @@ def test_rule_5_movers_keep_parameters_both_ways():
 
 
 def test_rule_5_concat_shares_and_measures_all_of_its_inputs():
-    model = model_of(node("Relu", "x", "r"), node("Neg", "x", "n"), node("Concat", "x r n", "y", axis=1))
+    joined = node("Concat", "x r n", "y", axis=1)
+    model = model_of(node("Relu", "x", "r"), node("Neg", "x", "n"), joined, node("Relu", "y", "z"), outputs="z")
     groups = groups_of(model)
     group = groups[frozenset({"x", "r", "n", "y"})]
     assert set(group.measured) == {"x", "r", "n"}
@@ -115,7 +116,9 @@ def test_rule_5_concat_shares_and_measures_all_of_its_inputs():
 
 
 def test_rule_5_fixed_inputs_that_disagree_are_converted():
-    model = quantized(model_of(node("Sigmoid", "x", "s"), node("Tanh", "x", "t"), node("Concat", "s t", "y", axis=1)))
+    joined = node("Concat", "s t", "y", axis=1)
+    nodes = node("Sigmoid", "x", "s"), node("Tanh", "x", "t"), joined, node("Relu", "y", "z")
+    model = quantized(model_of(*nodes, outputs="z"))
     concat = nodes_of(model)["Concat"]
     assert len({model.quantization[value.name] for value in (*concat.inputs, *concat.outputs)}) == 1
     assert {value.producer().op_type for value in concat.inputs} == {"Identity"}
