@@ -116,14 +116,6 @@ def concat_inside() -> CompressedModel:
     )  # fmt: skip
 
 
-def boxes_and_scores() -> CompressedModel:
-    return net(
-        node("Conv", "x w1", "boxes"), node("Conv", "x w2", "logits"), node("Sigmoid", "logits", "scores"),
-        node("Concat", "boxes scores", "joined", axis=1), node("Conv", "joined w3", "y"),
-        w1=kernel() * 300, w2=kernel(seed=1), w3=np.concatenate([kernel(seed=2) / 300, kernel(seed=3)], axis=1),
-    )  # fmt: skip
-
-
 def large_bias() -> CompressedModel:
     """A bias so large that finer weights would overflow, taken back behind it."""
     return net(
@@ -208,7 +200,6 @@ BROKEN = {
     "outliers": Broken(rare_values, "stretched", "outliers", "99.9 %", StaticQuantization("minmax"), spiked),
     "cut-off": Broken(two_sizes, "x", "cut-off", "cuts off values", batches=lambda: drawn(scale=3.0)),
     "unlike-scales": Broken(concat_inside, "small", "unlike-scales", "unlike scales meet: Concat 'joined'"),
-    "boxes-and-scores": Broken(
         boxes_and_scores, "scores/requantized", "unlike-scales", "boxes and scores: Concat 'joined'"
     ),
     "saturated-bias": Broken(large_bias, "shifted", "saturated-bias", "overflow the accumulator"),

@@ -15,8 +15,8 @@ from edgecomp.model import CompressedModel
 from edgecomp.quantization.simulation import Simulation
 from edgecomp.quantization.static import quantize_static
 
-#: Not mended by islands: data unlike those for calibration, and a part that is small beside the rest of its output.
-ELSEWHERE = {"cut-off", "boxes-and-scores"}
+#: Not mended by islands: data unlike those for calibration.
+ELSEWHERE = {"cut-off"}
 
 
 def rounded(broken: Broken, layers: list[str]) -> CompressedModel:
