@@ -200,8 +200,6 @@ BROKEN = {
     "outliers": Broken(rare_values, "stretched", "outliers", "99.9 %", StaticQuantization("minmax"), spiked),
     "cut-off": Broken(two_sizes, "x", "cut-off", "cuts off values", batches=lambda: drawn(scale=3.0)),
     "unlike-scales": Broken(concat_inside, "small", "unlike-scales", "unlike scales meet: Concat 'joined'"),
-        boxes_and_scores, "scores/requantized", "unlike-scales", "boxes and scores: Concat 'joined'"
-    ),
     "saturated-bias": Broken(large_bias, "shifted", "saturated-bias", "overflow the accumulator"),
     "attention-mask": Broken(mask, "masked", "attention-mask", "share 1 integers", calibration=masks),
     "unlike-weights": Broken(
