@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from edgecomp.errors import EdgecompError, PromiseError
+from edgecomp.errors import EdgecompError, OutputError, PromiseError
 from edgecomp.progress import Progress as Report
 from edgecomp.system.quiet import redirected
 
@@ -58,10 +58,7 @@ def command(function: Callable[Parameters, Answer]) -> Callable[Parameters, None
         try:
             with _stdout_kept_clean() if as_json else contextlib.nullcontext():
                 answer = function(*arguments, **options)
-            if as_json:
-                print_json(answer.document)
-            else:
-                answer.show(stdout())
+            _print(answer, as_json=as_json)
         except EdgecompError as error:
             _fail(error, as_json=as_json, debug=bool(options.get("debug")))
         except KeyboardInterrupt:
@@ -70,8 +67,7 @@ def command(function: Callable[Parameters, Answer]) -> Callable[Parameters, None
             stderr().print("interrupted: nothing was written")
             raise typer.Exit(130) from None
         except BrokenPipeError:
-            # The reader of our output went away (`edgecomp targets | head`); Python would complain once more at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()  # its reader went away, as in `edgecomp targets | head`
         except Exception as error:
             unforeseen = PromiseError(
                 "edgecomp",
@@ -85,6 +81,36 @@ def command(function: Callable[Parameters, Answer]) -> Callable[Parameters, None
                 raise typer.Exit(answer.exit_code)
 
     return wrapper
+
+
+def _print(answer: Answer, *, as_json: bool) -> None:
+    """Prints an answer.
+
+    Raises:
+        BrokenPipeError: The reader went away.
+        OutputError: Nothing can be written, as on a full disk.
+    """
+    try:
+        if as_json:
+            print_json(answer.document)
+        else:
+            answer.show(stdout())
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise OutputError(
+            "standard output",
+            expected="a place to write to; what the command does is done",
+            actual=error.strerror or str(error),
+            cure="free some space, or send the output elsewhere",
+        ) from None
+
+
+def _discard_output() -> None:
+    """Leaves nothing for Python to flush at exit, where it would complain once more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: EdgecompError, *, as_json: bool, debug: bool) -> None:
