@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from edgecomp.converter import ConversionOptions, Unsupported, available_formats, load_converter
@@ -106,8 +107,14 @@ def check_operators(source: str, model: CompressedModel, formats: Sequence[str],
 
 
 def _listing(problems: Sequence[Unsupported], model: CompressedModel, limit: int = 5) -> str:
-    """Lists the operators that a format cannot express, with their nodes and modules, and why."""
+    """Lists what a format cannot express, and why: each operator once for a reason, with its first node and module."""
     nodes = {node.name: describe(node) for node in model.graph.graph}
-    texts = [f"{nodes.get(p.node, f'{p.op_type} {p.node!r}')}: {p.reason}" for p in problems]
+    groups: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for each in problems:
+        groups[each.op_type, each.reason].append(nodes.get(each.node, f"{each.op_type} {each.node!r}"))
+    texts = [
+        f"{found[0]}{f' and {len(found) - 1} more of its kind' if found[1:] else ''}: {reason}"
+        for (_, reason), found in groups.items()
+    ]
     more = [f"and {len(texts) - limit} more"] if len(texts) > limit else []
     return ", ".join(texts[:limit] + more)

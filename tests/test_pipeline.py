@@ -155,12 +155,11 @@ def with_det(tmp_path: Path) -> Path:
     return save_onnx(tmp_path / "det.onnx", nodes, {"x": [1, 3, 3], "z": [1, 2, 2]}, {"y": [1]}, {})
 
 
-def test_operators_that_a_format_lacks_are_all_listed_with_the_formats_that_have_them(with_det: Path) -> None:
+def test_operators_that_a_format_lacks_are_listed_once_with_the_formats_that_have_them(with_det: Path) -> None:
     folder = with_det.parent / "out"
     with pytest.raises(UnsupportedOperatorError) as caught:
         edgecomp.compress(with_det, TARGET, folder, recipe=float_recipe("tflite", "onnxruntime", "mnn"))
-    assert "tflite: Det 'layer/Det': " in caught.value.actual
-    assert "Det 'head/Det'" in caught.value.actual
+    assert caught.value.actual.startswith("tflite: Det 'layer/Det' and 1 more of its kind: ")
     assert caught.value.cure == "write only what can take the model: --formats onnxruntime,mnn"
     assert not folder.exists()
 

@@ -13,7 +13,7 @@ from edgecomp.converters.tflite.overlay import overlay
 from edgecomp.converters.tflite.seal import SEAL_KEY, blank, seal
 from edgecomp.converters.tflite.static_graph import Lowered, lower_graph
 from edgecomp.errors import UnsupportedOperatorError
-from edgecomp.graph.binding import bind
+from edgecomp.graph.binding import bind, bind_prepared
 from edgecomp.graph.border import restricted
 from edgecomp.graph.freedom import NotGeneralError, choose
 from edgecomp.interface import METADATA_KEY, Interface, TensorInterface
@@ -78,7 +78,7 @@ def _lower_dynamic(model: CompressedModel, shapes: InputShapes, options: Convers
     """
     model = replace(model, dynamic=shapes)
     try:
-        variants = [lower_graph(bind(model, sizes, general=True), options) for sizes in shapes.prepared]
+        variants = [lower_graph(each, options) for each in bind_prepared(model)]
     except UnsupportedOperatorError as error:
         raise NotGeneralError(f"{error.subject}: {error.actual}") from None
     return overlay(variants, model)

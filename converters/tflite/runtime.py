@@ -32,8 +32,8 @@ def _refused(path: Path, error: Exception) -> ConversionError:
         str(path),
         expected="a model that LiteRT runs",
         actual=" ".join(str(error).split()),
-        cure="keep the layers around that node in float with --keep-float, or install the version of "
-        "ai-edge-litert that edgecomp requires",
+        cure="fix dynamic dimensions with --shape, keep the layers around that node in float with --keep-float if it "
+        "computes in integers, or install the version of ai-edge-litert that edgecomp requires",
     )
 
 

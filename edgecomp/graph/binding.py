@@ -11,7 +11,8 @@ import onnx_ir.passes.common as common
 from onnxscript import optimizer
 
 from edgecomp.graph.border import write_inputs
-from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY
+from edgecomp.graph.freedom import NotGeneralError
+from edgecomp.graph.query import ANY_SIZE_KEY, SIZED_KEY, shape_of
 from edgecomp.model import CompressedModel
 
 
@@ -42,6 +43,35 @@ def bind(model: CompressedModel, sizes: Mapping[str, int] | None = None, *, gene
     if general:
         _mark_any_size(graph.graph, model.graph.graph)
     return replace(model, graph=graph, dynamic=None)
+
+
+def bind_prepared(model: CompressedModel) -> list[CompressedModel]:
+    """The static models at the sizes that a graph with dynamic dimensions is prepared at.
+
+    Raises:
+        NotGeneralError: A tensor has one size in all of them, and another in the example, which is not among them:
+            nothing tells how it changes.
+    """
+    shapes = model.dynamic
+    assert shapes is not None, "what is static is prepared at one size"
+    bound = [bind(model, sizes, general=True) for sizes in shapes.prepared]
+    found = [_known_shapes(each) for each in bound]
+    for name, shape in _known_shapes(model).items():
+        sizes = [each[name] for each in found if name in each]
+        for axis, (here, *others) in enumerate(zip(shape, *sizes, strict=False)):
+            if len(set(others)) == 1 and here != others[0]:
+                raise NotGeneralError(
+                    f"axis {axis} of {name!r} has the size {here} in the example, and {others[0]} at all others tried"
+                )
+    return bound
+
+
+def _known_shapes(model: CompressedModel) -> dict[str, tuple[int, ...]]:
+    graph = model.graph.graph
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    return {
+        value.name or "": shape_of(value) for value in values if value.shape is not None and value.shape.is_static()
+    }
 
 
 def _mark_any_size(graph: ir.Graph, example: ir.Graph) -> None:

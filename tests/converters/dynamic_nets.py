@@ -250,6 +250,18 @@ def states():
     return text, [*weights(w1=(1, 16, 6), r1=(1, 16, 4), b1=(1, 32)), *integers(axes=[1])]
 
 
+def windows():
+    """Two windows at length 20, one at all shorter ones; with three the source itself fails."""
+    text = """
+        net (float[1, 1, t] x) => (float[1, 3, 2] y) {
+            a = Conv<strides=[16]>(x, w1)
+            b = Add(a, w2)
+            y = Relu(b)
+        }
+    """
+    return text, weights(w1=(3, 1, 4), w2=(1, 3, 2))
+
+
 MODELS = {
     "normalized": (normalized, ("x=?x4x?:32x?:48",)),
     "strides": (strides, ("x=?x3x?:32x?:48",)),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from dynamic_nets import MODELS, classifier, halved, integers, lengths, pyramid, save, states, weights
+from dynamic_nets import MODELS, classifier, halved, integers, lengths, pyramid, save, states, weights, windows
 
 import edgecomp
 from edgecomp.converter import ConversionOptions, load_converter
@@ -143,6 +143,20 @@ def test_what_mnn_cannot_run_at_every_size_it_runs_with_a_dimension_fixed(tmp_pa
         inputs = inputs_at(source, model, {"t": 16, "n": batch})
         (actual,) = artifact.predict(inputs).values()
         np.testing.assert_allclose(actual, source.reference(tuple(inputs))[0], rtol=1e-4, atol=1e-5)
+
+
+def test_tflite_fixes_a_dimension_whose_sizes_tell_nothing_of_the_example(tmp_path):
+    save(windows, tmp_path / "net.onnx")
+    source = load_source(tmp_path / "net.onnx", shapes=parse_shapes(["x=1x1x?:20"]))
+    model = simplify_dynamic(CompressedModel(source.graph, dynamic=source.dynamic), source.inputs)
+    conversion = load_converter("tflite").convert(model, tmp_path / "model.tflite", ConversionOptions())
+    assert conversion.notes == (
+        "The .tflite file fixes the dimension 't' at 20, give --shape once for each size that it is to have: "
+        "axis 2 of 'a' has the size 2 in the example, and 1 at all others tried.",
+    )
+    inputs = inputs_at(source, model, {})
+    (actual,) = edgecomp.load(conversion.path).predict(inputs).values()
+    np.testing.assert_allclose(actual, source.reference(tuple(inputs))[0], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("format_", FORMATS)

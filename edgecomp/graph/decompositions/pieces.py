@@ -85,7 +85,7 @@ class Pieces:
         """Returns the array of an input that must be constant."""
         array = constant(self.input(index))
         if array is None:
-            raise Undecomposable(f"its input {index} ({self.input(index).name}) is computed")
+            raise Undecomposable(f"its input {index} is computed")
         return array
 
     def shape(self, value: ir.Value | int) -> tuple[int, ...]:
