@@ -83,7 +83,7 @@ def mended_by(verification: Verification) -> MixedPrecision | None:
     promise = _missed(verification)
     if promise == Promise() or not is_rounding(verification):
         return None
-    return MixedPrecision(min_agreement=promise.min_agreement, min_sqnr=promise.min_sqnr, strict=False)
+    return MixedPrecision(min_agreement=promise.min_agreement, min_sqnr=promise.min_sqnr, brief=True, strict=False)
 
 
 def advice(
@@ -129,6 +129,11 @@ def remarks(model: CompressedModel) -> Iterator[str]:
         plain = searched["frontier"][0]["sqnr"]
         within = f" within {searched['budget']}" if "budget" in searched else ""
         yield f"Mixed precision chose {searched['chosen']}{within}; without, {plain:.1f} dB of signal to noise."
+    if searched.get("cut_short"):
+        yield (
+            f"The search for layers in float ended after {len(searched['frontier'])} choices, since the network is "
+            "large: fewer layers may do. --min-agreement or --min-sqnr searches to the end."
+        )
     if model.precision in {"int8", "int16x8"} and (share := float_share(model)).nodes:
         yield str(share)
     kept = rounded.get("sqnr", {}).get(rounded.get("estimator"), EQUAL)

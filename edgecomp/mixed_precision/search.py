@@ -4,7 +4,7 @@ The error that each layer causes at the outputs is measured once (`edgecomp.diag
 islands are ordered greedily by the error that they remove relative to their price. The result is a chain of growing
 islands. The shortest part of the chain that keeps the promise is found by doubling and bisection; each candidate is
 quantized and simulated again. Finally the most expensive layers are left out one by one, to see whether they are
-needed.
+needed. A brief search of a large network ends when it has tried a few choices.
 
 A budget cuts the chain: bisection finds its longest affordable part. With a budget and no promise, this part and some
 shorter ones are tried, and the most accurate one is taken.
@@ -37,6 +37,8 @@ _BATCHES = 16
 #: Multiplications that measuring may take, each layer on each batch: about a minute of one core. Fewer batches tell the
 #: layers of a large network apart, too, and counting them instead of seconds gives the same choice on every machine.
 _WORK = 1e12
+#: The choices that a brief search tries at least.
+_FEWEST = 4
 #: The cost of a conversion between float and integers, as a share of all multiplications: it only moves memory.
 _BORDER = 0.002
 #: An error below this share of the total is not worth an island.
@@ -87,6 +89,7 @@ class Search:
         budget: Upper limits on the cost of artifacts.
         meter: Measures the cost; None if there is no budget.
         island: The precision of islands.
+        brief: Whether only so many choices are tried as `_WORK` allows, each on all samples.
     """
 
     model: CompressedModel
@@ -98,6 +101,9 @@ class Search:
     budget: Budget = field(default_factory=Budget)
     meter: Meter | None = None
     island: Island = "float32"
+    brief: bool = False
+    #: Whether a brief search ended before it was done.
+    cut_short: bool = field(default=False, init=False)
     _tried: dict[frozenset[str], Point] = field(default_factory=dict)
 
     def run(self) -> Point | None:
@@ -114,18 +120,39 @@ class Search:
         longest = self._affordable(chain)
         if not self.judge.has_promise:
             return self._most_exact(chain[:longest])
-        length = 1
+        low, length, factor = 0, 1, self._factor(longest)
         while length < longest and not self._try(chain[:length]).holds:
-            length *= 2
+            low, length = length, length * factor
         length = min(length, longest)
         if not length or not (best := self._try(chain[:length])).holds:
             return None
-        low, high = length // 2, length  # the shorter one fails, the longer one holds
-        while high - low > 1:
+        high = length  # the shorter one fails, the longer one holds
+        while high - low > 1 and self._goes_on():
             middle = (low + high) // 2
             point = self._try(chain[:middle])
             low, high, best = (low, middle, point) if point.holds else (middle, high, best)
         return self._without_needless(best)
+
+    @property
+    def _limit(self) -> float:
+        """How many choices may be tried."""
+        if not self.brief:
+            return math.inf
+        macs = sum(node_macs(node) for node in self.model.graph.graph)
+        return max(_FEWEST, _WORK // max(macs * self.judge.samples, 1))
+
+    def _goes_on(self) -> bool:
+        """Whether another choice may be tried."""
+        goes_on = len(self._tried) < self._limit
+        self.cut_short |= not goes_on
+        return goes_on
+
+    def _factor(self, longest: int) -> int:
+        """What the length of a chain grows by, so that half the choices that may be tried reach the longest."""
+        factor, steps = 2, min(self._limit, 64) // 2
+        while factor**steps < longest:
+            factor += 1
+        return factor
 
     def _affordable(self, chain: Sequence[str]) -> int:
         """Returns the longest part of the chain that the budget and `max_float` allow."""
@@ -198,6 +225,8 @@ class Search:
     def _without_needless(self, point: Point) -> Point:
         """Leaves out layers that the promise does not need, trying the most expensive first."""
         for layer in sorted(point.layers, key=lambda layer: -self.float_macs((layer,)))[: _BATCHES // 2]:
+            if not self._goes_on():
+                break
             rest = tuple(each for each in point.layers if each != layer)
             tried = self._try(rest)
             point = tried if tried.holds and tried.float_macs <= point.float_macs else point

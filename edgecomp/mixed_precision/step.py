@@ -17,7 +17,7 @@ from edgecomp.step import Stage, check_setting
 from edgecomp.verification.samples import Unlabelled
 
 if TYPE_CHECKING:
-    from edgecomp.mixed_precision.search import Point
+    from edgecomp.mixed_precision.search import Point, Search
     from edgecomp.step import GraphStep
     from edgecomp.workbench import Workbench
 
@@ -41,6 +41,7 @@ class MixedPrecision:
             and no promise, the most accurate choice within the budget is taken.
         island: The precision of these layers: "float32", or "int16x8" for processors without float units.
         max_float: The largest share of the multiplications that may be in islands.
+        brief: Whether the search of a large network ends after a few choices, and a note says so.
         strict: Whether it is an error if no choice keeps the promise; otherwise the best one that was tried is taken.
     """
 
@@ -54,6 +55,7 @@ class MixedPrecision:
     max_latency: str = ""
     island: Island = "float32"
     max_float: float = 0.5
+    brief: bool = False
     strict: bool = True
 
     def __post_init__(self) -> None:
@@ -89,9 +91,14 @@ class MixedPrecision:
         facts: dict[str, object] = {}
         layers = self.layers
         if not layers and (self.promise != Promise() or self.budget.limits):
-            point, frontier, samples = self._search(model, bench)
-            layers = point.layers
-            facts = {"samples": samples, "chosen": str(point), "frontier": [_facts(each) for each in frontier]}
+            point, search = self._search(model, bench)
+            layers, frontier = point.layers, search.frontier
+            facts = {
+                "samples": search.judge.samples,
+                "chosen": str(point),
+                "frontier": [_facts(each) for each in frontier],
+            }
+            facts |= {"cut_short": True} if search.cut_short else {}
             facts |= {"budget": str(self.budget)} if self.budget.limits else {}
         graph = model.graph.clone()
         facts["kept_in_float"] = keep_in_float(graph.graph, layers, self.island)
@@ -109,7 +116,7 @@ class MixedPrecision:
                 cure=f"add --formats {','.join(name for name in bench.formats if name not in refusing) or 'tflite'}",
             )
 
-    def _search(self, model: CompressedModel, bench: Workbench) -> tuple[Point, list[Point], int]:
+    def _search(self, model: CompressedModel, bench: Workbench) -> tuple[Point, Search]:
         from edgecomp.mixed_precision.search import Search
 
         budget, meter = self.budget, Meter(bench)
@@ -137,11 +144,12 @@ class MixedPrecision:
                 budget,
                 meter if budget.limits else None,
                 self.island,
+                self.brief,
             )
             point = search.run()
             if point is None and self.strict:
                 raise self._unreachable(bench.source.name, search.closest)
-            return point or search.closest, search.frontier, judge.samples
+            return point or search.closest, search
 
     def _unreachable(self, source: str, best: Point) -> BudgetError:
         """Returns the error that names the best choice."""

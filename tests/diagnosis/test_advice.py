@@ -89,7 +89,7 @@ def test_what_was_missed_is_what_layers_in_float_are_searched_for(
     own = original if original.agreement is None else answers(0.9, 25.0)
     verdicts = (Verdict("simulation", (own,)), Verdict("model.tflite", (original,), (simulated,)))
     step = mended_by(Verification(100, None, verdicts))
-    assert step == (None if promise is None else MixedPrecision(strict=False, **promise))
+    assert step == (None if promise is None else MixedPrecision(brief=True, strict=False, **promise))
 
 
 def test_where_a_search_was_not_enough_the_best_of_it_is_said() -> None:
