@@ -20,8 +20,14 @@ _KERNELS = frozenset(
     {"BinaryOp", "Interp", "LayerNorm", "PReLU", "Pooling", "Pooling3D", "ReLU", "Scale", "Softmax", "ConvInt8"}
 )
 _CONVOLUTIONS = frozenset({"Convolution", "ConvolutionDepthwise"})
+_JOINS = frozenset({"Concat", "Pack"})
 #: Movers that become loops, which MNN runs in float.
 _LOOPS = frozenset({"Gather", "GatherV2", "GatherND"})
+
+
+def moved_inputs(op: Op) -> list[int]:
+    """The tensors whose data a mover moves: all that are joined, else the first; the others say where to."""
+    return list(op.inputs if op.type in _JOINS else op.inputs[:1])
 
 
 def is_plumbing(op: Op) -> bool:
@@ -49,8 +55,7 @@ def op_precision(net: Net, op: Op) -> str:
     if op.type in _LOOPS or not op.outputs or any(index not in described for index in op.outputs):
         return "float32"
     if op.type in MOVERS:
-        sources = op.inputs if op.type == "Concat" else op.inputs[:1]
-        same = all(described.get(index) == described[op.outputs[0]] for index in sources)
+        same = all(described.get(index) == described[op.outputs[0]] for index in moved_inputs(op))
         return "int8" if same else "float32"
     # The sizes of a resize are read when the file is loaded; they are no data.
     data = op.inputs[:1] if op.type == "Interp" else op.inputs

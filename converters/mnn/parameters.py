@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from edgecomp.converters.mnn.integer_kernels import MOVERS
+from edgecomp.converters.mnn.integer_kernels import MOVERS, moved_inputs
 from edgecomp.converters.mnn.net import Net, TensorQuantization, convolution
 from edgecomp.graph.query import clip_bounds, constant, required_constant
 from edgecomp.quantization.parameters import QuantizationParameters
@@ -20,7 +20,8 @@ def tensor_quantization(
     """The parameters of each tensor of a net that is to hold int8.
 
     MNN keeps ONNX's names for what it takes over. Tensors of its own lie next to those, behind or in front of an op
-    that only moves data, and have the same parameters.
+    that only moves data, and have the same parameters. Behind a join they have some only if all that is joined has
+    the same: MNN would squeeze one tensor into the range of another.
     """
     makers = {value.name: node for node in graph for value in node.outputs}
     known: dict[int, TensorQuantization] = {}
@@ -30,12 +31,13 @@ def tensor_quantization(
             known[index] = _of_activation(makers.get(name), parameters)
     movers = [op for op in net.ops if op.type in MOVERS]
     for op in movers:
-        if op.inputs and op.inputs[0] in known:
+        sources = [known.get(index) for index in moved_inputs(op)]
+        if sources and sources[0] is not None and sources.count(sources[0]) == len(sources):
             for output in op.outputs:
-                known.setdefault(output, known[op.inputs[0]])
+                known.setdefault(output, sources[0])
     for op in reversed(movers):
         if op.outputs[0] in known:
-            for index in op.inputs if op.type == "Concat" else op.inputs[:1]:
+            for index in moved_inputs(op):
                 known.setdefault(index, known[op.outputs[0]])
     return known
 

@@ -1,6 +1,7 @@
 """Metrics, classes and changed answers on the command line, with a network whose answers are known beforehand."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,14 @@ from PIL import Image
 RED, GREEN, BLUE = (250, 10, 10), (10, 250, 10), (10, 10, 250)
 TARGET = ("--target", "raspberry-pi-4b")
 PREPROCESS = ("--preprocess", "crop=4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wide_terminal() -> Iterator[None]:
+    """Tables of many columns stand on one line each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "160")
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ ISLANDS: dict[str, dict[str, tuple[str, ...]]] = {
         **dict.fromkeys(("div-activations", "div-broadcast"), ("Add", "Div")),
         **dict.fromkeys(("elu", "elu-alpha"), ("Elu",)),
         **dict.fromkeys(("layernorm-last", "layernorm-image"), ("LayerNormalization",)),
+        "concat-for-outputs": ("Concat",),
         # Their int8 kernels round once more, or otherwise.
         "hardswish": ("HardSwish",),
         **dict.fromkeys(("hardsigmoid", "hardsigmoid-odd"), ("HardSigmoid",)),

@@ -282,23 +282,28 @@ REDUCTIONS = [
 def _concat(axis: int, *, fixed: bool) -> Build:
     def build(net: Net) -> None:
         left, right = net.image(), net.image()
-        net.output(net.node("Concat", net.node("Sigmoid", left) if fixed else left, right, axis=axis))
+        joined = net.node("Concat", net.node("Sigmoid", left) if fixed else left, right, axis=axis)
+        net.output(net.node("Relu", joined))  # what only leads to outputs is joined in float
 
     return build
 
 
 def _concat_constant(net: Net) -> None:
+    net.output(net.node("Relu", net.node("Concat", net.image(), _FULL, axis=1)))
+
+
+def _concat_for_outputs(net: Net) -> None:
     net.output(net.node("Concat", net.image(), _FULL, axis=1))
 
 
 def _concat_twice(net: Net) -> None:
     x = net.image()
-    net.output(net.node("Concat", x, x, axis=1))
+    net.output(net.node("Relu", net.node("Concat", x, x, axis=1)))
 
 
 def _concat_two_fixed(net: Net) -> None:
     x = net.image()
-    net.output(net.node("Concat", net.node("Sigmoid", x), net.node("Tanh", x), axis=1))
+    net.output(net.node("Relu", net.node("Concat", net.node("Sigmoid", x), net.node("Tanh", x), axis=1)))
 
 
 def _split(*sizes: int, axis: int = 1) -> Build:
@@ -324,9 +329,10 @@ def _pad(pads: list[int], *value: float, mode: str = "constant") -> Build:
 _SMALLEST = -(2**63) + 1
 MOVES = [
     *(Case(f"concat-axis{axis}", _concat(axis, fixed=False)) for axis in (1, 2, -1)),
-    Case("concat-fixed-and-measured", _concat(1, fixed=True)),
-    Case("concat-two-fixed", _concat_two_fixed),
+    Case("concat-fixed-and-measured", _concat(1, fixed=True), steps=2),
+    Case("concat-two-fixed", _concat_two_fixed, steps=2),
     Case("concat-constant", _concat_constant),
+    Case("concat-for-outputs", _concat_for_outputs),
     Case("concat-twice", _concat_twice),
     Case("split-equal", _split(2, 2)),
     Case("split-unequal", _split(1, 3)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -9,6 +11,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
+from edgecomp.converter import ConversionOptions, available_formats, load_converter
 from edgecomp.frontends import load_source
 from edgecomp.graph.simplify import simplify
 from edgecomp.model import CompressedModel
@@ -26,17 +29,38 @@ class Detector(nn.Module):
         self.boxes, self.scores = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 2, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([300 * self.boxes(x), self.scores(x).sigmoid()], 1).flatten(2)
+        return torch.cat([300 * self.boxes(x), self.scores(x).clamp(0, 1)], 1).flatten(2)
 
 
-def test_scores_beside_boxes_survive() -> None:
+@pytest.fixture(scope="module")
+def batches() -> list[tuple[np.ndarray]]:
+    return [(np.random.default_rng(seed).random((1, 3, 8, 8), np.float32),) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def detector() -> CompressedModel:
     torch.manual_seed(0)
-    source = load_source(Detector().eval(), example_inputs=(torch.rand(1, 3, 8, 8),))
-    model = simplify(CompressedModel(source.graph))
-    batches = [(np.random.default_rng(seed).random((1, 3, 8, 8), np.float32),) for seed in range(4)]
-    real = Simulation(model).run(batches[0])[0]
-    found = Simulation(quantize_static(model, batches)).run(batches[0])[0]
+    return simplify(CompressedModel(load_source(Detector().eval(), example_inputs=(torch.rand(1, 3, 8, 8),)).graph))
+
+
+def test_scores_beside_boxes_survive(detector: CompressedModel, batches: list[tuple[np.ndarray]]) -> None:
+    real = Simulation(detector).run(batches[0])[0]
+    found = Simulation(quantize_static(detector, batches)).run(batches[0])[0]
     assert np.abs(real - found)[:, 4:].max() < 0.02
+
+
+@pytest.mark.parametrize("name", available_formats())
+def test_they_survive_in_every_format(
+    name: str, detector: CompressedModel, batches: list[tuple[np.ndarray]], tmp_path: Path
+) -> None:
+    model = quantize_static(detector, batches)
+    expected = Simulation(model).run(batches[0])[0]
+    converter = load_converter(name)
+    file = converter.convert(
+        model, tmp_path / f"model{converter.suffixes[0]}", ConversionOptions(io_layout="nchw")
+    ).path
+    found = converter.open(file).run(batches[0])[0]
+    assert np.abs(expected - found)[:, 4:].max() < 0.005
 
 
 @pytest.mark.parametrize(

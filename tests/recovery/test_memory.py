@@ -47,7 +47,7 @@ class Watched:
 class Named:
     """Of a source, what steps on a graph ask for."""
 
-    name, metric = "net", None
+    name, metrics = "net", ()
 
 
 @pytest.mark.parametrize("effort", INT8_STEPS)
