@@ -26,7 +26,7 @@ from accuracy import RUNTIMES
 from accuracy_cases import CASES, Batch, Case, MissingDataError, Options
 
 import edgecomp
-from edgecomp.errors import VerificationError
+from edgecomp.errors import InputError, VerificationError
 from edgecomp.manifest import read
 
 TARGET = "raspberry-pi-4b"
@@ -217,11 +217,11 @@ def main() -> None:
             continue
         print(name, file=sys.stderr, flush=True)
         try:
-            case = CASES[name](Options(options.calibration, options.evaluation, options.sentences))
-        except MissingDataError as error:
+            found = measure(CASES[name](Options(options.calibration, options.evaluation, options.sentences)))
+        except (MissingDataError, InputError) as error:  # such as a network that came quantized
             print(f"{name}: left out: {error}", file=sys.stderr)
             continue
-        file.write_text(json.dumps(asdict(measure(case)), indent=1))
+        file.write_text(json.dumps(asdict(found), indent=1))
     print("\n".join(table(names, options.results)))
 
 
