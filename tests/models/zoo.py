@@ -273,6 +273,7 @@ MODELS = (
         "silero-vad",
         f"{VAD}/silero_vad_openvino_16k.onnx",
         {"input": voice, "state": state},
+        deep=True,  # one rounding in front of the recurrent layer moves the probability by three steps
     ),
     Model(
         "voice-activity-lstm-branches",
