@@ -52,7 +52,7 @@ def freed_at_once() -> Iterator[None]:
 
     As soon as one large array has been freed, glibc takes the next ones from its heap, which has holes when weights and
     sessions come and go, and cannot give them back. For graphs that run one after another; training, which asks for the
-    same sizes in every step, takes 1.7 times as long inside.
+    same sizes in every step, is slower inside.
     """
     _set_allocator({_MMAP_THRESHOLD: _LARGE})
     try:
