@@ -25,9 +25,9 @@ _JOINS = frozenset({"Concat", "Pack"})
 _LOOPS = frozenset({"Gather", "GatherV2", "GatherND"})
 
 
-def moved_inputs(op: Op) -> list[int]:
+def moved_inputs(op: Op) -> tuple[int, ...]:
     """The tensors whose data a mover moves: all that are joined, else the first; the others say where to."""
-    return list(op.inputs if op.type in _JOINS else op.inputs[:1])
+    return op.inputs if op.type in _JOINS else op.inputs[:1]
 
 
 def is_plumbing(op: Op) -> bool:

@@ -71,8 +71,7 @@ def open_data(
 def _open_folder(
     folder: Path, inputs: Sequence[InputSpec], preprocessing: Preprocessing | None, labelled: bool
 ) -> Iterable[Any]:
-    arrays = sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".npz"))
-    if arrays:
+    if arrays := find_arrays(folder):
         return (item for path in arrays for item in _read_file(path, inputs, labelled))
     if not find_pictures(folder):
         raise DataError(
@@ -82,6 +81,11 @@ def _open_folder(
             cure="check the path",
         )
     return read_pictures(folder, require_preprocessing(folder, preprocessing))
+
+
+def find_arrays(folder: Path) -> list[Path]:
+    """The files of arrays in a folder, in the order of their names."""
+    return sorted(path for path in folder.iterdir() if path.suffix in (".npy", ".npz"))
 
 
 def require_preprocessing(folder: Path, preprocessing: Preprocessing | None) -> Preprocessing:

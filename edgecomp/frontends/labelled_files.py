@@ -21,7 +21,7 @@ import numpy as np
 
 from edgecomp.data import InputSpec
 from edgecomp.errors import DataError
-from edgecomp.frontends.data_files import LABELS, open_data, require_preprocessing
+from edgecomp.frontends.data_files import LABELS, find_arrays, open_data, require_preprocessing
 from edgecomp.frontends.pictures import Preprocessing, by_turns, find_pictures, read_picture
 
 
@@ -110,7 +110,7 @@ def open_maybe_labelled(
         except DataError:  # sub-folders that are no classes
             return open_data(path, inputs, preprocessing=preprocessing), False
     if _has_arrays(path) or path.suffix == ".npz":
-        labelled = all(map(_holds_labels, sorted(path.glob("*.np[yz]")) if path.is_dir() else [path]))
+        labelled = all(map(_holds_labels, find_arrays(path) if path.is_dir() else [path]))
         return open_data(path, inputs, labelled=labelled), labelled
     items = iter(open_data(place, inputs, preprocessing=preprocessing))
     first = list(zip(range(1), items))  # noqa: B905, of one or none
@@ -133,7 +133,7 @@ def _sub_folders(folder: Path) -> list[Path]:
 
 
 def _has_arrays(path: Path) -> bool:
-    return path.is_dir() and any(path.glob("*.np[yz]"))
+    return path.is_dir() and bool(find_arrays(path))
 
 
 def _holds_labels(path: Path) -> bool:

@@ -67,16 +67,21 @@ def bind_prepared(model: CompressedModel) -> list[CompressedModel]:
 
 
 def _known_shapes(model: CompressedModel) -> dict[str, tuple[int, ...]]:
-    graph = model.graph.graph
-    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
     return {
-        value.name or "": shape_of(value) for value in values if value.shape is not None and value.shape.is_static()
+        value.name or "": shape_of(value)
+        for value in _values(model.graph.graph)
+        if value.shape is not None and value.shape.is_static()
     }
+
+
+def _values(graph: ir.Graph) -> list[ir.Value]:
+    """The inputs of a graph, and what its nodes give."""
+    return [*graph.inputs, *(value for node in graph for value in node.outputs)]
 
 
 def _mark_any_size(graph: ir.Graph, example: ir.Graph) -> None:
     """Marks the axes of every node's first input that have not the size that they have in the example."""
-    known = {value.name: value.shape for value in (*example.inputs, *(v for node in example for v in node.outputs))}
+    known = {value.name: value.shape for value in _values(example)}
     for node in graph:
         source = node.inputs[0] if node.inputs else None
         usual = None if source is None else known.get(source.name)

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edgecomp import manifest
 from edgecomp.artifact import find_converter
 from edgecomp.devices import results
 from edgecomp.inspection import Inspection
 from edgecomp.verification.comparison import EQUAL
 
-#: What integers of a dtype reach from and to.
-_LIMITS = {"int8": (-128, 127), "uint8": (0, 255), "int16": (-32768, 32767)}
+#: What activations are stored in; wider integers are accumulators and indices.
+_ACTIVATIONS = frozenset({"int8", "uint8", "int16"})
 
 #: Rows that a table shows; the manifest has all of them.
 CLASSES, FLIPS, RANGES = 20, 12, 80
@@ -231,10 +233,11 @@ def _ranges(inspection: Inspection) -> Iterator[Range]:
     seen = set()
     for index in order:
         tensor = contents.tensors[index]
-        limits, quantization = _LIMITS.get(tensor.dtype), tensor.quantization
-        if limits is None or quantization is None:
+        quantization = tensor.quantization
+        if tensor.dtype not in _ACTIVATIONS or quantization is None:
             continue
-        ends = tuple((limit - quantization.zero_point) * quantization.scale for limit in limits)
+        limits = np.iinfo(tensor.dtype)
+        ends = tuple((limit - quantization.zero_point) * quantization.scale for limit in (limits.min, limits.max))
         if (tensor.name, ends) not in seen:
             seen.add((tensor.name, ends))
             yield Range(tensor.name, *ends)
